@@ -1,0 +1,57 @@
+#ifndef SNAPSHOT_H
+#define SNAPSHOT_H
+
+/* Takes, numbers, encodes and keeps snapshots. Knows nothing of sockets or of
+ * WebSocket: in front of every message it leaves SNAPSHOT_HEADROOM bytes in
+ * which whoever sends it builds his frame header once, for all clients. */
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "introspection.pb-c.h"
+
+enum {
+	SNAPSHOT_BUFFERS = 8,     /* the latest, the next, and six that slow clients may hold */
+	SNAPSHOT_HEADROOM = 16,   /* bytes before a message */
+};
+
+/* What a source hands over: either a struct or the bytes of an encoded State
+ * that has no field 100 and 101. Borrowed until the source is called again. */
+struct snapshot_input {
+	Introspection__State *state;   /* NULL: bytes are meant */
+	const uint8_t *bytes;
+	size_t len;
+};
+
+struct snapshot {
+	uint64_t sequence;   /* from 1; 0: the buffer was never used */
+	int64_t taken;       /* ms, the loop's monotonic clock */
+	uint8_t *message;    /* a ServerMessage; SNAPSHOT_HEADROOM writable bytes stand before it */
+	size_t len;          /* bytes of the message */
+	uint8_t *frame;      /* set by the loop: where the frame begins, within the headroom */
+	unsigned pins;       /* clients to which it is being sent */
+};
+
+struct snapshot_store {
+	struct snapshot all[SNAPSHOT_BUFFERS];
+	struct snapshot *latest;   /* NULL: none was taken yet */
+	uint64_t sequence;         /* of the latest */
+	size_t max;                /* bytes of a message */
+};
+
+/* Reserves the buffers (untouched pages cost nothing). 0, or -1 with errno. */
+int snapshot_open(struct snapshot_store *store, size_t max);
+void snapshot_close(struct snapshot_store *store);
+
+/* The snapshot that must be let go before another can be taken: the oldest that
+ * is pinned. NULL when there is room. */
+struct snapshot *snapshot_in_the_way(struct snapshot_store *store);
+
+/* Numbers the state, puts the runtime in it and encodes it as the latest. now is
+ * in ms of the loop's clock. Returns the bytes of the message when it was taken.
+ * A larger result than store->max means that it was not: the previous one stays
+ * and no number is used. There must be room. */
+size_t snapshot_take(struct snapshot_store *store, const struct snapshot_input *input,
+                     Introspection__Runtime *runtime, int64_t now);
+
+#endif

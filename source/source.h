@@ -1,0 +1,58 @@
+#ifndef SOURCE_H
+#define SOURCE_H
+
+/* Where a State comes from. The loop polls for a source and calls it; a source
+ * reads and writes its own descriptors, never blocks, and never ends the
+ * daemon once it is open. */
+
+#include <poll.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+
+#include "snapshot.h"
+
+enum { SOURCE_FDS = 2 };
+
+struct source {
+	/* What is being watched, always valid. The daemon owns the fields source,
+	 * hostname and interval_ms; the source owns the others and what they
+	 * point to. */
+	Introspection__Runtime runtime;
+
+	/* Writes what the source waits for and returns how many, 0 to SOURCE_FDS.
+	 * Lowers *deadline (ms, monotonic) when serve must be called by then
+	 * without any descriptor being ready. */
+	nfds_t (*poll)(struct source *s, struct pollfd fds[SOURCE_FDS], int64_t *deadline);
+
+	/* Called with the answers of poll() when one came or the deadline passed. */
+	void (*serve)(struct source *s, const struct pollfd *fds, nfds_t n, int64_t now);
+
+	/* A client is due a snapshot and the interval has passed. 1: *out is
+	 * filled; 0: not yet, asked again after the next serve; -1: failed and
+	 * logged, asked again after an interval. */
+	int (*take)(struct source *s, int64_t now, struct snapshot_input *out);
+
+	/* Releases everything, s included. */
+	void (*close)(struct source *s);
+};
+
+/* Sources, each in the file of its name. NULL with one line on stderr that says
+ * what was wrong. */
+
+/* process: NULL for every TCP connection of the network namespace, else a PID
+ * or a process name. own: the addresses that the daemon listens on, whose
+ * connections are left out; borrowed for the source's life. */
+struct source *kernel_open(const char *process, const struct sockaddr_storage *own, size_t own_count);
+
+/* path: a Unix stream socket to listen on, created with mode, or "-" for
+ * standard input. max_message: bytes of the largest ServerMessage accepted;
+ * interval: ms after which a state that nobody took is too old to stand for a
+ * fresh one. */
+struct source *feed_open(const char *path, mode_t mode, size_t max_message, int64_t interval);
+
+/* path: a recording; loop: start again at its end. */
+struct source *replay_open(const char *path, bool loop, size_t max_message);
+
+#endif
