@@ -57,13 +57,13 @@ struct ws_request {
 	struct ws_text protocols;      /* Sec-WebSocket-Protocol as it came */
 	struct ws_text accept_encoding;
 	struct ws_text key;            /* only with upgrade; valid base64 of 16 bytes */
-	bool upgrade;                  /* an opening handshake that section 4.2.1 allows */
+	bool upgrade;                  /* a valid opening handshake, section 4.2.1 */
 };
 
 /* Parses a request head (RFC 9112; section 4.2.1 when it asks for an upgrade).
  * Returns > 0: bytes of the head, *r is filled; 0: incomplete, call again with
- * more; < 0: refuse with this HTTP status, negated: 400, 405, 426 or 431. On
- * refusal *r holds what had been read, for the log. */
+ * more; < 0: refuse with this HTTP status, negated: 400, 426 or 431. On refusal *r
+ * holds what had been read, for the log. */
 int ws_request(struct ws_request *r, const char *head, size_t len);
 
 /* Sec-WebSocket-Accept for a key (section 4.2.2, 5.4): WS_ACCEPT_LEN characters
@@ -89,6 +89,12 @@ enum ws_event {
 	WS_GOT_CLOSE,         /* close_code; a reason in control + 2, control_len - 2 */
 };
 
+/* Where in a UTF-8 character a text stands; all zero is between two. */
+struct ws_utf8 {
+	uint8_t left;        /* continuation bytes still needed */
+	uint8_t low, high;   /* range of the next of them */
+};
+
 /* State of one direction of one connection. All zero is a server that has read
  * nothing; max_message must be set before the first call. */
 struct ws_decoder {
@@ -110,8 +116,7 @@ struct ws_decoder {
 	uint8_t header_len;            /* bytes of it that have come */
 	bool in_payload;
 	bool in_message;               /* a data message waits for its last fragment */
-	uint8_t utf8_left;             /* continuation bytes the current character still needs */
-	uint8_t utf8_low, utf8_high;   /* range of the next of them */
+	struct ws_utf8 utf8;           /* of the text message under way */
 	uint32_t message_len;          /* bytes of the message announced so far */
 	uint64_t left;                 /* payload bytes of the frame still to come */
 	uint64_t done;                 /* payload bytes of the frame that have come */

@@ -1,0 +1,474 @@
+#include "ws.h"
+
+#include <limits.h>
+#include <string.h>
+#include <strings.h>
+
+#include <mbedtls/base64.h>
+#include <mbedtls/sha1.h>
+#include <mbedtls/version.h>
+
+#if MBEDTLS_VERSION_MAJOR < 3
+#define mbedtls_sha1 mbedtls_sha1_ret
+#endif
+
+#define MIN(a, b) ((a) < (b) ? (a) : (b))
+
+enum { FIN = 0x80, RSV = 0x70, MASKED = 0x80, LEN16 = 126, LEN64 = 127 };
+
+bool ws_text_is(struct ws_text text, const char *s)
+{
+	return text.at && text.len == strlen(s) && strncasecmp(text.at, s, text.len) == 0;
+}
+
+/* Length of the head, its blank line included; 0: not complete; -1: a byte that
+ * no head may hold (RFC 9112 sections 2.2 and 5.5), seen as soon as it comes. */
+static int head_length(const char *head, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		unsigned char c = (unsigned char)head[i];
+
+		if (c == '\n') {
+			if (i == 0 || head[i - 1] != '\r')
+				return -1;
+			if (i >= 3 && head[i - 2] == '\n')
+				return (int)i + 1;
+		} else if (i > 0 && head[i - 1] == '\r') {
+			return -1;
+		} else if ((c < ' ' && c != '\t' && c != '\r') || c == 0x7f) {
+			return -1;
+		}
+	}
+	return 0;
+}
+
+static bool is_token_char(char c)
+{
+	return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+	       (c != '\0' && strchr("!#$%&'*+-.^_`|~", c));
+}
+
+static struct ws_text trim(struct ws_text text)
+{
+	while (text.len > 0 && (*text.at == ' ' || *text.at == '\t')) {
+		text.at++;
+		text.len--;
+	}
+	while (text.len > 0 && (text.at[text.len - 1] == ' ' || text.at[text.len - 1] == '\t'))
+		text.len--;
+	return text;
+}
+
+/* Cuts off what stands before the first mark, and the mark. */
+static struct ws_text cut(struct ws_text *rest, char mark)
+{
+	const char *found = memchr(rest->at, mark, rest->len);
+	struct ws_text part = {rest->at, found ? (size_t)(found - rest->at) : rest->len};
+	size_t used = part.len + (found ? 1 : 0);
+
+	rest->at += used;
+	rest->len -= used;
+	return part;
+}
+
+static struct ws_text cut_line(struct ws_text *rest)
+{
+	struct ws_text line = cut(rest, '\r');
+
+	rest->at++;
+	rest->len--;
+	return line;
+}
+
+/* The next field line (RFC 9112 section 5): 1; 0: there are no more; -1: malformed. */
+static int cut_field(struct ws_text *rest, struct ws_text *name, struct ws_text *value)
+{
+	struct ws_text line = cut_line(rest);
+
+	if (line.len == 0)
+		return 0;
+	*name = cut(&line, ':');
+	if (name->len == 0 || name->at + name->len == line.at)
+		return -1;
+	for (size_t i = 0; i < name->len; i++)
+		if (!is_token_char(name->at[i]))
+			return -1;
+	*value = trim(line);
+	return 1;
+}
+
+/* Is the token in a comma separated list? */
+static bool has_token(struct ws_text list, const char *token)
+{
+	while (list.len > 0)
+		if (ws_text_is(trim(cut(&list, ',')), token))
+			return true;
+	return false;
+}
+
+static bool request_line(struct ws_request *r, struct ws_text line, bool *http_1_0)
+{
+	r->method = cut(&line, ' ');
+	struct ws_text target = cut(&line, ' ');
+
+	for (size_t i = 0; i < r->method.len; i++)
+		if (!is_token_char(r->method.at[i]))
+			return false;
+	for (size_t i = 0; i < target.len; i++)
+		if (target.at[i] <= ' ' || target.at[i] > '~')
+			return false;
+	r->path = cut(&target, '?');
+	*http_1_0 = ws_text_is(line, "HTTP/1.0");
+	return r->method.len > 0 && r->path.len > 0 &&
+	       (*http_1_0 || (line.len == 8 && memcmp(line.at, "HTTP/1.", 7) == 0 &&
+	                      line.at[7] >= '1' && line.at[7] <= '9'));
+}
+
+/* What the field lines say of an upgrade. */
+struct upgrade {
+	bool websocket;
+	bool connection;
+	struct ws_text version;
+};
+
+/* Reads the field lines. False: one is malformed, or stands twice where that
+ * would let two readers of the head disagree. */
+static bool request_fields(struct ws_request *r, struct ws_text rest, struct upgrade *up)
+{
+	const struct {
+		const char *name;
+		struct ws_text *value;
+		bool once;
+	} wanted[] = {
+		{"Host", &r->host, true},
+		{"Origin", &r->origin, true},
+		{"Authorization", &r->authorization, true},
+		{"Sec-WebSocket-Key", &r->key, true},
+		{"Sec-WebSocket-Version", &up->version, true},
+		{"Sec-WebSocket-Protocol", &r->protocols, false},
+		{"Accept-Encoding", &r->accept_encoding, false},
+	};
+	struct ws_text name, value;
+	int got;
+
+	while ((got = cut_field(&rest, &name, &value)) > 0) {
+		if (ws_text_is(name, "Connection"))
+			up->connection |= has_token(value, "upgrade");
+		else if (ws_text_is(name, "Upgrade"))
+			up->websocket |= has_token(value, "websocket");
+		for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
+			if (!ws_text_is(name, wanted[i].name))
+				continue;
+			if (wanted[i].once && wanted[i].value->at)
+				return false;
+			*wanted[i].value = value;
+		}
+	}
+	return got == 0;
+}
+
+static bool key_is_valid(struct ws_text key)
+{
+	unsigned char nonce[18];
+	size_t n;
+
+	return key.len == WS_KEY_LEN &&
+	       mbedtls_base64_decode(nonce, sizeof nonce, &n, (const unsigned char *)key.at,
+	                             key.len) == 0 &&
+	       n == 16;
+}
+
+int ws_request(struct ws_request *r, const char *head, size_t len)
+{
+	struct upgrade up = {0};
+	bool http_1_0;
+	int n = head_length(head, len);
+
+	memset(r, 0, sizeof *r);
+	if (n < 0)
+		return -400;
+	if (n == 0 ? len >= WS_HEAD_MAX : n > WS_HEAD_MAX)
+		return -431;
+	if (n == 0)
+		return 0;
+
+	struct ws_text rest = {head, (size_t)n};
+	if (!request_line(r, cut_line(&rest), &http_1_0) || !request_fields(r, rest, &up))
+		return -400;
+	if (!r->host.at)
+		return -400;
+	if (!up.websocket || !ws_text_is(r->method, "GET"))
+		return n;
+	if (http_1_0 || !up.connection)
+		return -400;
+	if (!ws_text_is(up.version, "13"))
+		return -426;
+	if (!key_is_valid(r->key))
+		return -400;
+	r->upgrade = true;
+	return n;
+}
+
+void ws_accept(char out[WS_ACCEPT_LEN + 1], struct ws_text key)
+{
+	static const char guid[] = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+	unsigned char text[WS_KEY_LEN + sizeof guid], hash[20];
+	size_t len = MIN(key.len, (size_t)WS_KEY_LEN), n;
+
+	memcpy(text, key.at, len);
+	memcpy(text + len, guid, sizeof guid - 1);
+	mbedtls_sha1(text, len + sizeof guid - 1, hash);
+	mbedtls_base64_encode((unsigned char *)out, WS_ACCEPT_LEN + 1, &n, hash, sizeof hash);
+}
+
+void ws_key(char out[WS_KEY_LEN + 1], const uint8_t nonce[16])
+{
+	size_t n;
+
+	mbedtls_base64_encode((unsigned char *)out, WS_KEY_LEN + 1, &n, nonce, 16);
+}
+
+/* The status of "HTTP/1.x NNN reason", or 0. */
+static int response_status(struct ws_text line)
+{
+	struct ws_text version = cut(&line, ' ');
+	struct ws_text code = cut(&line, ' ');
+
+	if (version.len != 8 || memcmp(version.at, "HTTP/1.", 7) != 0 || code.len != 3)
+		return 0;
+	int status = 0;
+	for (size_t i = 0; i < 3; i++) {
+		if (code.at[i] < '0' || code.at[i] > '9')
+			return 0;
+		status = status * 10 + (code.at[i] - '0');
+	}
+	return status;
+}
+
+int ws_response(const char *head, size_t len, const char key[WS_KEY_LEN + 1])
+{
+	char expected[WS_ACCEPT_LEN + 1];
+	struct ws_text name, value, accept = {0};
+	bool websocket = false, connection = false;
+	int got, n = head_length(head, len);
+
+	if (n < 0 || (n == 0 && len >= WS_HEAD_MAX))
+		return -WS_PROTOCOL_ERROR;
+	if (n == 0)
+		return 0;
+
+	struct ws_text rest = {head, (size_t)n};
+	int status = response_status(cut_line(&rest));
+	if (status != 101)
+		return status >= 100 ? -status : -WS_PROTOCOL_ERROR;
+	while ((got = cut_field(&rest, &name, &value)) > 0) {
+		if (ws_text_is(name, "Connection"))
+			connection |= has_token(value, "upgrade");
+		else if (ws_text_is(name, "Upgrade"))
+			websocket |= has_token(value, "websocket");
+		else if (ws_text_is(name, "Sec-WebSocket-Accept"))
+			accept = value;
+		else if (ws_text_is(name, "Sec-WebSocket-Extensions"))
+			return -WS_PROTOCOL_ERROR; /* none was offered */
+	}
+	ws_accept(expected, (struct ws_text){key, WS_KEY_LEN});
+	if (got < 0 || !websocket || !connection || accept.len != WS_ACCEPT_LEN ||
+	    memcmp(accept.at, expected, WS_ACCEPT_LEN) != 0)
+		return -WS_PROTOCOL_ERROR;
+	return n;
+}
+
+/* Is the text well formed so far (RFC 3629)? Takes it in any pieces. */
+static bool utf8_check(struct ws_utf8 *u, const uint8_t *p, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		uint8_t c = p[i];
+
+		if (u->left > 0) {
+			if (c < u->low || c > u->high)
+				return false;
+			u->left--;
+			u->low = 0x80;
+			u->high = 0xbf;
+		} else if (c >= 0x80) {
+			if (c < 0xc2 || c > 0xf4)
+				return false;
+			u->left = (uint8_t)(c < 0xe0 ? 1 : c < 0xf0 ? 2 : 3);
+			u->low = c == 0xe0 ? 0xa0 : c == 0xf0 ? 0x90 : 0x80;
+			u->high = c == 0xed ? 0x9f : c == 0xf4 ? 0x8f : 0xbf;
+		}
+	}
+	return true;
+}
+
+static bool is_control(const struct ws_decoder *d)
+{
+	return d->header[0] & 0x08;
+}
+
+/* Bytes of the header under way, as far as they can be known. */
+static size_t header_size(const struct ws_decoder *d)
+{
+	if (d->header_len < 2)
+		return 2;
+	uint8_t len = d->header[1] & 0x7f;
+	return 2U + (len == LEN16 ? 2U : len == LEN64 ? 8U : 0U) + (d->header[1] & MASKED ? 4U : 0U);
+}
+
+/* Section 5.2 on the first two bytes: 0 or a close code. */
+static int check_start(const struct ws_decoder *d)
+{
+	uint8_t opcode = d->header[0] & 0x0f, len = d->header[1] & 0x7f;
+
+	if (d->header[0] & RSV || (opcode > WS_BINARY && opcode < WS_CLOSE) || opcode > WS_PONG)
+		return WS_PROTOCOL_ERROR;
+	if (!(d->header[1] & MASKED) != d->client)
+		return WS_PROTOCOL_ERROR;
+	if (is_control(d))
+		return !(d->header[0] & FIN) || len > WS_CONTROL_MAX ? WS_PROTOCOL_ERROR : 0;
+	return (opcode == WS_CONTINUATION) != d->in_message ? WS_PROTOCOL_ERROR : 0;
+}
+
+/* Begins the payload of a frame whose header is complete: 0 or a close code. */
+static int begin_payload(struct ws_decoder *d)
+{
+	uint8_t len7 = d->header[1] & 0x7f;
+	size_t bytes = len7 == LEN16 ? 2 : len7 == LEN64 ? 8 : 0;
+	uint64_t len = 0;
+
+	for (size_t i = 0; i < bytes; i++)
+		len = len << 8 | d->header[2 + i];
+	if (bytes == 0)
+		len = len7;
+	else if (len >> 63 || len < LEN16 || (bytes == 8 && len <= UINT16_MAX))
+		return WS_PROTOCOL_ERROR; /* must take the fewest bytes */
+	d->left = len;
+	d->done = 0;
+	d->in_payload = true;
+	if (is_control(d)) {
+		d->control_len = 0;
+		return 0;
+	}
+	if (!d->in_message) {
+		d->opcode = d->header[0] & 0x0f;
+		d->message_len = 0;
+		d->utf8 = (struct ws_utf8){0};
+		d->in_message = true;
+	}
+	if (len > d->max_message - d->message_len)
+		return WS_TOO_BIG;
+	d->message_len += (uint32_t)len;
+	return 0;
+}
+
+static bool close_code_is_valid(unsigned code)
+{
+	return (code >= 1000 && code <= 1003) || (code >= 1007 && code <= 1014) ||
+	       (code >= 3000 && code <= 4999);
+}
+
+/* A control frame is whole: its event, or a close code. */
+static int end_control(struct ws_decoder *d)
+{
+	struct ws_utf8 utf8 = {0};
+	uint8_t opcode = d->header[0] & 0x0f;
+
+	if (opcode != WS_CLOSE) {
+		d->event = opcode == WS_PING ? WS_GOT_PING : WS_GOT_PONG;
+		return 0;
+	}
+	d->event = WS_GOT_CLOSE;
+	d->close_code = WS_NO_STATUS;
+	if (d->control_len == 0)
+		return 0;
+	if (d->control_len == 1)
+		return WS_PROTOCOL_ERROR;
+	d->close_code = (uint16_t)(d->control[0] << 8 | d->control[1]);
+	if (!close_code_is_valid(d->close_code))
+		return WS_PROTOCOL_ERROR;
+	if (!utf8_check(&utf8, d->control + 2, d->control_len - 2U) || utf8.left > 0)
+		return WS_INVALID_DATA;
+	return 0;
+}
+
+/* Takes n payload bytes of the frame: 0 or a close code. */
+static int take_payload(struct ws_decoder *d, uint8_t *in, size_t n)
+{
+	if (!d->client)
+		ws_mask(in, n, d->header + d->header_len - 4, d->done);
+	d->done += n;
+	d->left -= n;
+	if (is_control(d)) {
+		memcpy(d->control + d->control_len, in, n);
+		d->control_len = (uint8_t)(d->control_len + n);
+		return d->left == 0 ? end_control(d) : 0;
+	}
+	d->data = in;
+	d->data_len = n;
+	d->event = WS_DATA;
+	if (d->opcode == WS_TEXT && !utf8_check(&d->utf8, in, n))
+		return WS_INVALID_DATA;
+	if (d->left == 0 && d->header[0] & FIN) {
+		if (d->utf8.left > 0)
+			return WS_INVALID_DATA;
+		d->event = WS_MESSAGE;
+		d->in_message = false;
+	}
+	return 0;
+}
+
+int ws_decode(struct ws_decoder *d, uint8_t *in, size_t len)
+{
+	size_t used = 0;
+	int code;
+
+	if (len > INT_MAX)
+		len = INT_MAX;
+	d->event = WS_NOTHING;
+	if (!d->in_payload) {
+		while (d->header_len < header_size(d)) {
+			if (used == len)
+				return (int)used;
+			d->header[d->header_len++] = in[used++];
+			if (d->header_len == 2 && (code = check_start(d)) != 0)
+				return -code;
+		}
+		if ((code = begin_payload(d)) != 0)
+			return -code;
+	}
+	size_t n = d->left < len - used ? (size_t)d->left : len - used;
+	if (n > 0 || d->left == 0) {
+		if ((code = take_payload(d, in + used, n)) != 0)
+			return -code;
+		used += n;
+		if (d->left == 0) {
+			d->in_payload = false;
+			d->header_len = 0;
+		}
+	}
+	return (int)used;
+}
+
+size_t ws_header(uint8_t out[WS_HEADER_MAX], enum ws_opcode opcode, uint64_t payload_len,
+                 const uint8_t masking_key[4])
+{
+	size_t bytes = payload_len < LEN16 ? 0 : payload_len <= UINT16_MAX ? 2 : 8;
+	size_t n = 2;
+
+	out[0] = (uint8_t)(FIN | opcode);
+	out[1] = (uint8_t)(bytes == 0 ? payload_len : bytes == 2 ? LEN16 : LEN64);
+	for (size_t i = bytes; i-- > 0;)
+		out[n++] = (uint8_t)(payload_len >> (8 * i));
+	if (masking_key) {
+		out[1] |= MASKED;
+		memcpy(out + n, masking_key, 4);
+		n += 4;
+	}
+	return n;
+}
+
+void ws_mask(uint8_t *data, size_t len, const uint8_t masking_key[4], uint64_t offset)
+{
+	for (size_t i = 0; i < len; i++)
+		data[i] ^= masking_key[(offset + i) & 3];
+}
