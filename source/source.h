@@ -36,6 +36,12 @@ struct source {
 
 	/* Releases everything, s included. */
 	void (*close)(struct source *s);
+
+	/* Set by the daemon, NULL: events are dropped. Called from within serve
+	 * or take with each encoded Event that arrives, well-formed; borrowed for
+	 * the call. */
+	void (*event)(void *arg, const uint8_t *event, size_t len, int64_t now);
+	void *event_arg;
 };
 
 /* Sources, each in the file of its name. NULL with one line on stderr that says
