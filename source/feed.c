@@ -1,0 +1,344 @@
+/* The node pushes what it has or, better, waits to be asked: it gets one byte
+ * for each State that somebody is due. States go on as they came, without
+ * field 100 and 101 (a node says what it is in a Runtime message). */
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "../log.h"
+#include "source.h"
+#include "wire.h"
+
+enum {
+	READ_MAX = 65536,        /* bytes read from the node before others have their turn */
+	REFRESH_MAX = 1000,      /* ms that a node is given to replace an old state */
+	ACCEPT_PAUSE = 1000,     /* ms without accept() when the system is out of something */
+};
+
+struct feed {
+	struct source source;
+	struct sockaddr_un addr;
+	dev_t dev;               /* of the socket file, to know it again */
+	ino_t ino;
+	int listener;            /* -1: the node is on standard input */
+	int node;                /* -1: none */
+	int64_t accept_at;       /* ms; 0: at once */
+
+	size_t max_message;      /* bytes */
+	int64_t interval;        /* ms */
+
+	uint8_t *in;             /* owned; begins with the message under way */
+	size_t in_len;
+	uint64_t offset;         /* of in[0] in what the node sent since it connected */
+
+	uint8_t *held;           /* owned; of the same size as in, holds the newest state */
+	const uint8_t *state;    /* NULL: none, or taken */
+	size_t state_len;
+	int64_t state_at;        /* ms; when it came */
+	bool asked;              /* and no state has come since */
+	int64_t refresh_by;      /* ms; from then on the held state will do. 0: not waiting */
+
+	Introspection__Runtime *runtime;   /* owned; source.runtime points to what it has */
+};
+
+static void disconnect(struct feed *f)
+{
+	close(f->node);
+	f->node = -1;
+	f->in_len = 0;
+	f->offset = 0;
+	f->asked = false;
+	f->refresh_by = 0;
+}
+
+/* at: where in f->in the message and its length begin; byte: of the message alone. */
+static int refuse(const struct feed *f, size_t at, size_t byte, const char *what)
+{
+	log_event("feed closed offset=%" PRIu64 " in_message=%zu error=\"%s\"",
+	          f->offset + at, byte, what);
+	return -1;
+}
+
+/* Returns NULL, or what is wrong. */
+static const char *set_runtime(struct feed *f, const struct wire_payload *payload)
+{
+	if (payload->len > WIRE_RUNTIME_MAX)
+		return "runtime is too long";
+	Introspection__Runtime *next =
+		introspection__runtime__unpack(NULL, payload->len, payload->bytes);
+	if (!next)
+		return "out of memory";
+	wire_show_runtime(&f->source.runtime, &f->runtime, next);
+	return NULL;
+}
+
+/* Takes in the message at f->in + at. Returns its bytes; 0: incomplete; -1: refused and
+ * logged. A state is only pointed to, as another may follow at once. */
+static ssize_t handle_message(struct feed *f, size_t at, struct wire_payload *state, int64_t now)
+{
+	struct wire_payload payload;
+	struct wire_error error = {0};
+	uint64_t len;
+	int prefix = wire_varint(f->in + at, f->in_len - at, &len);
+
+	if (prefix < 0)
+		return refuse(f, at, 0, "length is not a varint");
+	if (prefix > 0 && len > f->max_message) {
+		log_event("feed closed offset=%" PRIu64 " length=%" PRIu64
+		          " error=\"message is over the limit of %zu bytes\"",
+		          f->offset + at, len, f->max_message);
+		return -1;
+	}
+	if (prefix == 0 || f->in_len - at - (size_t)prefix < len)
+		return 0;
+
+	uint8_t *message = f->in + at + prefix;
+	if (!wire_check(&introspection__server_message__descriptor, message, len, &error) ||
+	    !wire_payload(message, len, &payload, &error))
+		return refuse(f, at, error.offset, error.what);
+	switch (payload.kind) {
+	case INTROSPECTION__SERVER_MESSAGE__PAYLOAD_STATE:
+		*state = payload;
+		break;
+	case INTROSPECTION__SERVER_MESSAGE__PAYLOAD_RUNTIME:
+		error.what = set_runtime(f, &payload);
+		break;
+	case INTROSPECTION__SERVER_MESSAGE__PAYLOAD_EVENT:
+		if (f->source.event)
+			f->source.event(f->source.event_arg, payload.bytes, payload.len, now);
+		break;
+	default:
+		error.what = "payload is not state, runtime or event";
+	}
+	if (error.what)
+		return refuse(f, at, 0, error.what);
+	return prefix + (ssize_t)len;
+}
+
+/* Keeps the state, which is in f->in, by making that the held buffer. */
+static void hold_state(struct feed *f, const struct wire_payload *state, size_t used, int64_t now)
+{
+	uint8_t *held = f->in;
+	uint64_t ignored;
+
+	f->in = f->held;
+	f->held = held;
+	f->state_len = wire_strip_state(state->bytes, state->len, &ignored);
+	f->state = state->bytes;
+	f->state_at = now;
+	f->asked = false;
+	f->refresh_by = 0;
+	memcpy(f->in, f->held + used, f->in_len - used);
+}
+
+static void receive(struct feed *f, int64_t now)
+{
+	struct wire_payload state = {0};
+	size_t used = 0;
+	ssize_t n = read(f->node, f->in + f->in_len, READ_MAX);
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0) {
+		if (f->in_len > 0)
+			refuse(f, 0, 0, "stream ends within a message");
+		else
+			log_event("feed disconnected");
+		disconnect(f);
+		return;
+	}
+	f->in_len += (size_t)n;
+	while ((n = handle_message(f, used, &state, now)) > 0)
+		used += (size_t)n;
+	if (state.bytes)
+		hold_state(f, &state, used, now);
+	else
+		memmove(f->in, f->in + used, f->in_len - used);
+	f->in_len -= used;
+	f->offset += used;
+	if (n < 0)
+		disconnect(f);
+}
+
+static void accept_node(struct feed *f, int64_t now)
+{
+	int fd = accept4(f->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+	if (fd < 0) {
+		if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED)
+			return;
+		log_event("feed accept failed error=\"%s\"", strerror(errno));
+		f->accept_at = now + ACCEPT_PAUSE;
+	} else if (f->node >= 0) {
+		log_event("feed refused error=\"another node is connected\"");
+		close(fd);
+	} else {
+		log_event("feed connected");
+		f->node = fd;
+	}
+}
+
+static nfds_t feed_poll(struct source *s, struct pollfd fds[SOURCE_FDS], int64_t *deadline)
+{
+	struct feed *f = (struct feed *)s;
+
+	fds[0] = (struct pollfd){.fd = f->accept_at ? -1 : f->listener, .events = POLLIN};
+	fds[1] = (struct pollfd){.fd = f->node, .events = POLLIN};
+	if (f->accept_at && f->accept_at < *deadline)
+		*deadline = f->accept_at;
+	if (f->refresh_by && f->refresh_by < *deadline)
+		*deadline = f->refresh_by;
+	return SOURCE_FDS;
+}
+
+static void feed_serve(struct source *s, const struct pollfd *fds, nfds_t n, int64_t now)
+{
+	struct feed *f = (struct feed *)s;
+
+	(void)n;
+	if (fds[1].revents)
+		receive(f, now);
+	/* A node that restarts may be here again before all that it said in its
+	 * former life was read. */
+	if (fds[0].revents && !(f->node >= 0 && (fds[1].revents & POLLHUP)))
+		accept_node(f, now);
+	if (now >= f->accept_at)
+		f->accept_at = 0;
+	if (f->refresh_by && now >= f->refresh_by) {
+		f->refresh_by = 0;
+		f->state_at = now;
+	}
+}
+
+static int feed_take(struct source *s, int64_t now, struct snapshot_input *out)
+{
+	struct feed *f = (struct feed *)s;
+	bool old = f->state && now - f->state_at > f->interval;
+
+	if (f->listener >= 0 && f->node >= 0 && (!f->state || old)) {
+		/* Full means that earlier ones were not read yet, and a broken
+		 * connection shows when it is read. */
+		if (!f->asked)
+			send(f->node, "r", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+		f->asked = true;
+		if (old && !f->refresh_by)
+			f->refresh_by = now + REFRESH_MAX;
+		return 0;
+	}
+	if (!f->state)
+		return 0;
+	*out = (struct snapshot_input){.bytes = f->state, .len = f->state_len};
+	f->state = NULL;
+	return 1;
+}
+
+static void feed_close(struct source *s)
+{
+	struct feed *f = (struct feed *)s;
+	struct stat st;
+
+	if (f->node >= 0)
+		close(f->node);
+	if (f->listener >= 0) {
+		if (lstat(f->addr.sun_path, &st) == 0 && st.st_dev == f->dev && st.st_ino == f->ino)
+			unlink(f->addr.sun_path);
+		close(f->listener);
+	}
+	introspection__runtime__free_unpacked(f->runtime, NULL);
+	free(f->in);
+	free(f->held);
+	free(f);
+}
+
+/* Removes a socket on which nobody listens. Returns NULL when the path is free, else why not. */
+static const char *clear_path(const struct sockaddr_un *addr)
+{
+	struct stat st;
+
+	if (lstat(addr->sun_path, &st) < 0)
+		return errno == ENOENT ? NULL : strerror(errno);
+	if (!S_ISSOCK(st.st_mode))
+		return "exists and is not a socket";
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return strerror(errno);
+	int error = connect(fd, (const struct sockaddr *)addr, sizeof *addr) < 0 ? errno : 0;
+	close(fd);
+	if (error == 0 || error == EAGAIN)
+		return "another process listens there";
+	if (error != ECONNREFUSED)
+		return strerror(error);
+	return unlink(addr->sun_path) < 0 ? strerror(errno) : NULL;
+}
+
+/* Returns NULL, or what is wrong. */
+static const char *open_listener(struct feed *f, const char *path, mode_t mode)
+{
+	struct stat st;
+
+	if (strlen(path) >= sizeof f->addr.sun_path)
+		return "path is too long for a Unix socket";
+	f->addr.sun_family = AF_UNIX;
+	strcpy(f->addr.sun_path, path);
+	const char *error = clear_path(&f->addr);
+	if (error)
+		return error;
+
+	f->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (f->listener < 0)
+		return strerror(errno);
+	/* Unlike a later chmod, this leaves no moment in which more is allowed. */
+	mode_t before = umask(~mode & 0777);
+	int bound = bind(f->listener, (const struct sockaddr *)&f->addr, sizeof f->addr);
+	umask(before);
+	if (bound < 0 || lstat(path, &st) < 0)
+		return strerror(errno);
+	f->dev = st.st_dev;
+	f->ino = st.st_ino;
+	if (listen(f->listener, SOMAXCONN) < 0)
+		return strerror(errno);
+	log_event("feed listening path=%s", path);
+	return NULL;
+}
+
+struct source *feed_open(const char *path, mode_t mode, size_t max_message, int64_t interval)
+{
+	struct feed *f = malloc(sizeof *f);
+	const char *error = NULL;
+
+	if (!f) {
+		log_event("feed failed error=\"%s\"", strerror(errno));
+		return NULL;
+	}
+	*f = (struct feed){
+		.source = {.poll = feed_poll,
+		           .serve = feed_serve,
+		           .take = feed_take,
+		           .close = feed_close},
+		.listener = -1,
+		.node = -1,
+		.max_message = max_message,
+		.interval = interval,
+		/* A read is done when less than one message is there. */
+		.in = malloc(WIRE_VARINT_MAX + max_message + READ_MAX),
+		.held = malloc(WIRE_VARINT_MAX + max_message + READ_MAX),
+	};
+	introspection__runtime__init(&f->source.runtime);
+	if (!f->in || !f->held)
+		error = strerror(ENOMEM);
+	else if (strcmp(path, "-") == 0)
+		f->node = STDIN_FILENO;
+	else
+		error = open_listener(f, path, mode);
+	if (!error)
+		return &f->source;
+	log_event("feed failed path=%s error=\"%s\"", path, error);
+	feed_close(&f->source);
+	return NULL;
+}

@@ -1,0 +1,275 @@
+#include "wire.h"
+
+#include <string.h>
+
+enum wire_type {
+	VARINT = 0,
+	I64 = 1,
+	LEN = 2,
+	I32 = 5,
+};
+
+enum {
+	TAG_MAX = 5,   /* bytes of a tag or a length, as most decoders read no more than 32 bits */
+};
+
+enum state_field {
+	INSTANT_TS = 3,
+	RUNTIME = 100,
+	SEQUENCE = 101,
+};
+
+static const char wrong_type[] = "wire type is not that of the field";
+
+/* Goes through one message; inner messages get readers of their own. */
+struct reader {
+	const uint8_t *at;    /* after a failure: what is wrong */
+	const uint8_t *end;
+	const char *what;     /* set by a failure */
+};
+
+struct field {
+	const uint8_t *start;  /* its tag */
+	uint32_t number;
+	unsigned type;         /* enum wire_type */
+	uint64_t value;        /* VARINT: the number; else bytes, which end at reader.at */
+};
+
+static bool fail(struct reader *r, const uint8_t *at, const char *what)
+{
+	r->at = at;
+	r->what = what;
+	return false;
+}
+
+int wire_varint(const uint8_t *in, size_t len, uint64_t *value)
+{
+	*value = 0;
+	for (size_t i = 0; i < WIRE_VARINT_MAX; i++) {
+		if (i == len)
+			return 0;
+		if (i == WIRE_VARINT_MAX - 1 && in[i] > 1)
+			return -1;
+		*value |= (uint64_t)(in[i] & 0x7f) << 7 * i;
+		if (in[i] < 0x80)
+			return (int)i + 1;
+	}
+	return -1;
+}
+
+static bool read_varint(struct reader *r, int max, uint64_t *value)
+{
+	int n = wire_varint(r->at, (size_t)(r->end - r->at), value);
+
+	if (n == 0)
+		return fail(r, r->at, "varint is cut off");
+	if (n < 0 || n > max)
+		return fail(r, r->at, "varint is too long");
+	r->at += n;
+	return true;
+}
+
+static bool read_value(struct reader *r, unsigned type, uint64_t *value)
+{
+	const uint8_t *start = r->at;
+
+	switch (type) {
+	case VARINT:
+		return read_varint(r, WIRE_VARINT_MAX, value);
+	case I64:
+		*value = 8;
+		break;
+	case LEN:
+		if (!read_varint(r, TAG_MAX, value))
+			return false;
+		break;
+	case I32:
+		*value = 4;
+		break;
+	default:
+		return fail(r, start, "wire type is a group or unknown");
+	}
+	if (*value > (uint64_t)(r->end - r->at))
+		return fail(r, start, "value runs past the end of its message");
+	r->at += *value;
+	return true;
+}
+
+static bool read_field(struct reader *r, struct field *f)
+{
+	uint64_t tag;
+
+	f->start = r->at;
+	if (!read_varint(r, TAG_MAX, &tag))
+		return false;
+	if (tag >> 3 == 0 || tag > UINT32_MAX)
+		return fail(r, f->start, "field number is out of range");
+	f->number = (uint32_t)(tag >> 3);
+	f->type = tag & 7;
+	return read_value(r, f->type, &f->value);
+}
+
+/* The first byte that is not UTF-8 (RFC 3629 section 4); end when all is. */
+static const uint8_t *find_not_utf8(const uint8_t *s, const uint8_t *end)
+{
+	while (s < end) {
+		size_t more = *s < 0x80 ? 0 : *s < 0xe0 ? 1 : *s < 0xf0 ? 2 : 3;
+		uint8_t low = *s == 0xe0 ? 0xa0 : *s == 0xf0 ? 0x90 : 0x80;
+		uint8_t high = *s == 0xed ? 0x9f : *s == 0xf4 ? 0x8f : 0xbf;
+
+		if ((*s >= 0x80 && *s < 0xc2) || *s > 0xf4 || (size_t)(end - s) <= more)
+			return s;
+		for (size_t i = 1; i <= more; i++) {
+			if (s[i] < low || s[i] > high)
+				return s;
+			low = 0x80;
+			high = 0xbf;
+		}
+		s += 1 + more;
+	}
+	return s;
+}
+
+static unsigned wire_type_of(ProtobufCType type)
+{
+	switch (type) {
+	case PROTOBUF_C_TYPE_STRING:
+	case PROTOBUF_C_TYPE_BYTES:
+	case PROTOBUF_C_TYPE_MESSAGE:
+		return LEN;
+	case PROTOBUF_C_TYPE_FIXED64:
+	case PROTOBUF_C_TYPE_SFIXED64:
+	case PROTOBUF_C_TYPE_DOUBLE:
+		return I64;
+	case PROTOBUF_C_TYPE_FIXED32:
+	case PROTOBUF_C_TYPE_SFIXED32:
+	case PROTOBUF_C_TYPE_FLOAT:
+		return I32;
+	default:
+		return VARINT;
+	}
+}
+
+static bool check_message(struct reader *r, const ProtobufCMessageDescriptor *type, int depth);
+
+/* Checks the value of a known field; r is a reader of that value alone. */
+static bool check_value(struct reader *r, const struct field *f,
+                        const ProtobufCFieldDescriptor *known, int depth)
+{
+	unsigned type = wire_type_of(known->type);
+	uint64_t ignored;
+
+	if (f->type != type) {
+		if (f->type != LEN || known->label != PROTOBUF_C_LABEL_REPEATED)
+			return fail(r, f->start, wrong_type);
+		while (r->at < r->end)   /* packed */
+			if (!read_value(r, type, &ignored))
+				return false;
+	} else if (known->type == PROTOBUF_C_TYPE_STRING) {
+		r->at = find_not_utf8(r->at, r->end);
+		if (r->at < r->end)
+			return fail(r, r->at, "string is not UTF-8");
+	} else if (known->type == PROTOBUF_C_TYPE_MESSAGE) {
+		if (depth == WIRE_DEPTH_MAX)
+			return fail(r, f->start, "messages are nested too deep");
+		return check_message(r, known->descriptor, depth + 1);
+	}
+	return true;
+}
+
+static bool check_message(struct reader *r, const ProtobufCMessageDescriptor *type, int depth)
+{
+	struct field f;
+
+	while (r->at < r->end) {
+		if (!read_field(r, &f))
+			return false;
+		const ProtobufCFieldDescriptor *known =
+			protobuf_c_message_descriptor_get_field(type, f.number);
+		if (!known)
+			continue;
+		struct reader inner = {
+			.at = f.type == VARINT ? r->at : r->at - f.value,
+			.end = r->at,
+		};
+		if (!check_value(&inner, &f, known, depth))
+			return fail(r, inner.at, inner.what);
+	}
+	return true;
+}
+
+bool wire_check(const ProtobufCMessageDescriptor *type, const uint8_t *in, size_t len,
+                struct wire_error *error)
+{
+	struct reader r = {.at = in, .end = in + len};
+
+	if (check_message(&r, type, 1))
+		return true;
+	*error = (struct wire_error){.what = r.what, .offset = (size_t)(r.at - in)};
+	return false;
+}
+
+bool wire_payload(uint8_t *message, size_t len, struct wire_payload *out, struct wire_error *error)
+{
+	struct reader r = {.at = message, .end = message + len};
+	struct field f;
+
+	*out = (struct wire_payload){0};
+	while (r.at < r.end && read_field(&r, &f)) {
+		if (f.number < INTROSPECTION__SERVER_MESSAGE__PAYLOAD_STATE ||
+		    f.number > INTROSPECTION__SERVER_MESSAGE__PAYLOAD_NOTICE)
+			continue;
+		if (f.type != LEN || out->kind) {
+			fail(&r, f.start, f.type != LEN ? wrong_type : "more than one payload");
+			break;
+		}
+		out->kind = (Introspection__ServerMessage__PayloadCase)f.number;
+		out->bytes = message + (r.at - message) - f.value;
+		out->len = f.value;
+	}
+	if (r.what)
+		*error = (struct wire_error){.what = r.what, .offset = (size_t)(r.at - message)};
+	return !r.what;
+}
+
+size_t wire_strip_state(uint8_t *state, size_t len, uint64_t *instant_ts)
+{
+	struct reader r = {.at = state, .end = state + len};
+	struct field f;
+	size_t kept = 0;
+
+	*instant_ts = 0;
+	while (r.at < r.end && read_field(&r, &f)) {
+		size_t n = (size_t)(r.at - f.start);
+
+		if (f.number == INSTANT_TS)
+			*instant_ts = f.value;
+		if (f.number == RUNTIME || f.number == SEQUENCE)
+			continue;
+		memmove(state + kept, f.start, n);
+		kept += n;
+	}
+	return kept;
+}
+
+void wire_show_runtime(Introspection__Runtime *shown, Introspection__Runtime **kept,
+                       Introspection__Runtime *next)
+{
+	Introspection__Runtime before = *shown;
+
+	*shown = *next;
+	shown->source = before.source;
+	shown->hostname = before.hostname;
+	shown->interval_ms = before.interval_ms;
+	introspection__runtime__free_unpacked(*kept, NULL);
+	*kept = next;
+}
+
+uint32_t wire_checksum(const uint8_t *in, size_t len)
+{
+	uint32_t sum = 0x811c9dc5;   /* the offset basis, and below the prime, of FNV */
+
+	for (size_t i = 0; i < len; i++)
+		sum = (sum ^ in[i]) * 0x01000193;
+	return sum;
+}

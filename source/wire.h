@@ -1,0 +1,62 @@
+#ifndef WIRE_H
+#define WIRE_H
+
+/* Messages of the schema that somebody else encoded: checked, and taken apart
+ * where they stand. Nothing here allocates, except that a Runtime is unpacked. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "introspection.pb-c.h"
+
+enum {
+	WIRE_DEPTH_MAX = 32,       /* messages within one another, the outermost counted */
+	WIRE_VARINT_MAX = 10,      /* bytes */
+	WIRE_RUNTIME_MAX = 65536,  /* bytes of an encoded Runtime */
+};
+
+/* What is wrong with a message. */
+struct wire_error {
+	const char *what;   /* a constant string */
+	size_t offset;      /* of the byte in the message */
+};
+
+/* Reads an unsigned varint. Returns > 0: its bytes; 0: incomplete; -1: it does
+ * not fit 64 bits or has more than WIRE_VARINT_MAX bytes. */
+int wire_varint(const uint8_t *in, size_t len, uint64_t *value);
+
+/* True when the bytes are a message of this type that every decoder takes: all
+ * of it well-formed, no groups, no value of a wire type other than its field's,
+ * strings of UTF-8, and not nested deeper than WIRE_DEPTH_MAX. Unknown fields
+ * and enum values are allowed. Otherwise *error is filled. */
+bool wire_check(const ProtobufCMessageDescriptor *type, const uint8_t *in, size_t len,
+                struct wire_error *error);
+
+/* The payload of an encoded ServerMessage. */
+struct wire_payload {
+	Introspection__ServerMessage__PayloadCase kind;   /* may be NOT_SET */
+	uint8_t *bytes;                                   /* within the message */
+	size_t len;
+};
+
+/* Finds the payload; reads no deeper. False, and *error is filled, when the
+ * outer fields are malformed or there is more than one payload. */
+bool wire_payload(uint8_t *message, size_t len, struct wire_payload *out,
+                  struct wire_error *error);
+
+/* Removes runtime and sequence, which the daemon puts in itself, from a State
+ * that wire_check accepted. In place; returns the bytes that are left.
+ * *instant_ts: its field 3, 0 when there is none. */
+size_t wire_strip_state(uint8_t *state, size_t len, uint64_t *instant_ts);
+
+/* Lets *shown point to what next has, but for the fields that the daemon owns
+ * (source, hostname, interval_ms). Frees *kept, to which *shown pointed so far
+ * (NULL at first), and keeps next, to be freed by the caller in the end. */
+void wire_show_runtime(Introspection__Runtime *shown, Introspection__Runtime **kept,
+                       Introspection__Runtime *next);
+
+/* FNV-1a with 32 bits: the checksum of recordings and of the command protocol. */
+uint32_t wire_checksum(const uint8_t *in, size_t len);
+
+#endif
