@@ -1,0 +1,243 @@
+#include "http.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <string.h>
+
+static const unsigned char schema[] = {
+#include "introspection.proto.inc"
+};
+
+#define SECURITY_HEADERS                                                                           \
+	"Content-Security-Policy: default-src 'none'; script-src 'self'; style-src 'self'; "       \
+	"img-src 'self' data:; connect-src 'self' http: https: ws: wss:; base-uri 'none'; "        \
+	"form-action 'none'; frame-ancestors 'none'\r\n"                                           \
+	"X-Content-Type-Options: nosniff\r\n"                                                      \
+	"Referrer-Policy: no-referrer\r\n"
+
+static const char *status_text(int status)
+{
+	static const struct {
+		int status;
+		const char *text;
+	} texts[] = {
+		{200, "OK"},
+		{400, "Bad Request"},
+		{401, "Unauthorized"},
+		{403, "Forbidden"},
+		{404, "Not Found"},
+		{405, "Method Not Allowed"},
+		{426, "Upgrade Required"},
+		{431, "Request Header Fields Too Large"},
+		{503, "Service Unavailable"},
+	};
+
+	for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+		if (texts[i].status == status)
+			return texts[i].text;
+	return "Error";
+}
+
+/* Splits host[:port], where the host may be an IPv6 address in brackets. False:
+ * it is neither. */
+static bool split_authority(struct ws_text text, struct ws_text *host, struct ws_text *port)
+{
+	const char *end = text.at + text.len;
+	const char *colon;
+
+	if (text.len > 0 && *text.at == '[') {
+		const char *bracket = memchr(text.at, ']', text.len);
+
+		if (!bracket)
+			return false;
+		colon = bracket + 1;
+	} else {
+		colon = memchr(text.at, ':', text.len);
+		if (!colon)
+			colon = end;
+	}
+	*host = (struct ws_text){text.at, (size_t)(colon - text.at)};
+	*port = (struct ws_text){NULL, 0};
+	if (colon < end) {
+		if (*colon != ':')
+			return false;
+		*port = (struct ws_text){colon + 1, (size_t)(end - colon - 1)};
+		for (size_t i = 0; i < port->len; i++)
+			if (port->at[i] < '0' || port->at[i] > '9')
+				return false;
+	}
+	return host->len > 0;
+}
+
+static bool is_ip_literal(struct ws_text host)
+{
+	char text[INET6_ADDRSTRLEN];
+	unsigned char address[16];
+	int family = AF_INET;
+
+	if (host.len > 2 && *host.at == '[') {
+		family = AF_INET6;
+		host = (struct ws_text){host.at + 1, host.len - 2};
+	}
+	if (host.len >= sizeof text)
+		return false;
+	memcpy(text, host.at, host.len);
+	text[host.len] = '\0';
+	return inet_pton(family, text, address) == 1;
+}
+
+static bool listed(struct ws_text text, const char *const *list, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (ws_text_is(text, list[i]))
+			return true;
+	return false;
+}
+
+/* A name that an attacker's DNS could point here must not be served: a page of
+ * his would then be of the same origin as this server. */
+static bool host_allowed(struct ws_text host, const struct http_policy *policy)
+{
+	return ws_text_is(host, "localhost") || is_ip_literal(host) ||
+	       listed(host, policy->hosts, policy->host_count);
+}
+
+static bool same_port(struct ws_text a, struct ws_text b, const char *standard)
+{
+	struct ws_text implied = {standard, strlen(standard)};
+
+	a = a.len > 0 ? a : implied;
+	b = b.len > 0 ? b : implied;
+	return a.len == b.len && memcmp(a.at, b.at, a.len) == 0;
+}
+
+static bool same_host(struct ws_text a, struct ws_text b)
+{
+	return a.len == b.len && strncasecmp(a.at, b.at, a.len) == 0;
+}
+
+static bool origin_allowed(struct ws_text origin, struct ws_text own_host, struct ws_text own_port,
+                           const struct http_policy *policy, bool loopback)
+{
+	static const char http[] = "http://", https[] = "https://";
+	struct ws_text authority = origin, host, port;
+	const char *standard;
+
+	if (listed(origin, policy->origins, policy->origin_count))
+		return true;
+	if (origin.len > sizeof http - 1 && strncasecmp(origin.at, http, sizeof http - 1) == 0) {
+		authority.at += sizeof http - 1;
+		standard = "80";
+	} else if (origin.len > sizeof https - 1 &&
+	           strncasecmp(origin.at, https, sizeof https - 1) == 0) {
+		authority.at += sizeof https - 1;
+		standard = "443";
+	} else {
+		return false;
+	}
+	authority.len -= (size_t)(authority.at - origin.at);
+	if (!split_authority(authority, &host, &port))
+		return false;
+	if (same_host(host, own_host) && same_port(port, own_port, standard))
+		return true;
+	return loopback && (ws_text_is(host, "localhost") || ws_text_is(host, "127.0.0.1") ||
+	                    ws_text_is(host, "[::1]"));
+}
+
+void http_refuse(struct http_answer *a, int status, const char *reason)
+{
+	*a = (struct http_answer){.status = status, .reason = reason, .type = "text/plain"};
+}
+
+static void refuse_unless(struct http_answer *a, const char *reason, const char *option,
+                          struct ws_text value)
+{
+	http_refuse(a, 403, reason);
+	a->option = option;
+	a->value = value;
+}
+
+static void route(struct http_answer *a, const struct ws_request *r)
+{
+	static const char ok[] = "ok\n";
+
+	*a = (struct http_answer){.status = 200, .type = "text/plain; charset=utf-8"};
+	if (ws_text_is(r->path, "/")) {
+		if (r->upgrade)
+			a->status = 101;
+	} else if (r->upgrade) {
+		http_refuse(a, 404, "no WebSocket at this path");
+	} else if (ws_text_is(r->path, "/healthz")) {
+		a->body = (const unsigned char *)ok;
+		a->body_len = sizeof ok - 1;
+	} else if (ws_text_is(r->path, "/introspection.proto")) {
+		a->body = schema;
+		a->body_len = sizeof schema;
+	} else {
+		http_refuse(a, 404, "nothing at this path");
+	}
+}
+
+void http_decide(struct http_answer *a, const struct ws_request *r,
+                 const struct http_policy *policy, bool loopback)
+{
+	bool head = ws_text_is(r->method, "HEAD");
+	struct ws_text host, port;
+
+	if (!split_authority(r->host, &host, &port))
+		http_refuse(a, 400, "malformed Host");
+	else if (!host_allowed(host, policy))
+		refuse_unless(a, "this Host is not allowed", "--allow-host", host);
+	else if (r->origin.at && !origin_allowed(r->origin, host, port, policy, loopback))
+		refuse_unless(a, "this Origin is not allowed", "--allow-origin", r->origin);
+	else if (!head && !ws_text_is(r->method, "GET"))
+		http_refuse(a, 405, "only GET and HEAD");
+	else
+		route(a, r);
+	a->no_body = head;
+}
+
+/* The text behind a head that has no static body. */
+static size_t write_text(char *out, size_t size, const struct http_answer *a, struct ws_text host)
+{
+	int n;
+
+	if (a->status != 200)
+		n = snprintf(out, size, "%d %s: %s%s%s\n", a->status, status_text(a->status),
+		             a->reason, a->option ? "; see " : "", a->option ? a->option : "");
+	else
+		n = snprintf(out, size,
+		             "introspectd serves snapshots of this node over WebSocket.\n\n"
+		             "  ws://%.*s/                       one snapshot, then one per message\n"
+		             "  http://%.*s/introspection.proto  how to read them\n"
+		             "  http://%.*s/healthz              is it alive\n\n"
+		             "Try: introspect %.*s\n",
+		             (int)host.len, host.at, (int)host.len, host.at, (int)host.len, host.at,
+		             (int)host.len, host.at);
+	return n < 0 ? 0 : (size_t)n < size ? (size_t)n : size - 1;
+}
+
+size_t http_head(char *out, const struct http_answer *a, struct ws_text host)
+{
+	char text[WS_HEAD_MAX / 4];
+	size_t text_len = a->body ? 0 : write_text(text, sizeof text, a, host);
+	int n = snprintf(out, WS_HEAD_MAX,
+	                 "HTTP/1.1 %d %s\r\n"
+	                 "Content-Type: %s\r\n"
+	                 "Content-Length: %zu\r\n"
+	                 "%s%s%s%s"
+	                 "Cache-Control: no-cache\r\n" SECURITY_HEADERS
+	                 "Connection: close\r\n\r\n",
+	                 a->status, status_text(a->status), a->type, a->body ? a->body_len : text_len,
+	                 a->gzip ? "Content-Encoding: gzip\r\n" : "",
+	                 a->status == 405 ? "Allow: GET, HEAD\r\n" : "",
+	                 a->status == 426 ? "Sec-WebSocket-Version: 13\r\n" : "",
+	                 a->status == 503 ? "Retry-After: 5\r\n" : "");
+	size_t len = (size_t)n;
+
+	if (!a->no_body) {
+		memcpy(out + len, text, text_len);
+		len += text_len;
+	}
+	return len;
+}

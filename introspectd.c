@@ -1,0 +1,889 @@
+/* The daemon: sockets, the poll() loop and the connection table. Read from the
+ * end: main, run, turn, and then what they call. */
+
+#include <errno.h>
+#include <inttypes.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "http.h"
+#include "listen.h"
+#include "log.h"
+#include "options.h"
+#include "snapshot.h"
+#include "source/source.h"
+#include "ws.h"
+
+enum {
+	SPARE_SLOTS = 16,       /* beyond --max-clients: for HTTP, and to refuse properly */
+	MESSAGE_MAX = 4096,     /* bytes of a client's message */
+	RECEIVE_MAX = 4096,     /* bytes read from one client in one turn */
+	ACCEPT_MAX = 64,        /* connections accepted in one turn from one listener */
+	HANDSHAKE_MS = 5000,
+	LINGER_MS = 2000,       /* for the peer to take our last bytes and close */
+	STOP_MS = 2000,
+	ACCEPT_PAUSE_MS = 1000, /* when the system is out of descriptors or memory */
+	STALE_MS = 1000,        /* a new client waits so long for a fresh snapshot if there is an old one */
+	REFUSAL_LOG_MS = 1000,  /* between two lines that help with --allow-host and the like */
+	PINGS_MAX = 2,          /* unanswered, before a client is given up */
+	OUT_MAX = 192,          /* bytes of a control frame, or of the answer to a handshake */
+
+	/* the table for poll(): these, then one entry for each slot */
+	FD_SIGNALS = 0,
+	FD_SOURCE = 1,
+	FD_LISTENERS = FD_SOURCE + SOURCE_FDS,
+	FD_SLOTS = FD_LISTENERS + LISTENERS_MAX,
+};
+
+static const int64_t NEVER = INT64_MAX;
+
+enum slot_state {
+	SLOT_FREE = 0,
+	SLOT_HEAD,       /* reads a request head */
+	SLOT_OPEN,       /* a WebSocket client */
+	SLOT_ENDING,     /* writes its last bytes: a close frame or an HTTP answer */
+	SLOT_LINGERING,  /* has written them and waits for the peer to close */
+	SLOT_DROPPED,    /* to be freed */
+};
+
+/* A connection. All zero is a free slot. Times are ms of the monotonic clock. */
+struct slot {
+	int fd;
+	uint8_t state;
+	bool ready;              /* the client has a credit for one snapshot */
+	bool client;             /* counted in server.clients */
+	bool waiting;            /* counted in server.waiting */
+	bool pong_due;           /* with the payload that stands in ws.control */
+	bool ping_due;
+	bool close_due;          /* with close_code */
+	bool eof;                /* the peer sends no more */
+	uint8_t pings;           /* sent and not answered */
+	uint16_t close_code;     /* WS_NO_STATUS: an empty close frame */
+	uint16_t head_len;       /* bytes of the request head that have come */
+	int head;                /* the head buffer it holds, while it reads or writes a head; -1: none */
+	int64_t since;           /* start of the state's time limit: accept, last bytes written, shutdown */
+	int64_t quiet;           /* since when it is silent: last bytes from it, or last ping to it */
+	int64_t stale_at;        /* when the old snapshot is better than none; 0: does not apply */
+	uint64_t sent;           /* sequence number of the last snapshot sent to it */
+	uint64_t delivered;      /* snapshots */
+	struct snapshot *pinned; /* being written */
+	const uint8_t *tx;       /* being written: in out, a head buffer, the snapshot or static */
+	size_t tx_left;
+	const uint8_t *body;     /* static, written after tx */
+	size_t body_left;
+	struct ws_decoder ws;
+	union {
+		struct sockaddr any;
+		struct sockaddr_in v4;
+		struct sockaddr_in6 v6;
+	} peer;
+	uint8_t out[OUT_MAX];
+};
+
+struct server {
+	struct options options;
+	struct source *source;
+	struct snapshot_store store;
+	struct listener listeners[LISTENERS_MAX];
+	size_t listener_count;
+	struct pollfd *fds;
+	struct slot *slots;
+	int64_t *deadlines;          /* of each slot; NEVER: none */
+	char (*heads)[WS_HEAD_MAX];  /* head buffers, as many as slots; untouched ones cost nothing */
+	int *free_heads;
+	size_t free_head_count;
+	size_t slot_count;
+	size_t high;                 /* slots from here on are free */
+	size_t first_free;           /* no slot before is free */
+	size_t clients;              /* slots in SLOT_OPEN */
+	size_t waiting;              /* slots that wait for the next snapshot */
+	int64_t now;                 /* of this turn */
+	int64_t next_take;           /* no snapshot is taken before */
+	bool asked;                  /* the source will come back to the request */
+	int64_t accept_again;        /* 0: accepting */
+	int64_t refusal_logged;
+	int64_t stop_at;             /* 0: not stopping */
+	bool too_big;                /* the last snapshot was, and that was logged */
+	struct sockaddr_storage own[LISTENERS_MAX];
+	char hostname[256];
+	uint8_t received[RECEIVE_MAX];
+};
+
+static int64_t clock_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static void slot_drop(struct slot *s, const char *reason)
+{
+	char text[ADDRESS_TEXT_MAX];
+
+	if (s->state == SLOT_DROPPED)
+		return;
+	log_verbose("closed peer=%s reason=\"%s\" snapshots=%" PRIu64,
+	            address_text(text, &s->peer.any), reason, s->delivered);
+	s->state = SLOT_DROPPED;
+}
+
+/* The rule: a snapshot goes to a client that is open and ready, if it is newer
+ * than the last one that went to it. */
+static bool snapshot_due(const struct server *srv, const struct slot *s)
+{
+	return s->state == SLOT_OPEN && s->ready && srv->store.latest &&
+	       srv->store.latest->sequence > s->sent;
+}
+
+static void write_control(struct slot *s, enum ws_opcode opcode, const uint8_t *payload, size_t len)
+{
+	size_t n = ws_header(s->out, opcode, len, NULL);
+
+	memcpy(s->out + n, payload, len);
+	s->tx = s->out;
+	s->tx_left = n + len;
+}
+
+/* Begins the one message that is owed to an open client first. False: none is. */
+static bool begin_message(struct server *srv, struct slot *s)
+{
+	if (s->state != SLOT_OPEN)
+		return false;
+	if (s->close_due) {
+		const uint8_t code[2] = {(uint8_t)(s->close_code >> 8), (uint8_t)s->close_code};
+
+		write_control(s, WS_CLOSE, code, s->close_code == WS_NO_STATUS ? 0 : sizeof code);
+		s->state = SLOT_ENDING;
+	} else if (s->pong_due) {
+		write_control(s, WS_PONG, s->ws.control, s->ws.control_len);
+		s->pong_due = false;
+	} else if (s->ping_due) {
+		write_control(s, WS_PING, NULL, 0);
+		s->ping_due = false;
+	} else if (snapshot_due(srv, s)) {
+		struct snapshot *latest = srv->store.latest;
+
+		s->ready = false;
+		s->stale_at = 0;
+		s->sent = latest->sequence;
+		s->pinned = latest;
+		latest->pins++;
+		s->tx = latest->frame;
+		s->tx_left = (size_t)(latest->message - latest->frame) + latest->len;
+	} else {
+		return false;
+	}
+	s->since = srv->now;
+	return true;
+}
+
+static void release_head(struct server *srv, struct slot *s)
+{
+	if (s->head >= 0)
+		srv->free_heads[srv->free_head_count++] = s->head;
+	s->head = -1;
+}
+
+static void release_snapshot(struct slot *s)
+{
+	if (s->pinned)
+		s->pinned->pins--;
+	s->pinned = NULL;
+}
+
+/* All of tx is written. */
+static void end_message(struct server *srv, struct slot *s)
+{
+	if (s->pinned)
+		s->delivered++;
+	release_snapshot(s);
+	release_head(srv, s);
+	if (s->body_left > 0) {
+		s->tx = s->body;
+		s->tx_left = s->body_left;
+		s->body_left = 0;
+	} else if (s->state == SLOT_ENDING) {
+		/* Closing at once could destroy our bytes on their way: unread
+		 * input would make it a reset. */
+		shutdown(s->fd, SHUT_WR);
+		s->state = SLOT_LINGERING;
+	} else if (s->eof) {
+		slot_drop(s, "closed by the client");
+	}
+}
+
+static void slot_write(struct server *srv, struct slot *s)
+{
+	while (s->tx_left > 0 || begin_message(srv, s)) {
+		ssize_t n = send(s->fd, s->tx, s->tx_left, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+		if (n < 0) {
+			if (errno != EAGAIN && errno != EINTR)
+				slot_drop(s, strerror(errno));
+			return;
+		}
+		s->tx += n;
+		s->tx_left -= (size_t)n;
+		s->since = srv->now;
+		if (s->tx_left > 0)
+			return;
+		end_message(srv, s);
+	}
+}
+
+static void begin_close(struct slot *s, uint16_t code, const char *reason)
+{
+	char text[ADDRESS_TEXT_MAX];
+
+	if (s->close_due)
+		return;
+	log_verbose("closing peer=%s code=%u reason=\"%s\"", address_text(text, &s->peer.any), code,
+	            reason);
+	s->close_due = true;
+	s->close_code = code;
+	s->ready = false;
+}
+
+static const char *close_reason(int code)
+{
+	return code == WS_INVALID_DATA ? "text that is not UTF-8"
+	       : code == WS_TOO_BIG    ? "message over 4096 bytes"
+	                               : "framing error";
+}
+
+/* What a client sent after its handshake. */
+static void client_bytes(struct server *srv, struct slot *s, uint8_t *in, size_t len)
+{
+	s->quiet = srv->now;
+	s->pings = 0;
+	while (len > 0 && s->state == SLOT_OPEN && !s->close_due) {
+		int used = ws_decode(&s->ws, in, len);
+
+		if (used < 0) {
+			begin_close(s, (uint16_t)-used, close_reason(-used));
+			return;
+		}
+		in += used;
+		len -= (size_t)used;
+		if (s->ws.event == WS_MESSAGE) {
+			s->ready = true;
+		} else if (s->ws.event == WS_GOT_CLOSE) {
+			begin_close(s, s->ws.close_code, "asked by the client");
+		} else if (s->ws.event == WS_GOT_PING) {
+			/* Written at once, so that each of several is answered; if the
+			 * socket is full, the newest (section 5.5.3). */
+			s->pong_due = true;
+			slot_write(srv, s);
+		}
+	}
+}
+
+static void log_refusal(struct server *srv, const struct slot *s, const struct http_answer *a)
+{
+	char text[ADDRESS_TEXT_MAX], value[LOG_ESCAPED_MAX];
+
+	log_escape(value, a->option ? a->value.at : "", a->option ? a->value.len : 0);
+	if (a->option && srv->now - srv->refusal_logged >= REFUSAL_LOG_MS) {
+		srv->refusal_logged = srv->now;
+		log_event("refused status=%d peer=%s reason=\"%s\" allow_with=\"%s\" value=%s", a->status,
+		          address_text(text, &s->peer.any), a->reason, a->option, value);
+	} else {
+		log_verbose("refused status=%d peer=%s reason=\"%s\"", a->status,
+		            address_text(text, &s->peer.any), a->reason);
+	}
+}
+
+/* Answers a request, well formed or not, and ends the connection. */
+static void answer(struct server *srv, struct slot *s, const struct http_answer *a,
+                   struct ws_text host)
+{
+	char head[WS_HEAD_MAX];
+	size_t len = http_head(head, a, host);
+
+	if (a->reason)
+		log_refusal(srv, s, a);
+	memcpy(srv->heads[s->head], head, len);
+	s->tx = (const uint8_t *)srv->heads[s->head];
+	s->tx_left = len;
+	s->body = a->body;
+	s->body_left = a->no_body ? 0 : a->body_len;
+	s->state = SLOT_ENDING;
+	s->since = srv->now;
+}
+
+/* Section 4.2.2. extra: bytes that came behind the handshake. */
+static void open_client(struct server *srv, struct slot *s, struct ws_text key, char *extra,
+                        size_t extra_len)
+{
+	const struct snapshot *latest = srv->store.latest;
+	char accept[WS_ACCEPT_LEN + 1], text[ADDRESS_TEXT_MAX];
+
+	log_verbose("open peer=%s", address_text(text, &s->peer.any));
+	ws_accept(accept, key);
+	s->tx = s->out;
+	s->tx_left = (size_t)snprintf((char *)s->out, sizeof s->out,
+	                              "HTTP/1.1 101 Switching Protocols\r\n"
+	                              "Upgrade: websocket\r\n"
+	                              "Connection: Upgrade\r\n"
+	                              "Sec-WebSocket-Accept: %s\r\n\r\n",
+	                              accept);
+	s->ws.max_message = MESSAGE_MAX;
+	s->state = SLOT_OPEN;
+	s->since = srv->now;
+	s->ready = true;
+	if (latest && srv->now - latest->taken > srv->options.interval) {
+		s->sent = latest->sequence;
+		s->stale_at = srv->now + STALE_MS;
+	}
+	client_bytes(srv, s, (uint8_t *)extra, extra_len);
+}
+
+static void head_bytes(struct server *srv, struct slot *s, size_t len)
+{
+	const struct http_policy policy = {
+		srv->options.allow_host, srv->options.allow_host_count,
+		srv->options.allow_origin, srv->options.allow_origin_count,
+	};
+	char *head = srv->heads[s->head];
+	struct ws_request request;
+	struct http_answer a;
+
+	s->head_len = (uint16_t)(s->head_len + len);
+	int n = ws_request(&request, head, s->head_len);
+	if (n == 0)
+		return;
+	if (n < 0)
+		http_refuse(&a, -n,
+		            n == -426   ? "Sec-WebSocket-Version is not 13"
+		            : n == -431 ? "head over 8192 bytes"
+		                        : "malformed request");
+	else
+		http_decide(&a, &request, &policy, address_is_loopback(&s->peer.any));
+	if (a.status == 101 && srv->clients >= srv->options.max_clients)
+		http_refuse(&a, 503, "as many clients as --max-clients allows");
+	if (a.status == 101)
+		open_client(srv, s, request.key, head + n, (size_t)(s->head_len - n));
+	else
+		answer(srv, s, &a, request.host);
+}
+
+static void slot_read(struct server *srv, struct slot *s)
+{
+	bool head = s->state == SLOT_HEAD;
+	void *buffer = head ? srv->heads[s->head] + s->head_len : (char *)srv->received;
+	size_t room = head ? (size_t)(WS_HEAD_MAX - s->head_len) : sizeof srv->received;
+	ssize_t n = recv(s->fd, buffer, room, MSG_DONTWAIT);
+
+	if (n < 0) {
+		if (errno != EAGAIN && errno != EINTR)
+			slot_drop(s, strerror(errno));
+	} else if (n == 0) {
+		s->eof = true;
+		if (s->state != SLOT_OPEN || s->tx_left == 0)
+			slot_drop(s, "closed by the client");
+	} else if (head) {
+		head_bytes(srv, s, (size_t)n);
+	} else if (s->state == SLOT_OPEN) {
+		client_bytes(srv, s, srv->received, (size_t)n);
+	}
+}
+
+/* When the slot must be looked at though nothing came. */
+static int64_t slot_deadline(const struct server *srv, const struct slot *s)
+{
+	switch (s->state) {
+	case SLOT_HEAD:
+		return s->since + HANDSHAKE_MS;
+	case SLOT_LINGERING:
+		return s->since + LINGER_MS;
+	default:
+		break;
+	}
+	if (s->tx_left > 0)
+		return s->since + srv->options.drain;
+	int64_t ping = s->quiet + srv->options.ping;
+	return s->waiting && s->stale_at > 0 && s->stale_at < ping ? s->stale_at : ping;
+}
+
+static short slot_events(const struct slot *s)
+{
+	bool reads = s->state == SLOT_OPEN ? !s->eof && !s->close_due : s->state != SLOT_ENDING;
+
+	return (short)((reads ? POLLIN : 0) | (s->tx_left > 0 ? POLLOUT : 0));
+}
+
+static void slot_free(struct server *srv, struct slot *s, size_t i)
+{
+	release_snapshot(s);
+	release_head(srv, s);
+	close(s->fd);
+	memset(s, 0, sizeof *s);
+	srv->fds[FD_SLOTS + i].fd = -1;
+	srv->fds[FD_SLOTS + i].revents = 0;
+	srv->deadlines[i] = NEVER;
+	while (srv->high > 0 && srv->slots[srv->high - 1].state == SLOT_FREE)
+		srv->high--;
+	if (i < srv->first_free)
+		srv->first_free = i;
+	srv->accept_again = 0;
+}
+
+static void count(size_t *counter, bool *counted, bool counts)
+{
+	if (counts != *counted)
+		*counter = counts ? *counter + 1 : *counter - 1;
+	*counted = counts;
+}
+
+/* Ends whatever was done with a slot: writes what can be written, frees it if it
+ * was dropped, and derives from its state all that the loop goes by. */
+static void slot_settle(struct server *srv, size_t i)
+{
+	struct slot *s = &srv->slots[i];
+
+	if (s->state != SLOT_DROPPED)
+		slot_write(srv, s);
+	count(&srv->clients, &s->client, s->state == SLOT_OPEN);
+	count(&srv->waiting, &s->waiting, s->state == SLOT_OPEN && s->ready && s->tx_left == 0);
+	if (s->state == SLOT_DROPPED) {
+		slot_free(srv, s, i);
+		return;
+	}
+	srv->fds[FD_SLOTS + i].events = slot_events(s);
+	srv->deadlines[i] = slot_deadline(srv, s);
+}
+
+static void slot_expire(struct server *srv, struct slot *s)
+{
+	if (s->state == SLOT_HEAD) {
+		slot_drop(s, "handshake not finished in 5 s");
+	} else if (s->state == SLOT_LINGERING) {
+		slot_drop(s, "closed");
+	} else if (s->tx_left > 0) {
+		slot_drop(s, "takes nothing of what is sent to it");
+	} else if (s->waiting && s->stale_at > 0 && s->stale_at <= srv->now) {
+		s->sent = srv->store.latest->sequence - 1;
+	} else if (s->pings == PINGS_MAX) {
+		slot_drop(s, "answers no ping");
+	} else {
+		s->ping_due = true;
+		s->pings++;
+		s->quiet = srv->now;
+	}
+}
+
+static void slot_serve(struct server *srv, size_t i)
+{
+	struct slot *s = &srv->slots[i];
+	short revents = srv->fds[FD_SLOTS + i].revents;
+
+	if (revents & (POLLIN | POLLHUP | POLLERR) && slot_events(s) & POLLIN)
+		slot_read(srv, s);
+	if (s->state != SLOT_DROPPED && srv->deadlines[i] <= srv->now &&
+	    slot_deadline(srv, s) <= srv->now)
+		slot_expire(srv, s);
+	slot_settle(srv, i);
+}
+
+/* No slot is free, not even to refuse in. */
+static void refuse_at_once(int fd)
+{
+	char out[WS_HEAD_MAX];
+	struct http_answer a;
+
+	http_refuse(&a, 503, "every slot is taken");
+	size_t len = http_head(out, &a, (struct ws_text){0});
+	if (send(fd, out, len, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
+		shutdown(fd, SHUT_WR);
+	close(fd);
+}
+
+static void slot_open(struct server *srv, int fd, const struct sockaddr_in6 *peer)
+{
+	size_t i = srv->first_free;
+
+	while (i < srv->slot_count && srv->slots[i].state != SLOT_FREE)
+		i++;
+	srv->first_free = i;
+	if (i == srv->slot_count) {
+		refuse_at_once(fd);
+		return;
+	}
+	struct slot *s = &srv->slots[i];
+	s->fd = fd;
+	s->state = SLOT_HEAD;
+	s->since = s->quiet = srv->now;
+	s->head = srv->free_heads[--srv->free_head_count];
+	s->peer.v6 = *peer;
+	srv->fds[FD_SLOTS + i] = (struct pollfd){.fd = fd};
+	srv->high = i >= srv->high ? i + 1 : srv->high;
+	slot_settle(srv, i);
+}
+
+static void accept_clients(struct server *srv, int listener)
+{
+	for (int i = 0; i < ACCEPT_MAX; i++) {
+		struct sockaddr_in6 peer = {0};
+		socklen_t len = sizeof peer;
+		int fd = accept4(listener, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+		if (fd >= 0) {
+			slot_open(srv, fd, &peer);
+		} else if (errno == EAGAIN) {
+			return;
+		} else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+			log_event("accept_paused reason=\"%s\" ms=%d", strerror(errno), ACCEPT_PAUSE_MS);
+			srv->accept_again = srv->now + ACCEPT_PAUSE_MS;
+			return;
+		}
+		/* Anything else is the trouble of that one connection. */
+	}
+}
+
+/* A buffer for the next snapshot: when slow clients hold all of them, those that
+ * hold the oldest have to go. */
+static void make_room(struct server *srv)
+{
+	const struct snapshot *old = snapshot_in_the_way(&srv->store);
+
+	for (size_t i = 0; old && i < srv->high; i++) {
+		if (srv->slots[i].pinned == old) {
+			slot_drop(&srv->slots[i], "too slow for the buffers there are");
+			slot_settle(srv, i);
+		}
+	}
+}
+
+static void take_snapshot(struct server *srv)
+{
+	struct snapshot_input input = {0};
+	uint8_t header[WS_HEADER_MAX];
+	int taken = srv->source->take(srv->source, srv->now, &input);
+
+	srv->asked = taken == 0;
+	if (srv->asked)
+		return;
+	srv->next_take = srv->now + srv->options.interval;
+	if (taken < 0)
+		return;
+	make_room(srv);
+	size_t len = snapshot_take(&srv->store, &input, &srv->source->runtime, srv->now);
+	bool too_big = len > srv->store.max;
+	if (too_big && !srv->too_big)
+		log_event("snapshot_too_big bytes=%zu max_snapshot=%zu", len, srv->store.max);
+	srv->too_big = too_big;
+	if (too_big)
+		return;
+	struct snapshot *latest = srv->store.latest;
+	size_t n = ws_header(header, WS_BINARY, len, NULL);
+	latest->frame = latest->message - n;
+	memcpy(latest->frame, header, n);
+	for (size_t i = 0; i < srv->high; i++)
+		if (srv->slots[i].waiting)
+			slot_settle(srv, i);
+}
+
+static void log_slots(const struct server *srv)
+{
+	static const char *const names[] = {"free", "head", "open", "ending", "lingering", "dropped"};
+	char text[ADDRESS_TEXT_MAX];
+
+	for (size_t i = 0; i < srv->high; i++) {
+		const struct slot *s = &srv->slots[i];
+
+		if (s->state != SLOT_FREE)
+			log_event("slot number=%zu state=%s peer=%s ready=%d sequence=%" PRIu64
+			          " snapshots=%" PRIu64 " unsent=%zu quiet_ms=%" PRId64,
+			          i, names[s->state], address_text(text, &s->peer.any), s->ready, s->sent,
+			          s->delivered, s->tx_left + s->body_left, srv->now - s->quiet);
+	}
+}
+
+static void close_listeners(struct server *srv)
+{
+	for (size_t i = 0; i < srv->listener_count; i++) {
+		const struct sockaddr_storage *address = &srv->listeners[i].address;
+
+		if (address->ss_family == AF_UNIX)
+			unlink(((const struct sockaddr_un *)address)->sun_path);
+		close(srv->listeners[i].fd);
+		srv->fds[FD_LISTENERS + i].fd = -1;
+	}
+	srv->listener_count = 0;
+}
+
+/* Says goodbye to everybody; the second time, stops waiting for their answers. */
+static void stop(struct server *srv)
+{
+	srv->stop_at = srv->stop_at ? srv->now : srv->now + STOP_MS;
+	close_listeners(srv);
+	for (size_t i = 0; i < srv->high; i++) {
+		struct slot *s = &srv->slots[i];
+
+		if (s->state == SLOT_FREE)
+			continue;
+		if (s->state == SLOT_HEAD)
+			slot_drop(s, "going down");
+		else if (s->state == SLOT_OPEN)
+			begin_close(s, WS_GOING_AWAY, "going down");
+		slot_settle(srv, i);
+	}
+}
+
+static void serve_signals(struct server *srv)
+{
+	struct signalfd_siginfo info;
+
+	while (read(srv->fds[FD_SIGNALS].fd, &info, sizeof info) == (ssize_t)sizeof info) {
+		if (info.ssi_signo == SIGUSR1)
+			log_slots(srv);
+		else
+			stop(srv);
+	}
+}
+
+static int64_t earlier(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* Fills in what changes from turn to turn and returns when the next deadline is. */
+static int64_t prepare(struct server *srv, int64_t *source_deadline)
+{
+	struct pollfd source[SOURCE_FDS];
+	nfds_t n;
+
+	*source_deadline = NEVER;
+	n = srv->source->poll(srv->source, source, source_deadline);
+	for (nfds_t i = 0; i < SOURCE_FDS; i++)
+		srv->fds[FD_SOURCE + i] = i < n ? source[i] : (struct pollfd){.fd = -1};
+
+	int64_t deadline = *source_deadline;
+	for (size_t i = 0; i < srv->listener_count; i++)
+		srv->fds[FD_LISTENERS + i].events = srv->accept_again > 0 ? 0 : POLLIN;
+	if (srv->accept_again > 0)
+		deadline = earlier(deadline, srv->accept_again);
+	if (srv->stop_at > 0)
+		deadline = earlier(deadline, srv->stop_at);
+	else if (srv->waiting > 0 && !srv->asked)
+		deadline = earlier(deadline, srv->next_take);
+	for (size_t i = 0; i < srv->high; i++)
+		deadline = earlier(deadline, srv->deadlines[i]);
+	return deadline;
+}
+
+static void serve_source(struct server *srv, int64_t deadline)
+{
+	struct pollfd *fds = srv->fds + FD_SOURCE;
+	nfds_t n = 0;
+	bool answered = false;
+
+	for (; n < SOURCE_FDS && fds[n].fd >= 0; n++)
+		answered |= fds[n].revents != 0;
+	if (answered || deadline <= srv->now) {
+		srv->source->serve(srv->source, fds, n, srv->now);
+		srv->asked = false;
+	}
+}
+
+/* One turn of the loop. -1: poll() failed. */
+static int turn(struct server *srv)
+{
+	int64_t source_deadline, deadline = prepare(srv, &source_deadline);
+	int64_t wait = deadline == NEVER ? -1 : deadline > srv->now ? deadline - srv->now : 0;
+	int n = poll(srv->fds, FD_SLOTS + srv->high, wait > INT32_MAX ? INT32_MAX : (int)wait);
+
+	if (n < 0 && errno != EINTR && errno != ENOMEM)
+		return -1;
+	srv->now = clock_ms();
+	if (srv->accept_again > 0 && srv->accept_again <= srv->now)
+		srv->accept_again = 0;
+	if (n < 0)
+		for (size_t i = 0; i < FD_SLOTS + srv->high; i++)
+			srv->fds[i].revents = 0;
+	serve_source(srv, source_deadline);
+	for (size_t i = 0; i < srv->high; i++)
+		if (srv->fds[FD_SLOTS + i].revents || srv->deadlines[i] <= srv->now)
+			slot_serve(srv, i);
+	for (size_t i = 0; i < srv->listener_count; i++)
+		if (srv->fds[FD_LISTENERS + i].revents)
+			accept_clients(srv, srv->listeners[i].fd);
+	if (srv->fds[FD_SIGNALS].revents)
+		serve_signals(srv);
+	if (srv->waiting > 0 && !srv->asked && srv->next_take <= srv->now)
+		take_snapshot(srv);
+	return 0;
+}
+
+static int run(struct server *srv)
+{
+	srv->now = clock_ms();
+	while (!srv->stop_at || (srv->high > 0 && srv->now < srv->stop_at)) {
+		if (turn(srv) != 0) {
+			log_event("error poll=\"%s\"", strerror(errno));
+			return 1;
+		}
+	}
+	return 0;
+}
+
+/* Raises the limit on open descriptors to what the table needs, or cuts the
+ * table to what the limit allows. */
+static int fit_descriptors(struct options *o)
+{
+	const rlim_t others = SPARE_SLOTS + FD_SLOTS + 16;
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+		return 0;
+	rlim_t wanted = o->max_clients + others;
+	if (limit.rlim_cur >= wanted)
+		return 0;
+	struct rlimit raised = {wanted, limit.rlim_max < wanted ? wanted : limit.rlim_max};
+	if (setrlimit(RLIMIT_NOFILE, &raised) == 0)
+		return 0;
+	raised = (struct rlimit){limit.rlim_max, limit.rlim_max};
+	if (setrlimit(RLIMIT_NOFILE, &raised) == 0)
+		limit = raised;
+	if (limit.rlim_cur >= wanted)
+		return 0;
+	if (limit.rlim_cur <= others) {
+		log_event("error open_files=%ju reason=\"too few to serve anybody\"",
+		          (uintmax_t)limit.rlim_cur);
+		return -1;
+	}
+	o->max_clients = (size_t)(limit.rlim_cur - others);
+	log_event("max_clients_reduced to=%zu reason=\"limit on open files is %ju\"", o->max_clients,
+	          (uintmax_t)limit.rlim_cur);
+	return 0;
+}
+
+static int make_table(struct server *srv)
+{
+	size_t n = srv->slot_count = srv->options.max_clients + SPARE_SLOTS;
+
+	srv->fds = calloc(FD_SLOTS + n, sizeof *srv->fds);
+	srv->slots = calloc(n, sizeof *srv->slots);
+	srv->deadlines = calloc(n, sizeof *srv->deadlines);
+	srv->heads = calloc(n, sizeof *srv->heads);
+	srv->free_heads = calloc(n, sizeof *srv->free_heads);
+	if (!srv->fds || !srv->slots || !srv->deadlines || !srv->heads || !srv->free_heads ||
+	    snapshot_open(&srv->store, srv->options.max_snapshot) != 0) {
+		log_event("error reason=\"out of memory: --max-clients %zu --max-snapshot %zu\"",
+		          srv->options.max_clients, srv->options.max_snapshot);
+		return -1;
+	}
+	for (size_t i = 0; i < FD_SLOTS + n; i++)
+		srv->fds[i].fd = -1;
+	for (size_t i = 0; i < n; i++) {
+		srv->deadlines[i] = NEVER;
+		srv->free_heads[i] = (int)(n - 1 - i);
+	}
+	srv->free_head_count = n;
+	return 0;
+}
+
+static int open_listeners(struct server *srv)
+{
+	const struct options *o = &srv->options;
+	char text[ADDRESS_TEXT_MAX];
+
+	for (size_t i = 0; i < o->listen_count; i++)
+		if (listen_on(srv->listeners, &srv->listener_count, o->listen[i], false) != 0)
+			return -1;
+	if (o->listen_count == 0 &&
+	    (listen_on(srv->listeners, &srv->listener_count, DEFAULT_LISTEN, false) != 0 ||
+	     listen_on(srv->listeners, &srv->listener_count, DEFAULT_LISTEN_6, true) != 0))
+		return -1;
+	for (size_t i = 0; i < srv->listener_count; i++) {
+		const struct listener *l = &srv->listeners[i];
+
+		srv->own[i] = l->address;
+		srv->fds[FD_LISTENERS + i].fd = l->fd;
+		if (l->address.ss_family == AF_UNIX)
+			log_event("listening path=%s", ((const struct sockaddr_un *)&l->address)->sun_path);
+		else
+			log_event("listening url=http://%s/",
+			          address_text(text, (const struct sockaddr *)&l->address));
+	}
+	return 0;
+}
+
+static int open_source(struct server *srv)
+{
+	const struct options *o = &srv->options;
+	const char *name = o->feed ? "feed" : o->replay ? "replay" : "kernel";
+
+	srv->source = o->feed     ? feed_open(o->feed, o->feed_mode, o->max_snapshot, o->interval)
+	              : o->replay ? replay_open(o->replay, o->loop, o->max_snapshot)
+	                          : kernel_open(o->process, srv->own, srv->listener_count);
+	if (!srv->source)
+		return -1;
+	gethostname(srv->hostname, sizeof srv->hostname - 1);
+	srv->source->runtime.source = (char *)name;
+	srv->source->runtime.hostname = srv->hostname;
+	srv->source->runtime.interval_ms = (uint32_t)o->interval;
+	return 0;
+}
+
+/* Signals come through a descriptor, so that none can get between a look at the
+ * state and poll(). */
+static int open_signals(struct server *srv)
+{
+	sigset_t set;
+
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGUSR1);
+	if (sigprocmask(SIG_BLOCK, &set, NULL) != 0)
+		return -1;
+	srv->fds[FD_SIGNALS] = (struct pollfd){
+		.fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC), .events = POLLIN};
+	return srv->fds[FD_SIGNALS].fd < 0 ? -1 : 0;
+}
+
+static void release(struct server *srv)
+{
+	for (size_t i = 0; i < srv->high; i++)
+		if (srv->slots[i].state != SLOT_FREE)
+			slot_free(srv, &srv->slots[i], i);
+	close_listeners(srv);
+	if (srv->source)
+		srv->source->close(srv->source);
+	snapshot_close(&srv->store);
+	free(srv->fds);
+	free(srv->slots);
+	free(srv->deadlines);
+	free(srv->heads);
+	free(srv->free_heads);
+}
+
+int main(int argc, char **argv)
+{
+	static struct server srv;
+	int status = options_read(&srv.options, argc, argv);
+
+	if (status >= 0)
+		return status;
+	log_set_verbose(srv.options.verbose);
+	status = 1;
+	if (fit_descriptors(&srv.options) == 0 && make_table(&srv) == 0 && open_signals(&srv) == 0 &&
+	    open_listeners(&srv) == 0 && open_source(&srv) == 0)
+		status = run(&srv);
+	release(&srv);
+	return status;
+}

@@ -1,0 +1,41 @@
+#ifndef LISTEN_H
+#define LISTEN_H
+
+/* Listening sockets, and addresses as text. */
+
+#include <stdbool.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#define DEFAULT_PORT "4801"
+
+enum {
+	LISTENERS_MAX = 16,
+	ADDRESS_TEXT_MAX = sizeof((struct sockaddr_un *)0)->sun_path + 16,
+};
+
+struct listener {
+	int fd;
+	struct sockaddr_storage address;   /* as bound, its port filled in */
+};
+
+/* Binds to HOST:PORT, [V6]:PORT, HOST, or the path of a Unix socket, adding a
+ * listener for every address that the name has. optional: an address that this
+ * machine does not have is no error. 0, or -1 with one line logged that names
+ * what was wrong. *count is at most LISTENERS_MAX. */
+int listen_on(struct listener list[LISTENERS_MAX], size_t *count, const char *text, bool optional);
+
+/* A Unix stream socket that listens at path, non-blocking, its mode set before
+ * anyone can connect. A socket file nobody listens at is replaced; one that is
+ * in use, and anything that is not a socket, is left alone. -1 with one line
+ * logged. */
+int listen_unix(const char *path, mode_t mode);
+
+/* Writes ADDR:PORT, [V6]:PORT or unix:PATH. Returns out. */
+const char *address_text(char out[ADDRESS_TEXT_MAX], const struct sockaddr *address);
+
+/* Is it a loopback address of IPv4, IPv6 or IPv4 mapped into IPv6? */
+bool address_is_loopback(const struct sockaddr *address);
+
+#endif

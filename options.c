@@ -1,0 +1,216 @@
+#include "options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum {
+	INTERVAL = 256,
+	MAX_CLIENTS,
+	MAX_SNAPSHOT,
+	PING,
+	DRAIN,
+	PROCESS,
+	FEED,
+	FEED_MODE,
+	REPLAY,
+	LOOP,
+	ALLOW_HOST,
+	ALLOW_ORIGIN,
+	SHOW_VERSION,
+};
+
+static void help(void)
+{
+	printf("Usage: introspectd [OPTION]...\n"
+	       "Serves snapshots of a libp2p node over WebSocket, each client at its own pace.\n\n"
+	       "Where it listens:\n"
+	       "  -l, --listen ADDRESS   HOST:PORT, [IPV6]:PORT or /PATH of a Unix socket; may be\n"
+	       "                         given %d times (default: %s and %s)\n"
+	       "      --max-clients N    WebSocket clients at once (default: %d)\n"
+	       "      --allow-host NAME  accept this Host besides localhost and IP addresses\n"
+	       "      --allow-origin O   accept web pages of this Origin, e.g. https://example.org\n\n",
+	       LISTENERS_MAX, DEFAULT_LISTEN, DEFAULT_LISTEN_6, DEFAULT_MAX_CLIENTS);
+	printf("What it shows (default: every TCP connection of this machine):\n"
+	       "      --pid PID|NAME     the TCP connections of one process; a name is followed\n"
+	       "                         across restarts\n"
+	       "      --feed PATH|-      what a libp2p node publishes on a Unix socket made at\n"
+	       "                         PATH, or on standard input\n"
+	       "      --feed-mode MODE   of that socket, octal (default: %04o)\n"
+	       "      --replay FILE      a recording\n"
+	       "      --loop             start the recording again at its end\n\n",
+	       (unsigned)DEFAULT_FEED_MODE);
+	printf("How:\n"
+	       "      --interval MS      snapshots are never closer together, 10 to 3600000\n"
+	       "                         (default: %d)\n"
+	       "      --max-snapshot B   bytes of the largest snapshot, 1024 to 1073741824\n"
+	       "                         (default: %d)\n"
+	       "      --ping SECONDS     of silence before a client is asked whether it is there\n"
+	       "                         (default: %d)\n"
+	       "      --drain SECONDS    after which a client that takes nothing of what was sent\n"
+	       "                         to it is dropped (default: %d)\n"
+	       "  -v, --verbose          log every connection\n"
+	       "  -h, --help\n"
+	       "      --version\n",
+	       DEFAULT_INTERVAL_MS, DEFAULT_MAX_SNAPSHOT, DEFAULT_PING_MS / 1000,
+	       DEFAULT_DRAIN_MS / 1000);
+}
+
+/* A whole number from low to high, in this base. */
+static bool read_number(const char *text, int base, unsigned long low, unsigned long high,
+                        unsigned long *number)
+{
+	char *end;
+
+	errno = 0;
+	*number = strtoul(text, &end, base);
+	return errno == 0 && end != text && *end == '\0' && *text >= '0' && *text <= '9' &&
+	       *number >= low && *number <= high;
+}
+
+/* Seconds, fractions allowed, as ms. */
+static bool read_seconds(const char *text, int64_t *ms)
+{
+	char *end;
+	double seconds = strtod(text, &end);
+
+	if (end == text || *end != '\0' || !(seconds >= 0.01 && seconds <= 86400))
+		return false;
+	*ms = (int64_t)(seconds * 1000 + 0.5);
+	return true;
+}
+
+static bool append(const char **list, size_t *count, size_t max, const char *value)
+{
+	if (*count == max)
+		return false;
+	list[(*count)++] = value;
+	return true;
+}
+
+/* Takes one option. NULL, or what would have been right in its place. */
+static const char *take(struct options *o, int option, const char *value)
+{
+	unsigned long n;
+
+	switch (option) {
+	case 'l':
+		return append(o->listen, &o->listen_count, LISTENERS_MAX, value) ? NULL : "fewer of them";
+	case ALLOW_HOST:
+		return append(o->allow_host, &o->allow_host_count, ALLOWED_MAX, value) ? NULL
+		                                                                       : "fewer of them";
+	case ALLOW_ORIGIN:
+		return append(o->allow_origin, &o->allow_origin_count, ALLOWED_MAX, value)
+		               ? NULL
+		               : "fewer of them";
+	case INTERVAL:
+		if (!read_number(value, 10, 10, 3600000, &n))
+			return "milliseconds from 10 to 3600000";
+		o->interval = (int64_t)n;
+		return NULL;
+	case MAX_CLIENTS:
+		if (!read_number(value, 10, 1, 100000, &n))
+			return "a number from 1 to 100000";
+		o->max_clients = n;
+		return NULL;
+	case MAX_SNAPSHOT:
+		if (!read_number(value, 10, 1024, 1 << 30, &n))
+			return "bytes from 1024 to 1073741824";
+		o->max_snapshot = n;
+		return NULL;
+	case FEED_MODE:
+		if (!read_number(value, 8, 0, 0777, &n))
+			return "an octal mode such as 0660";
+		o->feed_mode = (mode_t)n;
+		return NULL;
+	case PING:
+		return read_seconds(value, &o->ping) ? NULL : "seconds from 0.01 to 86400";
+	case DRAIN:
+		return read_seconds(value, &o->drain) ? NULL : "seconds from 0.01 to 86400";
+	case PROCESS:
+		o->process = value;
+		return *value ? NULL : "a process ID or a name";
+	case FEED:
+		o->feed = value;
+		return *value ? NULL : "a path or -";
+	case REPLAY:
+		o->replay = value;
+		return *value ? NULL : "a file";
+	case LOOP:
+		o->loop = true;
+		return NULL;
+	default:
+		o->verbose = true;
+		return NULL;
+	}
+}
+
+/* What must hold between options. NULL, or what is wrong. */
+static const char *conflict(const struct options *o)
+{
+	if ((o->process != NULL) + (o->feed != NULL) + (o->replay != NULL) > 1)
+		return "only one of --pid, --feed and --replay";
+	if (o->loop && !o->replay)
+		return "--loop goes with --replay";
+	return NULL;
+}
+
+int options_read(struct options *o, int argc, char **argv)
+{
+	static const struct option names[] = {
+		{"listen", required_argument, NULL, 'l'},
+		{"interval", required_argument, NULL, INTERVAL},
+		{"max-clients", required_argument, NULL, MAX_CLIENTS},
+		{"max-snapshot", required_argument, NULL, MAX_SNAPSHOT},
+		{"ping", required_argument, NULL, PING},
+		{"drain", required_argument, NULL, DRAIN},
+		{"pid", required_argument, NULL, PROCESS},
+		{"feed", required_argument, NULL, FEED},
+		{"feed-mode", required_argument, NULL, FEED_MODE},
+		{"replay", required_argument, NULL, REPLAY},
+		{"loop", no_argument, NULL, LOOP},
+		{"allow-host", required_argument, NULL, ALLOW_HOST},
+		{"allow-origin", required_argument, NULL, ALLOW_ORIGIN},
+		{"verbose", no_argument, NULL, 'v'},
+		{"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, SHOW_VERSION},
+		{0},
+	};
+	const char *wrong = NULL;
+	int option, index = -1;
+
+	*o = (struct options){.interval = DEFAULT_INTERVAL_MS,
+	                      .max_clients = DEFAULT_MAX_CLIENTS,
+	                      .max_snapshot = DEFAULT_MAX_SNAPSHOT,
+	                      .ping = DEFAULT_PING_MS,
+	                      .drain = DEFAULT_DRAIN_MS,
+	                      .feed_mode = DEFAULT_FEED_MODE};
+	while ((option = getopt_long(argc, argv, "l:vh", names, &index)) != -1) {
+		if (option == '?')
+			return 2;
+		if (option == 'h') {
+			help();
+			return 0;
+		}
+		if (option == SHOW_VERSION) {
+			puts("introspectd " VERSION);
+			return 0;
+		}
+		if ((wrong = take(o, option, optarg)) != NULL) {
+			fprintf(stderr, "introspectd: --%s %s: expected %s\n",
+			        index >= 0 ? names[index].name : "listen", optarg, wrong);
+			return 2;
+		}
+		index = -1;
+	}
+	if (optind < argc) {
+		fprintf(stderr, "introspectd: %s: not an option\n", argv[optind]);
+		return 2;
+	}
+	if ((wrong = conflict(o)) != NULL) {
+		fprintf(stderr, "introspectd: %s\n", wrong);
+		return 2;
+	}
+	return -1;
+}

@@ -1,0 +1,53 @@
+#ifndef OPTIONS_H
+#define OPTIONS_H
+
+/* The daemon's command line. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "listen.h"
+
+#define VERSION "0.1.0"
+
+#define DEFAULT_LISTEN "127.0.0.1:" DEFAULT_PORT
+#define DEFAULT_LISTEN_6 "[::1]:" DEFAULT_PORT
+
+enum {
+	DEFAULT_INTERVAL_MS = 1000,
+	DEFAULT_MAX_CLIENTS = 64,
+	DEFAULT_MAX_SNAPSHOT = 16 << 20,
+	DEFAULT_PING_MS = 30000,
+	DEFAULT_DRAIN_MS = 10000,
+	DEFAULT_FEED_MODE = 0600,
+	ALLOWED_MAX = 32,   /* of --allow-host and of --allow-origin */
+};
+
+/* Strings are borrowed from argv. */
+struct options {
+	const char *listen[LISTENERS_MAX];
+	size_t listen_count;            /* 0: the defaults */
+	int64_t interval;               /* ms between snapshots, 10 to 3600000 */
+	size_t max_clients;             /* WebSocket clients, 1 to 100000 */
+	size_t max_snapshot;            /* bytes of a message, 1 KiB to 1 GiB */
+	int64_t ping;                   /* ms of silence before a ping */
+	int64_t drain;                  /* ms without progress before a client is dropped */
+	const char *process;            /* of the kernel source; NULL: all */
+	const char *feed;
+	mode_t feed_mode;
+	const char *replay;
+	bool loop;
+	bool verbose;
+	const char *allow_host[ALLOWED_MAX];
+	size_t allow_host_count;
+	const char *allow_origin[ALLOWED_MAX];
+	size_t allow_origin_count;
+};
+
+/* Reads the command line. -1: go on; else the exit status, everything that had
+ * to be said being said: 0 after --help and --version, 2 for a wrong option. */
+int options_read(struct options *o, int argc, char **argv);
+
+#endif

@@ -1,0 +1,109 @@
+// Starts the real daemon for a test and fails the test if it says anything on
+// stderr that was not expected.
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join, resolve } from 'node:path'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import protobuf from 'protobufjs'
+import WebSocket from 'ws'
+
+export const root = resolve(dirname(fileURLToPath(import.meta.url)), '../..')
+export const build = resolve(root, process.env.BUILD ?? 'build')
+export const schema = protobuf.loadSync(join(root, 'introspection.proto'))
+export const ServerMessage = schema.lookupType('introspection.ServerMessage')
+
+// Resolves with the value once it is truthy; checked again after every event.
+export async function until (emitter, event, value, ms = 10000) {
+  const signal = AbortSignal.timeout(ms)
+  for (;;) {
+    const found = value()
+    if (found) return found
+    await once(emitter, event, { signal }).catch(error => {
+      if (error.name === 'AbortError') throw new Error(`waited ${ms} ms for ${event}: ${value}`)
+      throw error
+    })
+  }
+}
+
+// A folder of its own for a test, removed at its end.
+export function folder (t) {
+  const path = mkdtempSync(join(tmpdir(), 'introspectd-'))
+  t.after(() => rmSync(path, { recursive: true, force: true }))
+  return path
+}
+
+// options: arguments; expect: regular expressions of further stderr lines that
+// may come; program, prefix: e.g. valgrind with its options; stdio of fd 0.
+// t: the test at whose end it is stopped and its stderr checked.
+export async function daemon (t, options = [], { expect = [], prefix = [], stdin = 'ignore', env } = {}) {
+  const runner = [...prefix, ...(process.env.RUNNER?.split(' ') ?? [])]
+  const listen = options.some(o => o === '--listen') ? [] : ['--listen', '127.0.0.1:0']
+  const command = [...runner, join(build, 'introspectd'), ...listen, ...options]
+  const child = spawn(command[0], command.slice(1), {
+    stdio: [stdin, 'inherit', 'pipe'],
+    env: { ...process.env, ...env }
+  })
+  const lines = []
+  const d = { child, lines, pid: child.pid, exit: once(child, 'exit') }
+  const reader = createInterface({ input: child.stderr })
+  reader.on('line', line => { lines.push(line); child.emit('line', line) })
+  const drained = once(reader, 'close')
+
+  d.line = pattern => until(child, 'line', () => lines.find(line => pattern.test(line)))
+  d.stop = async (signal = 'SIGTERM') => {
+    if (child.exitCode === null && child.signalCode === null) child.kill(signal)
+    const [code, killed] = await d.exit
+    await drained
+    return { code, signal: killed }
+  }
+  t.after(async () => {
+    const { code } = await d.stop()
+    assert.equal(code, 0, `exit status ${code}: ${lines.join('\n')}`)
+    const allowed = [/^listening /, ...expect]
+    const wrong = lines.filter(line => !allowed.some(pattern => pattern.test(line)))
+    assert.deepEqual(wrong, [], 'unexpected lines on stderr')
+  })
+  await Promise.race([d.line(/^listening /), d.exit.then(() => {
+    throw new Error(`the daemon did not start: ${lines.join('\n')}`)
+  })])
+  const url = lines.find(line => line.includes('url='))?.match(/url=(\S+)/)[1]
+  if (url) {
+    d.url = url
+    d.ws = url.replace('http', 'ws')
+    d.port = Number(new URL(url).port)
+    d.host = new URL(url).host
+  }
+  return d
+}
+
+// A pull client: every snapshot that came, decoded, and what is needed to ask
+// for more and to wait.
+export async function client (t, url, options = {}) {
+  const socket = new WebSocket(url, { perMessageDeflate: false, ...options })
+  const c = { socket, snapshots: [], raw: [] }
+  socket.on('message', (data, binary) => {
+    assert.ok(binary)
+    c.raw.push(data)
+    c.snapshots.push(ServerMessage.decode(data))
+    socket.emit('snapshot')
+  })
+  socket.on('error', error => { c.error = error })
+  c.closed = new Promise(resolve => socket.on('close', (code, reason) => resolve({ code, reason: reason.toString() })))
+  c.ready = (message = 'r') => socket.send(message)
+  c.received = (n, ms) => until(socket, 'snapshot', () => c.snapshots.length >= n && c.snapshots[n - 1], ms)
+  c.next = async ms => {
+    const n = c.snapshots.length
+    c.ready()
+    return c.received(n + 1, ms)
+  }
+  c.sequences = () => c.snapshots.map(s => Number(s.state.sequence))
+  t.after(() => socket.terminate())
+  if (socket.readyState === WebSocket.CONNECTING) {
+    await Promise.race([once(socket, 'open'), c.closed.then(() => { throw c.error ?? new Error('closed') })])
+  }
+  return c
+}
