@@ -8,9 +8,9 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
+#include "../listen.h"
 #include "../log.h"
 #include "source.h"
 #include "wire.h"
@@ -23,9 +23,8 @@ enum {
 
 struct feed {
 	struct source source;
-	struct sockaddr_un addr;
-	dev_t dev;               /* of the socket file, to know it again */
-	ino_t ino;
+	const char *path;        /* of the socket file; borrowed */
+	struct stat file;        /* that file when it was made */
 	int listener;            /* -1: the node is on standard input */
 	int node;                /* -1: none */
 	int64_t accept_at;       /* ms; 0: at once */
@@ -60,7 +59,7 @@ static void disconnect(struct feed *f)
 /* at: where in f->in the message and its length begin; byte: of the message alone. */
 static int refuse(const struct feed *f, size_t at, size_t byte, const char *what)
 {
-	log_event("feed closed offset=%" PRIu64 " in_message=%zu error=\"%s\"",
+	log_event("feed closed offset=%" PRIu64 " in_message=%zu reason=\"%s\"",
 	          f->offset + at, byte, what);
 	return -1;
 }
@@ -91,7 +90,7 @@ static ssize_t handle_message(struct feed *f, size_t at, struct wire_payload *st
 		return refuse(f, at, 0, "length is not a varint");
 	if (prefix > 0 && len > f->max_message) {
 		log_event("feed closed offset=%" PRIu64 " length=%" PRIu64
-		          " error=\"message is over the limit of %zu bytes\"",
+		          " reason=\"message is over the limit of %zu bytes\"",
 		          f->offset + at, len, f->max_message);
 		return -1;
 	}
@@ -173,10 +172,10 @@ static void accept_node(struct feed *f, int64_t now)
 	if (fd < 0) {
 		if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED)
 			return;
-		log_event("feed accept failed error=\"%s\"", strerror(errno));
+		log_event("feed accept paused reason=\"%s\" ms=%d", strerror(errno), ACCEPT_PAUSE);
 		f->accept_at = now + ACCEPT_PAUSE;
 	} else if (f->node >= 0) {
-		log_event("feed refused error=\"another node is connected\"");
+		log_event("feed refused reason=\"another node is connected\"");
 		close(fd);
 	} else {
 		log_event("feed connected");
@@ -187,26 +186,31 @@ static void accept_node(struct feed *f, int64_t now)
 static nfds_t feed_poll(struct source *s, struct pollfd fds[SOURCE_FDS], int64_t *deadline)
 {
 	struct feed *f = (struct feed *)s;
+	nfds_t n = 0;
 
-	fds[0] = (struct pollfd){.fd = f->accept_at ? -1 : f->listener, .events = POLLIN};
-	fds[1] = (struct pollfd){.fd = f->node, .events = POLLIN};
+	if (f->listener >= 0 && !f->accept_at)
+		fds[n++] = (struct pollfd){.fd = f->listener, .events = POLLIN};
+	if (f->node >= 0)
+		fds[n++] = (struct pollfd){.fd = f->node, .events = POLLIN};
 	if (f->accept_at && f->accept_at < *deadline)
 		*deadline = f->accept_at;
 	if (f->refresh_by && f->refresh_by < *deadline)
 		*deadline = f->refresh_by;
-	return SOURCE_FDS;
+	return n;
 }
 
 static void feed_serve(struct source *s, const struct pollfd *fds, nfds_t n, int64_t now)
 {
 	struct feed *f = (struct feed *)s;
+	short node = 0, listener = 0;
 
-	(void)n;
-	if (fds[1].revents)
+	for (nfds_t i = 0; i < n; i++)
+		*(fds[i].fd == f->node ? &node : &listener) = fds[i].revents;
+	if (node)
 		receive(f, now);
 	/* A node that restarts may be here again before all that it said in its
 	 * former life was read. */
-	if (fds[0].revents && !(f->node >= 0 && (fds[1].revents & POLLHUP)))
+	if (listener && !(f->node >= 0 && (node & POLLHUP)))
 		accept_node(f, now);
 	if (now >= f->accept_at)
 		f->accept_at = 0;
@@ -246,8 +250,9 @@ static void feed_close(struct source *s)
 	if (f->node >= 0)
 		close(f->node);
 	if (f->listener >= 0) {
-		if (lstat(f->addr.sun_path, &st) == 0 && st.st_dev == f->dev && st.st_ino == f->ino)
-			unlink(f->addr.sun_path);
+		if (lstat(f->path, &st) == 0 && st.st_dev == f->file.st_dev &&
+		    st.st_ino == f->file.st_ino)
+			unlink(f->path);
 		close(f->listener);
 	}
 	introspection__runtime__free_unpacked(f->runtime, NULL);
@@ -256,64 +261,12 @@ static void feed_close(struct source *s)
 	free(f);
 }
 
-/* Removes a socket on which nobody listens. Returns NULL when the path is free, else why not. */
-static const char *clear_path(const struct sockaddr_un *addr)
-{
-	struct stat st;
-
-	if (lstat(addr->sun_path, &st) < 0)
-		return errno == ENOENT ? NULL : strerror(errno);
-	if (!S_ISSOCK(st.st_mode))
-		return "exists and is not a socket";
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return strerror(errno);
-	int error = connect(fd, (const struct sockaddr *)addr, sizeof *addr) < 0 ? errno : 0;
-	close(fd);
-	if (error == 0 || error == EAGAIN)
-		return "another process listens there";
-	if (error != ECONNREFUSED)
-		return strerror(error);
-	return unlink(addr->sun_path) < 0 ? strerror(errno) : NULL;
-}
-
-/* Returns NULL, or what is wrong. */
-static const char *open_listener(struct feed *f, const char *path, mode_t mode)
-{
-	struct stat st;
-
-	if (strlen(path) >= sizeof f->addr.sun_path)
-		return "path is too long for a Unix socket";
-	f->addr.sun_family = AF_UNIX;
-	strcpy(f->addr.sun_path, path);
-	const char *error = clear_path(&f->addr);
-	if (error)
-		return error;
-
-	f->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (f->listener < 0)
-		return strerror(errno);
-	/* Unlike a later chmod, this leaves no moment in which more is allowed. */
-	mode_t before = umask(~mode & 0777);
-	int bound = bind(f->listener, (const struct sockaddr *)&f->addr, sizeof f->addr);
-	umask(before);
-	if (bound < 0 || lstat(path, &st) < 0)
-		return strerror(errno);
-	f->dev = st.st_dev;
-	f->ino = st.st_ino;
-	if (listen(f->listener, SOMAXCONN) < 0)
-		return strerror(errno);
-	log_event("feed listening path=%s", path);
-	return NULL;
-}
-
 struct source *feed_open(const char *path, mode_t mode, size_t max_message, int64_t interval)
 {
 	struct feed *f = malloc(sizeof *f);
-	const char *error = NULL;
 
 	if (!f) {
-		log_event("feed failed error=\"%s\"", strerror(errno));
+		log_event("error feed=%s reason=\"%s\"", path, strerror(errno));
 		return NULL;
 	}
 	*f = (struct feed){
@@ -321,6 +274,7 @@ struct source *feed_open(const char *path, mode_t mode, size_t max_message, int6
 		           .serve = feed_serve,
 		           .take = feed_take,
 		           .close = feed_close},
+		.path = path,
 		.listener = -1,
 		.node = -1,
 		.max_message = max_message,
@@ -330,15 +284,18 @@ struct source *feed_open(const char *path, mode_t mode, size_t max_message, int6
 		.held = malloc(WIRE_VARINT_MAX + max_message + READ_MAX),
 	};
 	introspection__runtime__init(&f->source.runtime);
-	if (!f->in || !f->held)
-		error = strerror(ENOMEM);
-	else if (strcmp(path, "-") == 0)
+	if (!f->in || !f->held) {
+		log_event("error feed=%s reason=\"%s\"", path, strerror(ENOMEM));
+	} else if (strcmp(path, "-") == 0) {
 		f->node = STDIN_FILENO;
-	else
-		error = open_listener(f, path, mode);
-	if (!error)
 		return &f->source;
-	log_event("feed failed path=%s error=\"%s\"", path, error);
+	} else if ((f->listener = listen_unix(path, mode)) >= 0) {
+		if (lstat(path, &f->file) == 0) {
+			log_event("listening feed=%s", path);
+			return &f->source;
+		}
+		log_event("error feed=%s reason=\"%s\"", path, strerror(errno));
+	}
 	feed_close(&f->source);
 	return NULL;
 }

@@ -158,7 +158,8 @@ static const char *use_payload(struct replay *r, const struct wire_payload *payl
 		if (payload->len > WIRE_RUNTIME_MAX)
 			return "runtime is too long";
 		introspection__runtime__free_unpacked(r->next_runtime, NULL);
-		r->next_runtime = introspection__runtime__unpack(NULL, payload->len, payload->bytes);
+		r->next_runtime =
+			introspection__runtime__unpack(NULL, payload->len, payload->bytes);
 		if (!r->next_runtime)
 			return "out of memory";
 	}
@@ -192,7 +193,7 @@ static size_t search(struct replay *r)
 		r->offset++;
 	} else {
 		if (first_pass(r))
-			log_event("replay stopped offset=%" PRIu64 " error=\"too much damage\"",
+			log_event("replay stopped offset=%" PRIu64 " reason=\"too much damage\"",
 			          r->offset);
 		r->offset = r->size;
 	}
@@ -232,7 +233,7 @@ static void skip(struct replay *r, size_t len, size_t byte, const char *what)
 
 	r->skipped++;
 	if (first_pass(r) && r->skipped <= DAMAGE_LINES)
-		log_event("replay skipped offset=%" PRIu64 " in_message=%zu error=\"%s\"%s",
+		log_event("replay skipped offset=%" PRIu64 " in_message=%zu reason=\"%s\"%s",
 		          r->offset, byte, what,
 		          r->skipped == DAMAGE_LINES ? " (more are not logged)" : "");
 	/* The length is trusted when it leads to the end or to another that can be. */
@@ -377,7 +378,7 @@ struct source *replay_open(const char *path, bool loop, size_t max_message)
 	const char *error = strerror(ENOMEM);
 
 	if (!r) {
-		log_event("replay failed path=%s error=\"%s\"", path, error);
+		log_event("error replay=%s reason=\"%s\"", path, error);
 		return NULL;
 	}
 	*r = (struct replay){
@@ -397,7 +398,7 @@ struct source *replay_open(const char *path, bool loop, size_t max_message)
 		error = open_file(r, path);
 	if (!error)
 		return &r->source;
-	log_event("replay failed path=%s error=\"%s\"", path, error);
+	log_event("error replay=%s reason=\"%s\"", path, error);
 	replay_close(&r->source);
 	return NULL;
 }

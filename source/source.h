@@ -53,12 +53,12 @@ struct source {
 struct source *kernel_open(const char *process, const struct sockaddr_storage *own, size_t own_count);
 
 /* path: a Unix stream socket to listen on, created with mode, or "-" for
- * standard input. max_message: bytes of the largest ServerMessage accepted;
- * interval: ms after which a state that nobody took is too old to stand for a
- * fresh one. */
+ * standard input; borrowed for the source's life. max_message: bytes of the
+ * largest ServerMessage accepted; interval: ms after which a state that nobody
+ * took is too old to stand for a fresh one. */
 struct source *feed_open(const char *path, mode_t mode, size_t max_message, int64_t interval);
 
-/* path: a recording; loop: start again at its end. */
+/* path: a recording; loop: start again at its end. max_message: as above. */
 struct source *replay_open(const char *path, bool loop, size_t max_message);
 
 #endif
