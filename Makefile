@@ -1,9 +1,9 @@
-# make deps run        install what is needed, build, run on this machine's connections
-# make test-deps check install what the tests need besides, run them all
-# make, make install   build; install below $(DESTDIR)$(PREFIX)
+# make deps run         installs what is needed, builds, shows this machine's connections
+# make test-deps check  installs what the tests need besides, runs them all
+# make                  builds introspectd and introspect in $(BUILD)
+# make install          installs them below $(DESTDIR)$(PREFIX)
 #
-# CC, CFLAGS, LDFLAGS, PKG_CONFIG and PREFIX may be set; BUILD names the folder
-# that everything made goes to.
+# CC, CFLAGS, LDFLAGS, PKG_CONFIG, PREFIX and BUILD may be set.
 
 PREFIX ?= /usr/local
 BUILD ?= build
@@ -11,32 +11,39 @@ PKG_CONFIG ?= pkg-config
 CFLAGS ?= -O2 -g
 HARDEN ?= -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE
 HARDEN_LD ?= -pie -Wl,-z,relro,-z,now
+SANITIZE = -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+SUDO = $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+NODE = $(CURDIR)/test/node_modules/.bin/node
 
 WARN = -Wall -Wextra -Wpedantic -Wshadow -Wconversion
-CPPFLAGS += -D_GNU_SOURCE -I. -I$(BUILD)
-FLAGS = -std=c11 $(WARN) $(HARDEN) $(CPPFLAGS) $(CFLAGS) $(shell $(PKG_CONFIG) --cflags libprotobuf-c)
+FLAGS = -std=c11 -D_GNU_SOURCE -I. -I$(BUILD) $(WARN) $(HARDEN) \
+        $(shell $(PKG_CONFIG) --cflags libprotobuf-c) $(CPPFLAGS) $(CFLAGS)
 LIBS = $(shell $(PKG_CONFIG) --libs libprotobuf-c) -lmbedcrypto
 
-DAEMON = introspectd.c options.c listen.c http.c log.c ws.c snapshot.c \
-         source/kernel.c source/process.c source/feed.c source/replay.c source/wire.c
-CLIENT = $(wildcard client/*.c) ws.c log.c source/wire.c
+# Everything but the two programs' main files, which the unit tests cannot have.
+COMMON = log.c ws.c source/wire.c
+DAEMON = options.c listen.c http.c snapshot.c \
+         source/kernel.c source/process.c source/feed.c source/replay.c
+CLIENT = $(filter-out client/introspect.c,$(wildcard client/*.c))
+UNIT_TESTS = $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/*_test.c))
 
 SCHEMA = $(BUILD)/introspection.pb-c
 objects = $(patsubst %.c,$(BUILD)/%.o,$(1)) $(SCHEMA).o
+link = $(CC) $(HARDEN_LD) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 all: $(BUILD)/introspectd $(BUILD)/introspect
 
-$(BUILD)/introspectd: $(call objects,$(DAEMON))
-	$(CC) $(HARDEN_LD) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+$(BUILD)/introspectd: $(call objects,introspectd.c $(DAEMON) $(COMMON))
+	$(link)
 
-$(BUILD)/introspect: $(call objects,$(CLIENT))
-	$(CC) $(HARDEN_LD) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+$(BUILD)/introspect: $(call objects,client/introspect.c $(CLIENT) $(COMMON))
+	$(link)
 
-$(BUILD)/%.o: %.c $(SCHEMA).h
+$(BUILD)/%.o: %.c | $(SCHEMA).h
 	@mkdir -p $(@D)
 	$(CC) $(FLAGS) -MMD -MP -c -o $@ $<
 
-# What protoc-c writes is not ours to warn about.
+# The warnings are for what people wrote.
 $(SCHEMA).o: $(SCHEMA).c
 	$(CC) $(FLAGS) -w -c -o $@ $<
 
@@ -45,11 +52,45 @@ $(SCHEMA).c $(SCHEMA).h &: introspection.proto
 	protoc-c --c_out=$(BUILD) $<
 
 $(BUILD)/http.o: $(BUILD)/introspection.proto.inc
-$(BUILD)/%.inc: %
+$(BUILD)/introspection.proto.inc: introspection.proto
+	@mkdir -p $(BUILD)
 	od -An -v -tx1 $< | sed 's/ \(..\)/0x\1,/g' > $@
 
 run: all
 	$(BUILD)/introspectd
 
-.PHONY: all run
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+check:
+	$(MAKE) BUILD=$(BUILD)/asan CFLAGS='$(SANITIZE)' HARDEN= HARDEN_LD= all unit-check
+	cd test && BUILD=$(BUILD)/asan $(NODE) --test --test-reporter=spec 'integration/*.test.mjs'
+
+unit-check: $(UNIT_TESTS)
+	@for t in $^; do echo $$t; $$t || exit 1; done
+
+$(BUILD)/test/unit/%_test: $(BUILD)/test/unit/%_test.o $(call objects,$(DAEMON) $(CLIENT) $(COMMON))
+	$(CC) $(HARDEN_LD) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
+
+deps:
+	$(SUDO) apt-get update -q
+	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends \
+		gcc libc6-dev pkg-config protobuf-c-compiler libprotobuf-c-dev libmbedtls-dev
+
+test-deps: deps
+	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends \
+		binutils chromium curl iproute2 jq libcmocka-dev procps protobuf-compiler \
+		python3-protobuf strace tmux util-linux valgrind \
+		$$(command -v npm > /dev/null || echo nodejs npm)
+	cd test && npm ci
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/sbin \
+		$(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man8
+	install $(BUILD)/introspectd $(DESTDIR)$(PREFIX)/sbin/
+	install $(BUILD)/introspect $(DESTDIR)$(PREFIX)/bin/
+	install -m 644 dist/introspect.1 $(DESTDIR)$(PREFIX)/share/man/man1/
+	install -m 644 dist/introspectd.8 $(DESTDIR)$(PREFIX)/share/man/man8/
+
+clean:
+	rm -rf $(BUILD)
+
+.PHONY: all run check unit-check deps test-deps install clean
+-include $(shell find $(BUILD) -name '*.d' 2> /dev/null)
