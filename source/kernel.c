@@ -1,0 +1,618 @@
+#include "source.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "process.h"
+#include "tcpdiag.h"
+
+enum {
+	TABLE_BITS = 16,
+	CONNECTIONS_MAX = 1 << TABLE_BITS,
+	MULTIADDR_MAX = 64,     /* bytes of "/ip6/.../tcp/65535", NUL included */
+	LOOKUPS = 2,            /* snapshots in which the process of a new socket is searched */
+};
+
+struct connection {
+	uint64_t cookie;                 /* the kernel's name of the socket, never used again */
+	uint64_t seen;                   /* the last dump it was part of; 0: the entry is free */
+	struct connection *next;         /* with the same hash of cookie, or the next free one */
+	uint64_t place;                  /* key of by_place, see look_up */
+	struct connection *next_place;   /* with the same hash of place */
+	uint32_t inode;                  /* 0: no process has it open */
+	int pid, fd;                     /* where it was found; pid 0: nowhere yet */
+	int lookups;                     /* snapshots in which it was searched */
+	uint32_t packets_in, packets_out;   /* as the kernel counts them, wrapping */
+	uint64_t before_in, before_out;  /* bytes, as of the previous snapshot */
+
+	Introspection__Connection message;
+	Introspection__EndpointPair endpoints;
+	Introspection__Connection__Timeline timeline;
+	Introspection__Traffic traffic;
+	Introspection__DataGauge in, out;
+	char src[MULTIADDR_MAX], dst[MULTIADDR_MAX];
+	char tag[sizeof "process=[2147483647]" + PROCESS_NAME_MAX];
+	char *tags[1];
+};
+
+struct kernel {
+	struct source source;   /* first, so that a pointer to it is one to all of this */
+	const struct sockaddr_storage *own;
+	size_t own_count;
+
+	const char *process;           /* as asked for; NULL: all connections are shown */
+	bool by_name;
+	struct process watched;
+	bool unreadable;               /* logged that the watched process may not be read */
+
+	uint64_t dump;                 /* number of the last one, both families counted as one */
+	size_t left_out;               /* connections for which there was no entry, in this dump */
+	size_t left_out_before;        /* ... and in the previous one */
+	bool look_up;                  /* there are sockets whose process is to be searched */
+	bool listening[65536];         /* local ports of the family that is being dumped */
+
+	int64_t before;                /* ms, monotonic, of the previous snapshot; 0: none */
+	uint64_t instant;              /* ms since the epoch, of this snapshot */
+
+	Introspection__State state;
+	Introspection__Subsystems subsystems;
+	Introspection__Traffic traffic;
+	Introspection__DataGauge in, out;
+	Introspection__DataGauge past_in, past_out;   /* of connections that have been forgotten */
+	Introspection__Resource files, memory;
+	Introspection__Resource *resources[2];
+	char implementation[64];
+	struct utsname system;
+	char platform[sizeof((struct utsname *)0)->sysname * 2];
+
+	struct connection *free;
+	size_t used;                   /* entries of all[] that have been in use */
+	struct connection *by_cookie[CONNECTIONS_MAX];
+	struct connection *by_place[CONNECTIONS_MAX];
+	Introspection__Connection *shown[CONNECTIONS_MAX];
+	struct connection all[CONNECTIONS_MAX];
+	struct tcpdiag diag;
+};
+
+static int64_t clock_ms(clockid_t clock)
+{
+	struct timespec t;
+
+	clock_gettime(clock, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static bool is_ip4(const struct tcpdiag_end *e)
+{
+	return IN6_IS_ADDR_V4MAPPED(&e->address);
+}
+
+static bool is_wildcard(const struct tcpdiag_end *e)
+{
+	return IN6_IS_ADDR_UNSPECIFIED(&e->address) ||
+	       (is_ip4(e) && e->address.s6_addr32[3] == INADDR_ANY);
+}
+
+static bool is_loopback(const struct tcpdiag_end *e)
+{
+	return IN6_IS_ADDR_LOOPBACK(&e->address) ||
+	       (is_ip4(e) && e->address.s6_addr[12] == IN_LOOPBACKNET);
+}
+
+static bool same_address(const struct tcpdiag_end *a, const struct tcpdiag_end *b)
+{
+	return IN6_ARE_ADDR_EQUAL(&a->address, &b->address);
+}
+
+static void write_multiaddr(char out[MULTIADDR_MAX], const struct tcpdiag_end *e)
+{
+	char address[INET6_ADDRSTRLEN];
+
+	inet_ntop(is_ip4(e) ? AF_INET : AF_INET6, &e->address.s6_addr[is_ip4(e) ? 12 : 0], address,
+	          sizeof address);
+	snprintf(out, MULTIADDR_MAX, "/%s/%s/tcp/%u", is_ip4(e) ? "ip4" : "ip6", address, e->port);
+}
+
+/* Is it a connection of the daemon with one of its clients, seen from either
+ * side? A listener at a wildcard address takes connections of its own family. */
+static bool is_own(const struct kernel *k, const struct tcpdiag_end *local,
+                   const struct tcpdiag_end *remote)
+{
+	for (size_t i = 0; i < k->own_count; i++) {
+		const struct sockaddr_in *v4 = (const void *)&k->own[i];
+		const struct sockaddr_in6 *v6 = (const void *)&k->own[i];
+		struct tcpdiag_end own;
+		bool any;
+
+		if (k->own[i].ss_family == AF_INET)
+			own = tcpdiag_end_of(AF_INET, &v4->sin_addr, v4->sin_port);
+		else if (k->own[i].ss_family == AF_INET6)
+			own = tcpdiag_end_of(AF_INET6, &v6->sin6_addr, v6->sin6_port);
+		else
+			continue;
+		any = is_wildcard(&own);
+		if (any && is_ip4(&own) != is_ip4(local))
+			continue;
+		if (local->port == own.port && (any || same_address(local, &own)))
+			return true;
+		if (remote->port == own.port &&
+		    (any ? is_loopback(remote) || same_address(remote, local)
+		         : same_address(remote, &own)))
+			return true;
+	}
+	return false;
+}
+
+/* The list of a hash table that holds what has this key. */
+static struct connection **bucket(struct connection **table, uint64_t key)
+{
+	return &table[key * UINT64_C(0x9e3779b97f4a7c15) >> (64 - TABLE_BITS)];
+}
+
+static struct connection *find(struct kernel *k, uint64_t cookie)
+{
+	struct connection *c = *bucket(k->by_cookie, cookie);
+
+	while (c && c->cookie != cookie)
+		c = c->next;
+	return c;
+}
+
+/* Ties the parts of the message together, and fills what never changes. */
+static void describe(struct kernel *k, struct connection *c, const struct tcpdiag_socket *s)
+{
+	static char ip4[] = "ip4+tcp", ip6[] = "ip6+tcp";
+	bool v4 = is_ip4(&s->local);
+
+	introspection__connection__init(&c->message);
+	introspection__endpoint_pair__init(&c->endpoints);
+	introspection__connection__timeline__init(&c->timeline);
+	introspection__traffic__init(&c->traffic);
+	introspection__data_gauge__init(&c->in);
+	introspection__data_gauge__init(&c->out);
+	c->message.id.data = (uint8_t *)&c->cookie;
+	c->message.id.len = sizeof c->cookie;
+	c->message.transport_id.data = (uint8_t *)(v4 ? ip4 : ip6);
+	c->message.transport_id.len = strlen(ip4);
+	c->message.endpoints = &c->endpoints;
+	c->message.timeline = &c->timeline;
+	c->message.traffic = &c->traffic;
+	c->traffic.traffic_in = &c->in;
+	c->traffic.traffic_out = &c->out;
+	write_multiaddr(c->src, &s->local);
+	write_multiaddr(c->dst, &s->remote);
+	c->endpoints.src_multiaddr = c->src;
+	c->endpoints.dst_multiaddr = c->dst;
+	c->tags[0] = c->tag;
+	c->timeline.open_ts = k->instant;
+	/* Some nodes dial from the port they listen on: a socket that was seen
+	 * to dial is not taken for one that was accepted. */
+	if (s->state != TCPDIAG_SYN_SENT && k->listening[s->local.port])
+		c->message.role = INTROSPECTION__ROLE__RESPONDER;
+}
+
+/* NULL: the table is full. */
+static struct connection *add(struct kernel *k, uint64_t cookie)
+{
+	struct connection **list = bucket(k->by_cookie, cookie);
+	struct connection *c = k->free;
+
+	if (c)
+		k->free = c->next;
+	else if (k->used < CONNECTIONS_MAX)
+		c = &k->all[k->used++];
+	else
+		return NULL;
+	*c = (struct connection){.cookie = cookie, .next = *list};
+	return *list = c;
+}
+
+static bool is_shown(const struct kernel *k, const struct connection *c)
+{
+	return !k->process || c->pid != 0;
+}
+
+static void add_up(Introspection__DataGauge *sum, const Introspection__DataGauge *part)
+{
+	sum->cum_bytes += part->cum_bytes;
+	sum->cum_packets += part->cum_packets;
+	sum->inst_bw += part->inst_bw;
+}
+
+static void forget(struct kernel *k, struct connection *c)
+{
+	struct connection **link = bucket(k->by_cookie, c->cookie);
+
+	if (is_shown(k, c)) {
+		c->in.inst_bw = c->out.inst_bw = 0;
+		add_up(&k->past_in, &c->in);
+		add_up(&k->past_out, &c->out);
+	}
+	while (*link != c)
+		link = &(*link)->next;
+	*link = c->next;
+	c->seen = 0;
+	c->next = k->free;
+	k->free = c;
+}
+
+static Introspection__Status status_of(int state)
+{
+	switch (state) {
+	case TCPDIAG_ESTABLISHED:
+		return INTROSPECTION__STATUS__ACTIVE;
+	case TCPDIAG_SYN_SENT:
+	case TCPDIAG_SYN_RECV:
+		return INTROSPECTION__STATUS__OPENING;
+	default:
+		return INTROSPECTION__STATUS__CLOSING;
+	}
+}
+
+/* A counter of the kernel may seem to step back, as when a retransmission was
+ * counted and could not be sent; a cumulative one must not. */
+static void raise_to(uint64_t *counter, uint64_t value)
+{
+	if (*counter < value)
+		*counter = value;
+}
+
+static void measure(struct connection *c, const struct tcpdiag_socket *s)
+{
+	raise_to(&c->in.cum_bytes, s->bytes_in);
+	raise_to(&c->out.cum_bytes, s->bytes_out);
+	raise_to(&c->message.retransmitted_bytes, s->bytes_again);
+	c->in.cum_packets += s->packets_in - c->packets_in;
+	c->out.cum_packets += s->packets_out - c->packets_out;
+	c->packets_in = s->packets_in;
+	c->packets_out = s->packets_out;
+	c->message.latency_ns = (uint64_t)s->rtt * 1000;
+}
+
+static void on_socket(void *arg, const struct tcpdiag_socket *s)
+{
+	struct kernel *k = arg;
+
+	if (s->state == TCPDIAG_LISTEN) {
+		k->listening[s->local.port] = true;
+		return;
+	}
+	struct connection *c = find(k, s->cookie);
+	if (!c) {
+		if (is_own(k, &s->local, &s->remote))
+			return;
+		c = add(k, s->cookie);
+		if (!c) {
+			k->left_out++;
+			return;
+		}
+		describe(k, c, s);
+	}
+	c->seen = k->dump;
+	c->message.status = status_of(s->state);
+	c->timeline.close_ts = 0;
+	c->inode = s->inode;
+	if (c->inode != 0 && c->pid == 0 && c->lookups < LOOKUPS)
+		k->look_up = true;
+	if (s->counted)
+		measure(c, s);
+}
+
+/* Brings the table up to date. False: failed and logged; what was read until
+ * then is kept, and nothing is taken for vanished. */
+static bool dump(struct kernel *k)
+{
+	static const uint8_t families[] = {AF_INET, AF_INET6};
+
+	k->instant = (uint64_t)clock_ms(CLOCK_REALTIME);
+	k->dump++;
+	k->left_out = 0;
+	k->look_up = false;
+	for (size_t i = 0; i < sizeof families; i++) {
+		memset(k->listening, 0, sizeof k->listening);
+		const char *wrong = tcpdiag_dump(&k->diag, families[i], on_socket, k);
+		if (wrong) {
+			log_event("error source=kernel reason=\"%s\"", wrong);
+			return false;
+		}
+	}
+	if (k->left_out > 0 && k->left_out_before == 0)
+		log_event("error source=kernel reason=\"more than %d connections\" left-out=%zu",
+		          CONNECTIONS_MAX, k->left_out);
+	k->left_out_before = k->left_out;
+	return true;
+}
+
+/* Keys of by_place: an inode number, which has 32 bits, or a process and its
+ * descriptor, of which the process is not 0. */
+static uint64_t descriptor(int pid, int fd)
+{
+	return (uint64_t)(unsigned)pid << 32 | (unsigned)fd;
+}
+
+static struct connection *find_place(struct kernel *k, uint64_t place)
+{
+	struct connection *c = *bucket(k->by_place, place);
+
+	while (c && c->place != place)
+		c = c->next_place;
+	return c;
+}
+
+static bool is_unknown(void *arg, int pid, int fd)
+{
+	return !find_place(arg, descriptor(pid, fd));
+}
+
+static void on_descriptor(void *arg, struct process *p, int fd, uint64_t inode)
+{
+	struct connection *c = inode <= UINT32_MAX ? find_place(arg, inode) : NULL;
+
+	if (!c || c->pid != 0)
+		return;
+	if (!p->name[0])
+		process_name(p);
+	c->pid = p->pid;
+	c->fd = fd;
+	snprintf(c->tag, sizeof c->tag, "process=%s[%d]", p->name, p->pid);
+	c->message.user_provided_tags = c->tags;
+	c->message.n_user_provided_tags = 1;
+}
+
+/* Searches the processes of the sockets that have none yet. A descriptor that
+ * was found to be a socket is not looked at again while that socket exists. */
+static void look_up(struct kernel *k)
+{
+	const struct process_search search = {is_unknown, on_descriptor, k};
+
+	if (k->process && k->watched.dir < 0)
+		return;
+	memset(k->by_place, 0, sizeof k->by_place);
+	for (struct connection *c = k->all; c < k->all + k->used; c++) {
+		if (c->seen != k->dump || c->inode == 0)
+			continue;
+		c->place = c->pid != 0 ? descriptor(c->pid, c->fd) : c->inode;
+		struct connection **list = bucket(k->by_place, c->place);
+		c->next_place = *list;
+		*list = c;
+		if (c->pid == 0 && c->lookups < LOOKUPS)
+			c->lookups++;
+	}
+	if (process_sockets(k->process ? &k->watched : NULL, &search) || k->unreadable)
+		return;
+	k->unreadable = true;
+	log_event("error pid=%d reason=\"its open files may not be read: run as its user, or with "
+	          "CAP_SYS_PTRACE\"",
+	          k->watched.pid);
+}
+
+/* Says in the runtime what is being watched. */
+static void name_watched(struct kernel *k)
+{
+	if (k->watched.dir >= 0)
+		snprintf(k->implementation, sizeof k->implementation, "%s[%d]", k->watched.name,
+		         k->watched.pid);
+	else
+		snprintf(k->implementation, sizeof k->implementation, "%s%.32s (not running)",
+		         k->by_name ? "" : "process ", k->process);
+	process_printable(k->implementation);
+}
+
+/* The watched process has been found. */
+static void begin_to_watch(struct kernel *k, size_t others)
+{
+	process_name(&k->watched);
+	name_watched(k);
+	k->unreadable = false;
+	for (size_t i = 0; i < k->used; i++)
+		k->all[i].lookups = 0;
+	log_event("watching process=\"%s\" pid=%d others=%zu", k->watched.name, k->watched.pid, others);
+	if (process_elsewhere(&k->watched))
+		log_event("error pid=%d reason=\"its sockets cannot be seen from here, it is in another "
+		          "network namespace: run introspectd there, with nsenter --target %d --net\"",
+		          k->watched.pid, k->watched.pid);
+}
+
+/* Follows the watched process to its end, and by its name to the next one. */
+static void follow(struct kernel *k)
+{
+	size_t others;
+
+	if (k->watched.dir >= 0 && !process_alive(&k->watched)) {
+		log_event("gone process=\"%s\" pid=%d", k->watched.name, k->watched.pid);
+		process_close(&k->watched);
+		name_watched(k);
+	}
+	if (k->watched.dir < 0 && k->by_name && process_find(&k->watched, k->process, &others))
+		begin_to_watch(k, others);
+}
+
+static void fill_resources(struct kernel *k)
+{
+	struct process_usage u;
+
+	k->state.n_resources = 0;
+	if ((k->process && k->watched.dir < 0) ||
+	    !process_usage(k->process ? &k->watched : NULL, &u))
+		return;
+	k->state.n_resources = 2;
+	k->files.used = u.files;
+	k->files.limit = u.files_limit;
+	k->memory.used = u.memory;
+	k->memory.limit = u.memory_limit;
+}
+
+/* Bytes per second. elapsed: ms; 0: there is nothing to compare with. */
+static void fill_rate(Introspection__DataGauge *gauge, uint64_t *before, int64_t elapsed)
+{
+	uint64_t moved = gauge->cum_bytes - *before;
+
+	gauge->inst_bw = elapsed > 0 ? moved * 1000 / (uint64_t)elapsed : 0;
+	*before = gauge->cum_bytes;
+}
+
+/* Lists the connections and adds them up. One that is no longer there is listed
+ * as closed, and forgotten the next time. */
+static void fill_connections(struct kernel *k, int64_t elapsed)
+{
+	size_t n = 0;
+
+	k->in = k->past_in;
+	k->out = k->past_out;
+	for (struct connection *c = k->all; c < k->all + k->used; c++) {
+		if (c->seen == 0)
+			continue;
+		if (c->seen != k->dump) {
+			if (!is_shown(k, c) || c->message.status == INTROSPECTION__STATUS__CLOSED) {
+				forget(k, c);
+				continue;
+			}
+			c->message.status = INTROSPECTION__STATUS__CLOSED;
+			c->timeline.close_ts = k->instant;
+		}
+		fill_rate(&c->in, &c->before_in, elapsed);
+		fill_rate(&c->out, &c->before_out, elapsed);
+		if (!is_shown(k, c))
+			continue;
+		add_up(&k->in, &c->in);
+		add_up(&k->out, &c->out);
+		k->shown[n++] = &c->message;
+	}
+	k->subsystems.n_connections = n;
+}
+
+static int take(struct source *s, int64_t now, struct snapshot_input *out)
+{
+	struct kernel *k = (struct kernel *)s;
+	int64_t begin = clock_ms(CLOCK_MONOTONIC);
+	uint64_t previous = k->state.instant_ts;
+
+	if (k->process)
+		follow(k);
+	if (!dump(k))
+		return -1;
+	if (k->look_up)
+		look_up(k);
+	fill_connections(k, previous ? now - k->before : 0);
+	fill_resources(k);
+	k->before = now;
+	k->state.start_ts = previous ? previous : k->instant;
+	k->state.instant_ts = k->instant;
+	k->state.snapshot_duration_ms = (uint32_t)(clock_ms(CLOCK_MONOTONIC) - begin);
+	*out = (struct snapshot_input){.state = &k->state};
+	return 1;
+}
+
+/* A dump is answered at once: there is nothing to wait for. */
+static nfds_t wait_for_nothing(struct source *s, struct pollfd fds[SOURCE_FDS], int64_t *deadline)
+{
+	(void)s, (void)fds, (void)deadline;
+	return 0;
+}
+
+static void serve_nothing(struct source *s, const struct pollfd *fds, nfds_t n, int64_t now)
+{
+	(void)s, (void)fds, (void)n, (void)now;
+}
+
+static void close_kernel(struct source *s)
+{
+	struct kernel *k = (struct kernel *)s;
+
+	process_close(&k->watched);
+	if (k->diag.fd >= 0)
+		close(k->diag.fd);
+	free(k);
+}
+
+static void init_messages(struct kernel *k)
+{
+	Introspection__Runtime *runtime = &k->source.runtime;
+
+	uname(&k->system);
+	snprintf(k->implementation, sizeof k->implementation, "Linux TCP");
+	snprintf(k->platform, sizeof k->platform, "%s %s", k->system.sysname, k->system.machine);
+	introspection__runtime__init(runtime);
+	runtime->implementation = k->implementation;
+	runtime->version = k->system.release;
+	runtime->platform = k->platform;
+
+	introspection__state__init(&k->state);
+	introspection__subsystems__init(&k->subsystems);
+	introspection__traffic__init(&k->traffic);
+	introspection__data_gauge__init(&k->in);
+	introspection__data_gauge__init(&k->past_in);
+	introspection__data_gauge__init(&k->past_out);
+	introspection__data_gauge__init(&k->out);
+	introspection__resource__init(&k->files);
+	introspection__resource__init(&k->memory);
+	k->state.subsystems = &k->subsystems;
+	k->subsystems.connections = k->shown;
+	k->state.traffic = &k->traffic;
+	k->traffic.traffic_in = &k->in;
+	k->traffic.traffic_out = &k->out;
+	k->files.name = (char *)"open-files";
+	k->memory.name = (char *)"memory";
+	k->files.scope = k->memory.scope = (char *)(k->process ? "process" : "system");
+	k->resources[0] = &k->files;
+	k->resources[1] = &k->memory;
+	k->state.resources = k->resources;
+}
+
+/* False: there is no such process and never will be; logged. */
+static bool open_watched(struct kernel *k)
+{
+	size_t others;
+
+	k->by_name = k->process[strspn(k->process, "0123456789")] != '\0';
+	if (k->by_name) {
+		if (process_find(&k->watched, k->process, &others)) {
+			begin_to_watch(k, others);
+		} else {
+			name_watched(k);
+			log_event("waiting process=\"%s\"", k->process);
+		}
+		return true;
+	}
+	if (process_open(&k->watched, k->process) && process_alive(&k->watched)) {
+		begin_to_watch(k, 0);
+		return true;
+	}
+	log_event("error pid=\"%s\" reason=\"there is no such process\"", k->process);
+	return false;
+}
+
+struct source *kernel_open(const char *process, const struct sockaddr_storage *own, size_t own_count)
+{
+	/* Pages that are never needed are never touched, and cost nothing. */
+	struct kernel *k = calloc(1, sizeof *k);
+
+	if (!k) {
+		log_event("error source=kernel reason=\"%s\"", strerror(errno));
+		return NULL;
+	}
+	k->source.poll = wait_for_nothing;
+	k->source.serve = serve_nothing;
+	k->source.take = take;
+	k->source.close = close_kernel;
+	k->own = own;
+	k->own_count = own_count;
+	k->process = process;
+	k->watched.dir = -1;
+	k->diag.fd = -1;
+	init_messages(k);
+	/* A kernel that cannot answer is met here, not with the first client. */
+	if (!dump(k) || (process && !open_watched(k))) {
+		close_kernel(&k->source);
+		return NULL;
+	}
+	return &k->source;
+}

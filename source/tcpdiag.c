@@ -1,0 +1,169 @@
+#include "tcpdiag.h"
+
+#include <errno.h>
+#include <linux/inet_diag.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <linux/sock_diag.h>
+#include <linux/tcp.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum {
+	ALL_STATES = 0x1ffe,   /* 1 << state; those up to 12, which is told as SYN_RECV */
+	STATES = ALL_STATES & ~(1 << TCPDIAG_TIME_WAIT) & ~(1 << TCPDIAG_CLOSE),
+};
+
+struct tcpdiag_end tcpdiag_end_of(uint8_t family, const void *address, uint16_t port)
+{
+	struct tcpdiag_end e = {.port = ntohs(port)};
+
+	if (family == AF_INET) {
+		memset(&e.address.s6_addr[10], 0xff, 2);
+		memcpy(&e.address.s6_addr[12], address, 4);
+	} else {
+		memcpy(&e.address, address, sizeof e.address);
+	}
+	return e;
+}
+
+static void count(struct tcpdiag_socket *s, const struct tcp_info *info)
+{
+	/* The peer's FIN counts as one received byte. */
+	bool fin = s->state == TCPDIAG_CLOSE_WAIT || s->state == TCPDIAG_LAST_ACK ||
+	           s->state == TCPDIAG_CLOSING;
+
+	s->counted = true;
+	if (info->tcpi_bytes_received > 0)
+		s->bytes_in = info->tcpi_bytes_received - fin;
+	if (info->tcpi_bytes_sent > info->tcpi_bytes_retrans)
+		s->bytes_out = info->tcpi_bytes_sent - info->tcpi_bytes_retrans;
+	s->bytes_again = info->tcpi_bytes_retrans;
+	s->packets_in = info->tcpi_segs_in;
+	s->packets_out = info->tcpi_segs_out;
+	s->rtt = info->tcpi_rtt;
+}
+
+/* False: malformed. */
+static bool read_socket(struct tcpdiag_socket *s, const struct nlmsghdr *m)
+{
+	const struct inet_diag_msg *d = NLMSG_DATA(m);
+
+	if (m->nlmsg_type != SOCK_DIAG_BY_FAMILY || m->nlmsg_len < NLMSG_LENGTH(sizeof *d))
+		return false;
+	*s = (struct tcpdiag_socket){
+		.cookie = (uint64_t)d->id.idiag_cookie[1] << 32 | d->id.idiag_cookie[0],
+		.state = d->idiag_state,
+		.inode = d->idiag_inode,
+		.local = tcpdiag_end_of(d->idiag_family, d->id.idiag_src, d->id.idiag_sport),
+		.remote = tcpdiag_end_of(d->idiag_family, d->id.idiag_dst, d->id.idiag_dport),
+	};
+	unsigned left = m->nlmsg_len - (unsigned)NLMSG_LENGTH(sizeof *d);
+	const struct rtattr *a = (const void *)(d + 1);
+	while (RTA_OK(a, left) && a->rta_type != INET_DIAG_INFO && RTA_ALIGN(a->rta_len) <= left)
+		a = RTA_NEXT(a, left);
+	if (RTA_OK(a, left) && a->rta_type == INET_DIAG_INFO) {
+		struct tcp_info info = {0};
+		size_t len = RTA_PAYLOAD(a);
+
+		/* Shorter from an older kernel, longer from a newer one. */
+		memcpy(&info, RTA_DATA(a), len < sizeof info ? len : sizeof info);
+		count(s, &info);
+	}
+	return true;
+}
+
+static const char *malformed = "malformed answer";
+
+/* What a message that ends a dump says went wrong, NULL for nothing. */
+static const char *end_of_dump(const struct nlmsghdr *m)
+{
+	int error = 0;
+
+	if (m->nlmsg_len >= NLMSG_LENGTH(sizeof error))
+		memcpy(&error, NLMSG_DATA(m), sizeof error);
+	if (error == -ENOENT)
+		return "this kernel cannot list TCP sockets, it has no tcp_diag";
+	if (error != 0)
+		return strerror((int)(0U - (unsigned)error));
+	return m->nlmsg_type == NLMSG_DONE ? NULL : malformed;
+}
+
+static const char *read_answer(struct tcpdiag *d,
+                               void (*each)(void *arg, const struct tcpdiag_socket *socket),
+                               void *arg)
+{
+	struct tcpdiag_socket s;
+
+	for (;;) {
+		ssize_t len = recv(d->fd, d->answer, sizeof d->answer, MSG_TRUNC);
+
+		if (len < 0 && errno == EINTR)
+			continue;
+		if (len < 0)
+			return strerror(errno);
+		if ((size_t)len > sizeof d->answer)
+			return "answer too long";
+		unsigned left = (unsigned)len;
+		const struct nlmsghdr *m = (const void *)d->answer;
+		while (left > 0) {
+			if (!NLMSG_OK(m, left) || NLMSG_ALIGN(m->nlmsg_len) > left ||
+			    m->nlmsg_seq != d->request)
+				return malformed;
+			if (m->nlmsg_flags & NLM_F_DUMP_INTR)
+				return "interrupted by a change";
+			if (m->nlmsg_type == NLMSG_DONE || m->nlmsg_type == NLMSG_ERROR)
+				return end_of_dump(m);
+			if (!read_socket(&s, m))
+				return malformed;
+			each(arg, &s);
+			m = NLMSG_NEXT(m, left);
+		}
+	}
+}
+
+/* Connected to the kernel, so that messages of others are not taken. */
+static int open_socket(void)
+{
+	struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
+	int fd = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_SOCK_DIAG);
+
+	if (fd >= 0 && connect(fd, (struct sockaddr *)&kernel, sizeof kernel) != 0) {
+		close(fd);
+		fd = -1;
+	}
+	return fd;
+}
+
+const char *tcpdiag_dump(struct tcpdiag *d, uint8_t family,
+                         void (*each)(void *arg, const struct tcpdiag_socket *socket), void *arg)
+{
+	struct {
+		struct nlmsghdr header;
+		struct inet_diag_req_v2 body;
+	} request = {
+		.header.nlmsg_len = sizeof request,
+		.header.nlmsg_type = SOCK_DIAG_BY_FAMILY,
+		.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP,
+		.header.nlmsg_seq = ++d->request,
+		.body.sdiag_family = family,
+		.body.sdiag_protocol = IPPROTO_TCP,
+		.body.idiag_ext = 1 << (INET_DIAG_INFO - 1),
+		.body.idiag_states = STATES,
+	};
+	const char *wrong;
+
+	if (d->fd < 0)
+		d->fd = open_socket();
+	if (d->fd < 0 || send(d->fd, &request, sizeof request, 0) < 0)
+		wrong = strerror(errno);
+	else
+		wrong = read_answer(d, each, arg);
+	/* The rest of an answer must not be met by the next request. */
+	if (wrong && d->fd >= 0) {
+		close(d->fd);
+		d->fd = -1;
+	}
+	return wrong;
+}
