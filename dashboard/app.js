@@ -1,0 +1,443 @@
+// Wires the parts: connection -> store -> moment -> views. Whatever happens
+// ends in update(), which draws once per frame.
+
+import { Connection, parseAddress } from './connection.js';
+import { DecodeError } from './decode.js';
+import { h, render } from './dom.js';
+import { watchEvents } from './events.js';
+import { ago, bytes, count, duration, moment as momentText, plural, short } from './format.js';
+import { Moment } from './model.js';
+import { code, id, onAnnounce, why } from './parts.js';
+import { readRecording, writeRecording } from './recording.js';
+import { CAP, Store } from './store.js';
+import { Timeline } from './timeline.js';
+import connections from './views/connections.js';
+import dht from './views/dht.js';
+import events from './views/events.js';
+import overview from './views/overview.js';
+import streams from './views/streams.js';
+import swarm from './views/swarm.js';
+import topics from './views/topics.js';
+
+const VIEWS = { overview, connections, streams, dht, topics, events, swarm };
+const HIDDEN = 30_000;    // ms between snapshots in a tab that nobody sees
+const STALE = 5000;       // ms without a snapshot, or three intervals
+const RECENT = 10_000;    // ms over which the rate of snapshots is taken
+const REMEMBERED = 8;     // addresses
+const SLICE = 12;         // ms of reading a recording at a time
+
+const connection = new Connection();
+const timeline = new Timeline(seek);
+let live = new Store();
+let file;              // an opened recording: { store, name, problems, loading }
+let chosen;            // the snapshot shown; undefined: the newest
+let moment;            // of it
+let playing;           // timer
+let stopEvents;
+let notice = '';       // said to everybody for a moment
+let trouble = '';      // the last thing that could not be read
+let typed, typedWrong = '';
+let route = { view: 'overview', params: new URLSearchParams() };
+let drawn = true;      // nothing waits for the next frame
+let unanswered;        // timer of a hidden tab
+
+const shown = () => file?.store ?? live;
+
+// Drawing
+
+function update() {
+  if (drawn) {
+    drawn = false;
+    requestAnimationFrame(draw);
+  }
+}
+
+function draw() {
+  drawn = true;
+  const store = shown(), { snapshots } = store;
+  const index = chosen ? store.indexAt(chosen.at) : snapshots.length - 1;
+  if (chosen && snapshots[index] !== chosen)
+    chosen = snapshots[index];
+  if (moment?.snapshot !== snapshots[index] || moment?.store !== store)
+    moment = snapshots[index] && new Moment(store, index);
+  else if (moment)
+    moment.index = index;
+  const focused = document.activeElement;
+  drawShell();
+  drawView();
+  if (focused !== document.activeElement && focused.isConnected)
+    focused.focus({ preventScroll: true });
+  // By then the frame has been painted.
+  setTimeout(() => connection.ready());
+}
+
+const hostOf = (url) => url ? new URL(url).host : '';
+
+function stateOf() {
+  if (file)
+    return ['file', file.loading ? `Reading ${file.name}` : `Recording ${file.name}`];
+  const host = hostOf(connection.url);
+  return {
+    open: ['open', `Connected to ${host}`],
+    connecting: ['busy', host ? `Connecting to ${host}` : 'Looking for a daemon'],
+    waiting: ['lost', `Trying again in ${Math.max(0, Math.ceil((connection.retryAt - Date.now()) / 1000))} s`],
+    closed: ['lost', 'Not connected'],
+  }[connection.state];
+}
+
+// Snapshots per second, of late.
+function pace() {
+  const from = Date.now() - RECENT, { snapshots } = live;
+  const recent = snapshots.slice(live.indexAt(from)).filter((s) => s.at >= from);
+  const span = recent.length > 1 ? recent.at(-1).at - recent[0].at : 0;
+  return span ? (recent.length - 1) * 1000 / span : 0;
+}
+
+const isStale = () => !file && connection.lastAt > 0 &&
+  (connection.state !== 'open' || Date.now() - connection.lastAt > Math.max(STALE, 3 * (moment?.runtime.interval_ms ?? 0)));
+
+function vitals() {
+  const last = shown().snapshots.at(-1);
+  const speed = pace();
+  const each = file ? [] : [
+    ['Last', connection.lastAt ? ago(Date.now() - connection.lastAt) : '–'],
+    ['Skipped', count(connection.skipped), 'Snapshots that the daemon took while this page was still busy with an earlier one, or hidden. Nothing queues up.'],
+  ];
+  return h('dl', { class: 'vitals' }, [
+    ['Snapshot', last ? `#${last.sequence || count(shown().snapshots.length)}` : '–'],
+    ...each,
+    ['Size', last ? bytes(last.bytes.length) : '–'],
+    file ? ['Held', plural(file.store.snapshots.length, 'snapshot')] : ['Rate', speed ? `${speed.toFixed(1)} /s` : '–'],
+  ].map(([k, v, title]) => h('div', { key: k, title }, h('dt', null, k), h('dd', null, v))));
+}
+
+function addresses() {
+  try {
+    return JSON.parse(localStorage.getItem('addresses') ?? '[]').map(String);
+  } catch {
+    return [];
+  }
+}
+
+function remember(address) {
+  try {
+    localStorage.setItem('addresses', JSON.stringify([address, ...addresses().filter((a) => a !== address)].slice(0, REMEMBERED)));
+  } catch {
+    // A browser that keeps nothing still connects.
+  }
+}
+
+function addressField() {
+  return h('form', { class: 'address', onsubmit: (e) => { e.preventDefault(); submitAddress(e.target.elements.address.value); } },
+    h('input', {
+      name: 'address', list: 'addresses', 'aria-label': 'Daemon: host, host:port, ws:// or wss:// URL', placeholder: 'host:port or ws://…',
+      autocomplete: 'off', autocapitalize: 'off', spellcheck: 'false', 'aria-invalid': typedWrong ? 'true' : false,
+      value: typed ?? (connection.chosen || hostOf(connection.url)), oninput: (e) => { typed = e.target.value; },
+    }),
+    h('button', { type: 'submit' }, 'Connect'),
+    h('datalist', { id: 'addresses' }, addresses().map((a) => h('option', { key: a, value: a }))),
+    typedWrong && h('p', { class: 'wrong', role: 'alert' }, typedWrong));
+}
+
+function recordingTools() {
+  const held = shown();
+  return h('div', { class: 'recording' },
+    h('p', { class: 'faint' }, `${bytes(held.bytes)} held${file ? '' : ` of ${bytes(CAP)}`}`),
+    h('button', { type: 'button', onclick: exportRecording, disabled: !held.snapshots.length }, 'Export recording'),
+    h('label', { class: 'button' }, 'Open recording',
+      h('input', { type: 'file', class: 'unseen', onchange: (e) => { if (e.target.files[0]) openRecording(e.target.files[0]); e.target.value = ''; } })),
+    file && h('button', { type: 'button', onclick: closeRecording }, 'Back to live'));
+}
+
+function drawShell() {
+  const [state, text] = stateOf();
+  document.body.className = isStale() ? 'stale' : '';
+  render(document.getElementById('side'), [
+    h('a', { class: 'brand', href: '#/overview' }, h('img', { src: 'icon.svg', alt: '', width: 20, height: 20 }), 'introspectd'),
+    h('div', { class: 'link' },
+      h('p', { class: `state ${state}`, role: 'status' }, h('span', { class: 'lamp' }), h('span', null, text),
+        connection.state === 'waiting' && !file && h('button', { type: 'button', class: 'quiet', onclick: () => connection.retryNow() }, 'Now')),
+      addressField()),
+    vitals(),
+    h('nav', { 'aria-label': 'Views' }, Object.entries(VIEWS).map(([name, view]) => {
+      const n = moment && view.badge?.(moment);
+      return h('a', { key: name, href: hashOf(name), 'aria-current': name === route.view ? 'page' : false }, view.title,
+        n !== undefined && n !== 0 && h('span', { class: 'num' }, count(n)));
+    })),
+    recordingTools(),
+  ]);
+  render(document.getElementById('notices'), [
+    problem(),
+    h('p', { key: 'notice', class: `toast${notice ? ' on' : ''}`, role: 'status' }, notice),
+  ]);
+  timeline.update({
+    store: shown(), index: moment?.index ?? -1, following: !chosen, live: !file, playing, play,
+    name: file ? file.name : 'the live data', now: Date.now(),
+  });
+}
+
+function title() {
+  const r = moment.runtime;
+  const name = [r.implementation, r.version].filter(Boolean).join(' ') || 'unnamed node';
+  return h('header', { class: 'title' },
+    h('h1', null, name), r.hostname && h('span', { class: 'faint' }, r.hostname), r.peer_id && id(r.peer_id),
+    chosen && h('span', { class: 'past' }, `Shown as it was at ${momentText(moment.ts)}`));
+}
+
+function drawView() {
+  const main = document.getElementById('main');
+  const view = VIEWS[route.view];
+  main.className = moment && view.fills ? 'fills' : '';
+  document.title = `${view.title} · introspectd`;
+  render(main, moment ? [title(), h('div', { class: 'view', key: route.view },
+    view.render(moment, { params: route.params, setParam, update, live: !file }))] : [welcome()]);
+}
+
+// What is wrong, and what to do about it
+
+function refused(url) {
+  const { hostname, origin } = new URL(url.replace(/^ws/, 'http'));
+  if (origin === location.origin)
+    return [`${hostOf(url)} answers, but lets no further client in. It may be full; see its --max-clients option.`];
+  const named = hostname !== 'localhost' && !/^[\d.]+$|^\[/.test(hostname);
+  return [
+    `${hostOf(url)} answers, but refused this page. Browsers hide the reason; most likely it does not know the origin of this page. Start that daemon with`,
+    code(`introspectd --allow-origin ${location.origin}${named ? ` --allow-host ${hostname}` : ''}`),
+  ];
+}
+
+function silent(url) {
+  const { hostname, port } = new URL(url);
+  if (location.protocol === 'https:' && url.startsWith('ws:'))
+    return [`Nothing answers at ${hostOf(url)}. A page that came by https may only use wss:// addresses.`];
+  const here = ['localhost', '127.0.0.1', '[::1]'].includes(hostname);
+  const listen = here ? (port === '4801' ? '' : ` --listen ${hostname}:${port}`) : ` --listen 0.0.0.0:${port || 80} --allow-origin ${location.origin}`;
+  return [
+    connection.chosen ? `Nothing answers at ${hostOf(url)}. Start a daemon there:` : 'No daemon answers on this machine. Start one:',
+    code(`introspectd${listen}`),
+  ];
+}
+
+function problem() {
+  if (file)
+    return file.problems.length > 0 && h('div', { class: 'problem', key: 'file', role: 'alert' },
+      h('p', null, file.problems.slice(0, 3).join(' '), file.problems.length > 3 ? ` And ${plural(file.problems.length - 3, 'more problem', 'more problems')}.` : ''),
+      h('button', { type: 'button', class: 'quiet', onclick: () => { file.problems = []; update(); } }, 'Dismiss'));
+  const { failure } = connection;
+  if (failure && connection.lastAt)
+    return h('div', { class: 'problem', key: 'stale', role: 'alert' },
+      h('p', null, h('strong', null, `Last snapshot ${ago(Date.now() - connection.lastAt)}. `), explain(failure)));
+  if (connection.state === 'open' && isStale())
+    return h('div', { class: 'problem', key: 'quiet', role: 'alert' },
+      h('p', null, h('strong', null, `Last snapshot ${ago(Date.now() - connection.lastAt)}. `), 'The daemon is there, but its source has nothing new.'));
+  return trouble && h('div', { class: 'problem', key: 'trouble', role: 'alert' }, h('p', null, trouble));
+}
+
+function explain({ kind, url, code: status }) {
+  if (kind === 'refused')
+    return refused(url);
+  if (kind === 'silent')
+    return silent(url);
+  return `The connection to ${hostOf(url)} was lost${status === 1001 ? ': the daemon went down' : status === 1006 ? '' : ` (code ${status})`}.`;
+}
+
+function welcome() {
+  const { failure, state } = connection;
+  if (file)
+    return h('div', { class: 'empty' }, h('h1', null, file.loading ? 'Reading the recording…' : 'Nothing to show in this recording'));
+  if (failure)
+    return h('div', { class: 'empty' },
+      h('h1', null, { refused: 'The daemon refused this page', silent: 'No daemon there', lost: 'Connection lost' }[failure.kind]),
+      h('p', { class: 'why' }, explain(failure)),
+      why('Or open a recording: drop the file anywhere on this page.'));
+  return h('div', { class: 'empty' }, h('h1', null, state === 'open' ? 'Waiting for the first snapshot' : 'Connecting…'),
+    state === 'open' && why('The daemon is there; its source has not spoken yet.'));
+}
+
+// Time
+
+function seek(index) {
+  clearTimeout(playing);
+  playing = undefined;
+  chosen = index === null ? undefined : shown().snapshots[index];
+  update();
+}
+
+function play() {
+  if (playing)
+    return seek(moment.index);
+  const { snapshots } = shown();
+  const step = () => {
+    const index = moment.index + 1;
+    if (index >= snapshots.length - 1)
+      return seek(file ? snapshots.length - 1 : null);
+    chosen = snapshots[index];
+    playing = setTimeout(step, Math.min(2000, snapshots[index + 1].at - chosen.at));
+    return update();
+  };
+  return step();
+}
+
+// Recordings
+
+function exportRecording() {
+  const when = new Date().toISOString().slice(0, 19).replace(/\D/g, '');
+  const href = URL.createObjectURL(writeRecording(shown().messages()));
+  Object.assign(document.createElement('a'), { href, download: `introspection-${when}.mock` }).click();
+  setTimeout(() => URL.revokeObjectURL(href), 60_000);
+}
+
+async function openRecording(blob) {
+  const mine = file = { store: new Store(Infinity), name: blob.name, problems: [], loading: true };
+  connection.close();
+  chosen = undefined;
+  update();
+  let recording;
+  try {
+    recording = readRecording(new Uint8Array(await blob.arrayBuffer()));
+  } catch (e) {
+    recording = { messages: [], problems: [`${blob.name} could not be read: ${e.message}.`] };
+  }
+  mine.problems = recording.problems;
+  let until = performance.now() + SLICE;
+  for (const message of recording.messages) {
+    try {
+      mine.store.add(message);
+    } catch (e) {
+      if (!(e instanceof DecodeError))
+        throw e;
+      mine.problems.push(`A message could not be read: ${e.message}.`);
+    }
+    if (performance.now() > until) {
+      await new Promise((resolve) => { setTimeout(resolve); });
+      until = performance.now() + SLICE;
+      if (file !== mine)
+        return;
+      update();
+    }
+  }
+  mine.loading = false;
+  chosen = mine.store.snapshots[0];
+  update();
+}
+
+function closeRecording() {
+  file = undefined;
+  chosen = undefined;
+  connection.open(connection.chosen);
+  update();
+}
+
+// The page's address: #/view?at=ADDRESS&q=SEARCH
+
+function hashOf(view, changes = {}) {
+  const params = new URLSearchParams();
+  if (connection.chosen)
+    params.set('at', connection.chosen);
+  for (const [k, v] of Object.entries(changes))
+    if (v)
+      params.set(k, v);
+  return `#/${view}${params.size ? `?${params}` : ''}`;
+}
+
+function setParam(name, value) {
+  route.params.set(name, value);
+  history.replaceState(null, '', hashOf(route.view, { q: route.params.get('q') }));
+  update();
+}
+
+function navigate() {
+  const [path, query] = location.hash.slice(2).split('?');
+  const params = new URLSearchParams(query);
+  const changed = path !== route.view;
+  route = { view: Object.hasOwn(VIEWS, path) ? path : 'overview', params };
+  const at = params.get('at');
+  if (at && at !== connection.chosen)
+    submitAddress(at);
+  else if (!at && connection.chosen)
+    history.replaceState(null, '', hashOf(route.view, { q: params.get('q') }));
+  if (changed)
+    document.getElementById('main').scrollTop = 0;
+  update();
+}
+
+function submitAddress(text) {
+  try {
+    const url = text.trim() && parseAddress(text);
+    typed = undefined;
+    typedWrong = '';
+    if (url)
+      remember(url);
+    live = new Store();
+    connection.lastAt = 0;
+    file = chosen = undefined;
+    connection.open(url);
+    history.replaceState(null, '', hashOf(route.view, { q: route.params.get('q') }));
+  } catch (e) {
+    typedWrong = e.message;
+  }
+  update();
+}
+
+// What happens
+
+connection.addEventListener('change', () => {
+  if (connection.state !== 'open') {
+    stopEvents?.();
+    stopEvents = undefined;
+  }
+  update();
+});
+
+connection.addEventListener('message', ({ detail }) => {
+  try {
+    const snapshot = live.add(detail, connection.lastAt);
+    trouble = '';
+    if (snapshot?.sequence)
+      connection.count(snapshot.sequence);
+    if (!stopEvents && snapshot?.runtime?.event_types.length)
+      stopEvents = watchEvents(connection.url, (message) => { live.add(message, Date.now()); update(); });
+  } catch (e) {
+    if (!(e instanceof DecodeError))
+      throw e;
+    trouble = `A snapshot could not be read: ${e.message}.`;
+  }
+  if (document.hidden)
+    unanswered = setTimeout(() => connection.ready(), HIDDEN);
+  update();
+});
+
+document.addEventListener('visibilitychange', () => {
+  clearTimeout(unanswered);
+  if (document.hidden)
+    unanswered = setTimeout(() => connection.ready(), HIDDEN);
+  update();
+});
+
+document.querySelector('.skip').addEventListener('click', (e) => {
+  e.preventDefault();
+  document.getElementById('main').focus();
+});
+
+addEventListener('hashchange', navigate);
+addEventListener('dragover', (e) => e.preventDefault());
+addEventListener('drop', (e) => {
+  e.preventDefault();
+  if (e.dataTransfer.files[0])
+    openRecording(e.dataTransfer.files[0]);
+});
+
+let noticeTimer;
+onAnnounce((text) => {
+  notice = text;
+  clearTimeout(noticeTimer);
+  noticeTimer = setTimeout(() => { notice = ''; update(); }, 2000);
+  update();
+});
+
+setInterval(() => { if (!document.hidden) drawShell(); }, 1000);
+
+document.getElementById('foot').append(timeline.el);
+navigate();
+if (!connection.chosen)
+  connection.open('');

@@ -1,0 +1,76 @@
+// Small pieces that several views are made of.
+
+import { h } from './dom.js';
+import { bytes, count, rate, short, words } from './format.js';
+
+let announce = () => {};
+// say: called with a sentence for everybody to notice.
+export const onAnnounce = (say) => { announce = say; };
+
+export async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    // Pages that did not come from this machine or by https have no clipboard.
+    const field = document.body.appendChild(document.createElement('textarea'));
+    field.value = text;
+    field.select();
+    const done = document.execCommand('copy');
+    field.remove();
+    if (!done)
+      return announce('This browser lets no page copy.');
+  }
+  return announce('Copied.');
+}
+
+const STILL = { tabindex: -1 };
+
+// An identifier: shown short, copied whole on click. row: inside a table row,
+// which is what the keyboard stops at.
+export const id = (full, { shown = short(full), row } = {}) => full && h('button', {
+  class: 'id', type: 'button', title: `${full}\nClick to copy`, ...(row ? STILL : {}),
+  onclick: (e) => { e.stopPropagation(); copy(full); },
+}, shown);
+
+export const dot = (status, gone) => h('span', { class: `dot ${gone ? 'closed' : words(status).split(' ')[0]}`, 'aria-hidden': 'true' });
+
+export const why = (...sentence) => h('p', { class: 'why' }, ...sentence);
+
+export const code = (command) => h('button', {
+  class: 'code', type: 'button', title: 'Click to copy', onclick: () => copy(command),
+}, command);
+
+export const card = (title, aside, ...body) => h('section', { class: 'card', key: title },
+  h('header', null, h('h2', null, title), aside && h('span', { class: 'aside' }, aside)), ...body);
+
+// Terms and what they are; entries without a value are left out.
+export const facts = (entries) => h('dl', { class: 'facts' },
+  entries.filter(([, v]) => v !== '' && v != null && v !== false)
+    .map(([k, v]) => h('div', { key: k }, h('dt', null, k), h('dd', null, v))));
+
+const part = (n, of) => `${of ? Math.min(100, n / of * 100) : 0}%`;
+
+export const bar = (n, of, kind = '') => h('span', { class: `bar ${kind}`, 'aria-hidden': 'true' },
+  h('span', { style: { width: part(n, of) } }));
+
+// In and out as two bars on one scale.
+export const twoBars = (x, most) => h('span', { class: 'two' }, bar(x.rateIn, most, 'in'), bar(x.rateOut, most, 'out'));
+
+// Shares of a whole as one bar with its legend. items: { key, n, colour, label }.
+export const shares = (items) => {
+  const all = items.reduce((n, i) => n + i.n, 0);
+  return [
+    h('div', { class: 'shares', 'aria-hidden': 'true' },
+      items.map((i) => h('span', { key: i.key, class: i.colour, style: { width: part(i.n, all) } }))),
+    h('ul', { class: 'legend' }, items.map((i) => h('li', { key: i.key },
+      h('span', { class: `swatch ${i.colour}`, 'aria-hidden': 'true' }),
+      h('span', { class: 'grow' }, i.label ?? i.key),
+      h('span', { class: 'num' }, count(i.n))))),
+  ];
+};
+
+export const inOut = (x, f = rate) => h('span', { class: 'inout' },
+  h('span', { title: 'in' }, h('i', { class: 'in', 'aria-label': 'in' }, '↓'), f(x.rateIn ?? x.in)),
+  h('span', { title: 'out' }, h('i', { class: 'out', 'aria-label': 'out' }, '↑'), f(x.rateOut ?? x.out)));
+
+export const total = (x) => bytes(x.in + x.out);

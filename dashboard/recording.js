@@ -1,0 +1,51 @@
+// Recording files: a version, then (checksum, length, ServerMessage) each.
+// The same three numbers head the frames of the command protocol.
+
+const VERSION = 1;
+
+// FNV-1a, 32 bits.
+export function fnv1a(bytes) {
+  let hash = 0x811c9dc5;
+  for (let i = 0; i < bytes.length; i++)
+    hash = Math.imul(hash ^ bytes[i], 0x01000193);
+  return hash >>> 0;
+}
+
+// The messages (Uint8Arrays into `bytes`), and in words what was wrong with the
+// rest and at which offset.
+export function readRecording(bytes) {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  const messages = [], problems = [];
+  if (bytes.length < 4 || view.getUint32(0, true) !== VERSION)
+    return { messages, problems: ['This is not a recording of version 1: it begins differently.'] };
+  for (let at = 4; at < bytes.length;) {
+    const left = bytes.length - at - 8;
+    const size = left >= 0 ? view.getUint32(at + 4, true) : 0;
+    if (left < 0 || size > left) {
+      problems.push(`Cut off at offset ${at}: ${left < 0 ? 'no room for a header'
+        : `a message of ${size} bytes is announced, ${left} are there`}.`);
+      break;
+    }
+    const message = bytes.subarray(at + 8, at + 8 + size);
+    if (fnv1a(message) === view.getUint32(at, true))
+      messages.push(message);
+    else
+      problems.push(`Wrong checksum at offset ${at}: message of ${size} bytes skipped.`);
+    at += 8 + size;
+  }
+  return { messages, problems };
+}
+
+// A Blob of the messages in the order given.
+export function writeRecording(messages) {
+  const parts = [littleEndian([VERSION])];
+  for (const message of messages)
+    parts.push(littleEndian([fnv1a(message), message.length]), message);
+  return new Blob(parts, { type: 'application/octet-stream' });
+}
+
+function littleEndian(words) {
+  const view = new DataView(new ArrayBuffer(words.length * 4));
+  words.forEach((word, i) => view.setUint32(i * 4, word, true));
+  return view;
+}

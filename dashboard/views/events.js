@@ -1,0 +1,91 @@
+import { h } from '../dom.js';
+import { clock, count, moment, plural, short } from '../format.js';
+import { id, why } from '../parts.js';
+import { Table } from '../table.js';
+
+let kind = '', selected, ask;
+const parsed = new WeakMap();   // event: its content as an object, or undefined
+
+function contentOf(event) {
+  if (!parsed.has(event)) {
+    let value;
+    try {
+      value = JSON.parse(event.content);
+    } catch {
+      // Shown as it is.
+    }
+    parsed.set(event, value && typeof value === 'object' ? value : undefined);
+  }
+  return parsed.get(event);
+}
+
+const plain = (v) => typeof v === 'object' ? JSON.stringify(v) : String(v);
+
+function one(value, type) {
+  const text = plain(value);
+  if (type === 'PEERID')
+    return id(text, { row: true });
+  if (type === 'TIME')
+    return clock(Number(value));
+  return text.length > 40 ? short(text) : text;
+}
+
+// One property for the line: long lists by their length.
+function brief(value, type) {
+  if (!Array.isArray(value))
+    return one(value, type);
+  return value.length === 1 ? one(value[0], type) : `${count(value.length)} items`;
+}
+
+let typeOf;   // event => its EventType or undefined
+
+function line(event) {
+  const content = contentOf(event);
+  if (!content)
+    return event.content;
+  const types = typeOf(event)?.property_types ?? [];
+  return Object.entries(content).map(([k, v]) => h('span', { key: k, class: 'property' },
+    h('span', { class: 'faint' }, `${k} `), brief(v, types.find((t) => t.name === k)?.type)));
+}
+
+const table = new Table({
+  label: 'Events', sort: ['time', -1], empty: 'No event fits.',
+  onopen: (row) => { selected = row.key === selected ? undefined : row.key; ask(); },
+  columns: [
+    { id: 'time', title: 'Time', min: 76, number: true, value: (r) => r.e.ts, cell: (r) => clock(r.e.ts) },
+    { id: 'name', title: 'Kind', min: 150, value: (r) => r.e.name },
+    { id: 'content', title: 'Content', min: 420, grow: 1, value: (r) => r.e.content, cell: (r) => line(r.e) },
+  ],
+});
+
+export default {
+  title: 'Events',
+  badge: (m) => m.events.length,
+  fills: true,
+  render(m, { params, setParam, update, live }) {
+    ask = update;
+    typeOf = (e) => m.store.eventType(e.name, m.runtime);
+    const { events } = m;
+    if (!events.length)
+      return h('div', { class: 'empty' }, h('h2', null, 'No events here'),
+        m.runtime.event_types.length ? why(`The node knows ${plural(m.runtime.event_types.length, 'kind')} of events; none has come so far.`)
+          : live ? why('This daemon tells of no events. Recordings that hold events show them here; open one below the menu.')
+            : why('There is none up to this moment of the recording.'));
+    const kinds = [...new Set(events.map((e) => e.name))].sort();
+    const query = (params.get('q') ?? '').toLowerCase();
+    const rows = events.filter((e) => (!kind || e.name === kind) && (!query || `${e.name} ${e.content}`.toLowerCase().includes(query)))
+      .map((e) => ({ key: e.order, e }));
+    const chosen = rows.find((r) => r.key === selected);
+    return h('div', { class: 'column' },
+      h('div', { class: 'tools' },
+        h('input', { type: 'search', class: 'search', placeholder: 'Search events', 'aria-label': 'Search events', value: params.get('q') ?? '', oninput: (e) => setParam('q', e.target.value) }),
+        h('select', { 'aria-label': 'kind', value: kind, onchange: (e) => { kind = e.target.value; update(); } },
+          h('option', { value: '' }, 'any kind'), kinds.map((k) => h('option', { key: k, value: k }, k))),
+        h('span', { class: 'aside', role: 'status' }, rows.length === events.length ? plural(rows.length, 'event') : `${count(rows.length)} of ${count(events.length)}`)),
+      table.update(rows, chosen?.key),
+      chosen && h('section', { class: 'below', 'aria-label': 'Event', key: 'event' },
+        h('header', null, h('h2', null, `${chosen.e.name}, ${moment(chosen.e.ts, m.ts)}`),
+          h('button', { type: 'button', class: 'quiet', 'aria-label': 'Close', onclick: () => { selected = undefined; update(); } }, '✕')),
+        h('pre', { tabindex: 0 }, contentOf(chosen.e) ? JSON.stringify(contentOf(chosen.e), null, 2) : chosen.e.content)));
+  },
+};
