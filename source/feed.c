@@ -290,10 +290,8 @@ struct source *feed_open(const char *path, mode_t mode, size_t max_message, int6
 		f->node = STDIN_FILENO;
 		return &f->source;
 	} else if ((f->listener = listen_unix(path, mode)) >= 0) {
-		if (lstat(path, &f->file) == 0) {
-			log_event("listening feed=%s", path);
+		if (lstat(path, &f->file) == 0)
 			return &f->source;
-		}
 		log_event("error feed=%s reason=\"%s\"", path, strerror(errno));
 	}
 	feed_close(&f->source);

@@ -141,8 +141,8 @@ static void queue_state(struct replay *r, const struct wire_payload *payload)
 	r->have_next = true;
 	r->states++;
 	r->pass_states++;
-	uint64_t gap = instant - r->instant;   /* enormous when it goes back */
-	r->due += gap > 0 && gap <= GAP_MAX ? (int64_t)gap : GAP_DEFAULT;
+	bool credible = instant > r->instant && instant - r->instant <= GAP_MAX;
+	r->due += credible ? (int64_t)(instant - r->instant) : GAP_DEFAULT;
 	r->instant = instant;
 }
 
