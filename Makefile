@@ -22,8 +22,8 @@ LIBS = $(shell $(PKG_CONFIG) --libs libprotobuf-c) -lmbedcrypto
 
 # Everything but the two programs' main files, which the unit tests cannot have.
 COMMON = log.c ws.c source/wire.c
-DAEMON = options.c listen.c http.c snapshot.c \
-         source/kernel.c source/process.c source/feed.c source/replay.c
+DAEMON = options.c listen.c http.c snapshot.c command.c history.c json.c \
+         $(filter-out source/wire.c,$(wildcard source/*.c))
 CLIENT = $(filter-out client/introspect.c,$(wildcard client/*.c))
 UNIT_TESTS = $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/*_test.c))
 

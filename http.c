@@ -165,6 +165,9 @@ static void route(struct http_answer *a, const struct ws_request *r)
 	if (ws_text_is(r->path, "/")) {
 		if (r->upgrade)
 			a->status = 101;
+	} else if (r->upgrade && ws_text_is(r->path, "/introspect")) {
+		a->status = 101;
+		a->command = true;
 	} else if (r->upgrade) {
 		http_refuse(a, 404, "no WebSocket at this path");
 	} else if (ws_text_is(r->path, "/healthz")) {

@@ -17,7 +17,8 @@ struct http_policy {
 };
 
 struct http_answer {
-	int status;                  /* 101: the opening handshake is accepted */
+	int status;                  /* 101: the opening handshake is accepted ... */
+	bool command;                /* ... for the command protocol */
 	const char *reason;          /* for a refusal: what was wrong, in words; else NULL */
 	const char *option;          /* the option that would have allowed it, or NULL ... */
 	struct ws_text value;        /* ... and its value, bytes of the peer */

@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "command.h"
 #include "http.h"
 #include "listen.h"
 #include "log.h"
@@ -64,6 +66,8 @@ struct slot {
 	bool ready;              /* the client has a credit for one snapshot */
 	bool client;             /* counted in server.clients */
 	bool waiting;            /* counted in server.waiting */
+	bool reads_events;       /* counted in server.event_readers */
+	bool holds_states;       /* counted in server.state_holders */
 	bool pong_due;           /* with the payload that stands in ws.control */
 	bool ping_due;
 	bool close_due;          /* with close_code */
@@ -71,16 +75,18 @@ struct slot {
 	uint8_t pings;           /* sent and not answered */
 	uint16_t close_code;     /* WS_NO_STATUS: an empty close frame */
 	uint16_t head_len;       /* bytes of the request head that have come */
-	int head;                /* the head buffer it holds, while it reads or writes a head; -1: none */
+	int buffer;              /* the one it holds while it has a head to read or write; -1: none */
+	struct command *command; /* a client of the command protocol: in that buffer; else NULL */
 	int64_t since;           /* start of the state's time limit: accept, last bytes written, shutdown */
 	int64_t quiet;           /* since when it is silent: last bytes from it, or last ping to it */
 	int64_t stale_at;        /* when the old snapshot is better than none; 0: does not apply */
 	uint64_t sent;           /* sequence number of the last snapshot sent to it */
 	uint64_t delivered;      /* snapshots */
 	struct snapshot *pinned; /* being written */
-	const uint8_t *tx;       /* being written: in out, a head buffer, the snapshot or static */
+	uint64_t reading;        /* the item of the history being written; 0: none */
+	const uint8_t *tx;       /* being written: in out, the buffer, the snapshot or static */
 	size_t tx_left;
-	const uint8_t *body;     /* static, written after tx */
+	const uint8_t *body;     /* written after tx: in the snapshot, the history or static */
 	size_t body_left;
 	struct ws_decoder ws;
 	union {
@@ -89,6 +95,12 @@ struct slot {
 		struct sockaddr_in6 v6;
 	} peer;
 	uint8_t out[OUT_MAX];
+};
+
+/* What only some slots need at a time. */
+union buffer {
+	char head[WS_HEAD_MAX];
+	struct command command;
 };
 
 struct server {
@@ -100,14 +112,17 @@ struct server {
 	struct pollfd *fds;
 	struct slot *slots;
 	int64_t *deadlines;          /* of each slot; NEVER: none */
-	char (*heads)[WS_HEAD_MAX];  /* head buffers, as many as slots; untouched ones cost nothing */
-	int *free_heads;
-	size_t free_head_count;
+	union buffer *buffers;       /* as many as slots; untouched ones cost nothing */
+	int *free_buffers;
+	size_t free_buffer_count;
 	size_t slot_count;
 	size_t high;                 /* slots from here on are free */
 	size_t first_free;           /* no slot before is free */
 	size_t clients;              /* slots in SLOT_OPEN */
 	size_t waiting;              /* slots that wait for the next snapshot */
+	size_t event_readers;        /* slots that want events */
+	size_t state_holders;        /* slots for which states are held back */
+	struct commands commands;
 	int64_t now;                 /* of this turn */
 	int64_t next_take;           /* no snapshot is taken before */
 	bool asked;                  /* the source will come back to the request */
@@ -115,6 +130,7 @@ struct server {
 	int64_t refusal_logged;
 	int64_t stop_at;             /* 0: not stopping */
 	bool too_big;                /* the last snapshot was, and that was logged */
+	bool event_came;             /* and was not sent on yet */
 	struct sockaddr_storage own[LISTENERS_MAX];
 	char hostname[256];
 	uint8_t received[RECEIVE_MAX];
@@ -126,6 +142,11 @@ static int64_t clock_ms(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static int64_t earlier(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
 }
 
 static void slot_drop(struct slot *s, const char *reason)
@@ -156,9 +177,44 @@ static void write_control(struct slot *s, enum ws_opcode opcode, const uint8_t *
 	s->tx_left = n + len;
 }
 
+static void begin_frame(struct slot *s, const struct command_frame *frame)
+{
+	s->tx = frame->at;
+	s->tx_left = frame->len;
+	s->body = frame->body;
+	s->body_left = frame->body_len;
+	s->reading = frame->number;
+	s->sent = frame->sequence > 0 ? frame->sequence : s->sent;
+}
+
+static void begin_snapshot(struct server *srv, struct slot *s)
+{
+	struct snapshot *latest = srv->store.latest;
+
+	if (s->command) {
+		struct command_frame frame =
+			command_state(s->command, latest->len, snapshot_checksum(latest));
+
+		begin_frame(s, &frame);
+		s->body = latest->message;
+		s->body_left = latest->len;
+		s->command->requests -= s->command->requests > 0;
+	} else {
+		s->tx = latest->frame;
+		s->tx_left = (size_t)(latest->message - latest->frame) + latest->len;
+	}
+	s->ready = s->command && s->command->requests > 0;
+	s->stale_at = 0;
+	s->sent = latest->sequence;
+	s->pinned = latest;
+	latest->pins++;
+}
+
 /* Begins the one message that is owed to an open client first. False: none is. */
 static bool begin_message(struct server *srv, struct slot *s)
 {
+	struct command_frame frame;
+
 	if (s->state != SLOT_OPEN)
 		return false;
 	if (s->close_due) {
@@ -172,16 +228,10 @@ static bool begin_message(struct server *srv, struct slot *s)
 	} else if (s->ping_due) {
 		write_control(s, WS_PING, NULL, 0);
 		s->ping_due = false;
+	} else if (s->command && command_push(s->command, &srv->commands, s->sent, &frame)) {
+		begin_frame(s, &frame);
 	} else if (snapshot_due(srv, s)) {
-		struct snapshot *latest = srv->store.latest;
-
-		s->ready = false;
-		s->stale_at = 0;
-		s->sent = latest->sequence;
-		s->pinned = latest;
-		latest->pins++;
-		s->tx = latest->frame;
-		s->tx_left = (size_t)(latest->message - latest->frame) + latest->len;
+		begin_snapshot(srv, s);
 	} else {
 		return false;
 	}
@@ -189,11 +239,11 @@ static bool begin_message(struct server *srv, struct slot *s)
 	return true;
 }
 
-static void release_head(struct server *srv, struct slot *s)
+static void release_buffer(struct server *srv, struct slot *s)
 {
-	if (s->head >= 0)
-		srv->free_heads[srv->free_head_count++] = s->head;
-	s->head = -1;
+	if (s->buffer >= 0)
+		srv->free_buffers[srv->free_buffer_count++] = s->buffer;
+	s->buffer = -1;
 }
 
 static void release_snapshot(struct slot *s)
@@ -203,18 +253,21 @@ static void release_snapshot(struct slot *s)
 	s->pinned = NULL;
 }
 
-/* All of tx is written. */
+/* All of tx is written: on to the body, or to whatever comes after a message. */
 static void end_message(struct server *srv, struct slot *s)
 {
-	if (s->pinned)
-		s->delivered++;
-	release_snapshot(s);
-	release_head(srv, s);
 	if (s->body_left > 0) {
 		s->tx = s->body;
 		s->tx_left = s->body_left;
 		s->body_left = 0;
-	} else if (s->state == SLOT_ENDING) {
+		return;
+	}
+	s->delivered += s->pinned != NULL;
+	s->reading = 0;
+	release_snapshot(s);
+	if (!s->command)
+		release_buffer(srv, s);
+	if (s->state == SLOT_ENDING) {
 		/* Closing at once could destroy our bytes on their way: unread
 		 * input would make it a reset. */
 		shutdown(s->fd, SHUT_WR);
@@ -258,16 +311,14 @@ static void begin_close(struct slot *s, uint16_t code, const char *reason)
 
 static const char *close_reason(int code)
 {
-	return code == WS_INVALID_DATA ? "text that is not UTF-8"
+	return code == WS_INVALID_DATA ? "not UTF-8, or not a ClientCommand"
 	       : code == WS_TOO_BIG    ? "message over 4096 bytes"
 	                               : "framing error";
 }
 
-/* What a client sent after its handshake. */
+/* What a pull client sent after its handshake. */
 static void client_bytes(struct server *srv, struct slot *s, uint8_t *in, size_t len)
 {
-	s->quiet = srv->now;
-	s->pings = 0;
 	while (len > 0 && s->state == SLOT_OPEN && !s->close_due) {
 		int used = ws_decode(&s->ws, in, len);
 
@@ -288,6 +339,69 @@ static void client_bytes(struct server *srv, struct slot *s, uint8_t *in, size_t
 			slot_write(srv, s);
 		}
 	}
+}
+
+/* A client that is to get the current snapshot must not get an old one, unless
+ * no fresh one comes. */
+static void skip_stale(const struct server *srv, struct slot *s)
+{
+	const struct snapshot *latest = srv->store.latest;
+
+	if (latest && s->sent < latest->sequence && srv->now - latest->taken > srv->options.interval) {
+		s->sent = latest->sequence;
+		s->stale_at = srv->now + STALE_MS;
+	}
+}
+
+/* Carries out what a client of the command protocol sent, as far as its answers
+ * can be written. */
+static void serve_commands(struct server *srv, struct slot *s)
+{
+	struct command_frame frame;
+
+	while (s->state == SLOT_OPEN && !s->close_due && s->tx_left == 0 && s->command->raw_len > 0) {
+		int got = command_read(s->command, &srv->commands, &s->ws, &srv->source->runtime,
+		                       srv->now, &frame);
+
+		if (got < 0)
+			begin_close(s, (uint16_t)-got, close_reason(-got));
+		else if (got > 0)
+			begin_frame(s, &frame);
+		else if (s->ws.event == WS_GOT_CLOSE)
+			begin_close(s, s->ws.close_code, "asked by the client");
+		else if (s->ws.event == WS_GOT_PING)
+			s->pong_due = true;
+		s->since = srv->now;
+		slot_write(srv, s);
+	}
+	if (s->state == SLOT_OPEN && !s->ready && !s->close_due && s->command->requests > 0) {
+		s->ready = true;
+		skip_stale(srv, s);
+	}
+}
+
+/* A state is due to be pushed: the client is made ready for it, as a pull client
+ * makes itself. */
+static void serve_push(struct server *srv, struct slot *s)
+{
+	struct command *c = s->command;
+
+	if (c->push_states && !c->paused && !s->close_due && command_due(c, false) <= srv->now) {
+		c->pushed_at = srv->now;
+		s->ready = true;
+		skip_stale(srv, s);
+		s->stale_at = 0;
+	}
+	slot_write(srv, s);
+}
+
+/* Is a snapshot to be taken for what is held back, or for events? */
+static bool watches(const struct server *srv, const struct slot *s)
+{
+	const struct command *c = s->command;
+
+	return c && !s->close_due && (c->paused || !c->push_states) &&
+	       command_due(c, srv->source->events_when_taken) <= srv->now;
 }
 
 static void log_refusal(struct server *srv, const struct slot *s, const struct http_answer *a)
@@ -314,8 +428,8 @@ static void answer(struct server *srv, struct slot *s, const struct http_answer 
 
 	if (a->reason)
 		log_refusal(srv, s, a);
-	memcpy(srv->heads[s->head], head, len);
-	s->tx = (const uint8_t *)srv->heads[s->head];
+	memcpy(srv->buffers[s->buffer].head, head, len);
+	s->tx = (const uint8_t *)srv->buffers[s->buffer].head;
 	s->tx_left = len;
 	s->body = a->body;
 	s->body_left = a->no_body ? 0 : a->body_len;
@@ -323,11 +437,29 @@ static void answer(struct server *srv, struct slot *s, const struct http_answer 
 	s->since = srv->now;
 }
 
-/* Section 4.2.2. extra: bytes that came behind the handshake. */
-static void open_client(struct server *srv, struct slot *s, struct ws_text key, char *extra,
-                        size_t extra_len)
+/* Bytes that came right behind the handshake. The buffer is theirs and the
+ * request's until here, from now on the command protocol's if that is spoken. */
+static void first_bytes(struct server *srv, struct slot *s, bool command, char *extra, size_t len)
 {
-	const struct snapshot *latest = srv->store.latest;
+	union buffer *buffer = &srv->buffers[s->buffer];
+
+	if (!command) {
+		s->ready = true;
+		skip_stale(srv, s);
+		client_bytes(srv, s, (uint8_t *)extra, len);
+	} else if (len > sizeof buffer->command.in) {
+		slot_drop(s, "commands before the handshake was answered");
+	} else {
+		memmove(buffer->command.in, extra, len);
+		memset(buffer, 0, offsetof(struct command, in));
+		buffer->command.raw_len = len;
+		s->command = &buffer->command;
+	}
+}
+
+/* Section 4.2.2. */
+static void open_client(struct server *srv, struct slot *s, struct ws_text key)
+{
 	char accept[WS_ACCEPT_LEN + 1], text[ADDRESS_TEXT_MAX];
 
 	log_verbose("open peer=%s", address_text(text, &s->peer.any));
@@ -342,12 +474,6 @@ static void open_client(struct server *srv, struct slot *s, struct ws_text key, 
 	s->ws.max_message = MESSAGE_MAX;
 	s->state = SLOT_OPEN;
 	s->since = srv->now;
-	s->ready = true;
-	if (latest && srv->now - latest->taken > srv->options.interval) {
-		s->sent = latest->sequence;
-		s->stale_at = srv->now + STALE_MS;
-	}
-	client_bytes(srv, s, (uint8_t *)extra, extra_len);
 }
 
 static void head_bytes(struct server *srv, struct slot *s, size_t len)
@@ -356,7 +482,7 @@ static void head_bytes(struct server *srv, struct slot *s, size_t len)
 		srv->options.allow_host, srv->options.allow_host_count,
 		srv->options.allow_origin, srv->options.allow_origin_count,
 	};
-	char *head = srv->heads[s->head];
+	char *head = srv->buffers[s->buffer].head;
 	struct ws_request request;
 	struct http_answer a;
 
@@ -373,31 +499,51 @@ static void head_bytes(struct server *srv, struct slot *s, size_t len)
 		http_decide(&a, &request, &policy, address_is_loopback(&s->peer.any));
 	if (a.status == 101 && srv->clients >= srv->options.max_clients)
 		http_refuse(&a, 503, "as many clients as --max-clients allows");
-	if (a.status == 101)
-		open_client(srv, s, request.key, head + n, (size_t)(s->head_len - n));
-	else
+	if (a.status != 101) {
 		answer(srv, s, &a, request.host);
+		return;
+	}
+	open_client(srv, s, request.key);
+	first_bytes(srv, s, a.command, head + n, (size_t)(s->head_len - n));
+}
+
+/* Where the next bytes of a slot are read to. */
+static uint8_t *receive_room(struct server *srv, struct slot *s, size_t *room)
+{
+	if (s->command && s->state == SLOT_OPEN)
+		return command_room(s->command, room);
+	*room = sizeof srv->received;
+	if (s->state != SLOT_HEAD)
+		return srv->received;
+	*room = (size_t)(WS_HEAD_MAX - s->head_len);
+	return (uint8_t *)srv->buffers[s->buffer].head + s->head_len;
 }
 
 static void slot_read(struct server *srv, struct slot *s)
 {
-	bool head = s->state == SLOT_HEAD;
-	void *buffer = head ? srv->heads[s->head] + s->head_len : (char *)srv->received;
-	size_t room = head ? (size_t)(WS_HEAD_MAX - s->head_len) : sizeof srv->received;
-	ssize_t n = recv(s->fd, buffer, room, MSG_DONTWAIT);
+	size_t room;
+	uint8_t *in = receive_room(srv, s, &room);
+	ssize_t n = recv(s->fd, in, room, MSG_DONTWAIT);
 
 	if (n < 0) {
 		if (errno != EAGAIN && errno != EINTR)
 			slot_drop(s, strerror(errno));
-	} else if (n == 0) {
+		return;
+	}
+	if (n == 0) {
 		s->eof = true;
 		if (s->state != SLOT_OPEN || s->tx_left == 0)
 			slot_drop(s, "closed by the client");
-	} else if (head) {
-		head_bytes(srv, s, (size_t)n);
-	} else if (s->state == SLOT_OPEN) {
-		client_bytes(srv, s, srv->received, (size_t)n);
+		return;
 	}
+	s->quiet = srv->now;
+	s->pings = 0;
+	if (s->state == SLOT_HEAD)
+		head_bytes(srv, s, (size_t)n);
+	else if (s->state == SLOT_OPEN && s->command)
+		s->command->raw_len += (size_t)n;
+	else if (s->state == SLOT_OPEN)
+		client_bytes(srv, s, in, (size_t)n);
 }
 
 /* When the slot must be looked at though nothing came. */
@@ -413,21 +559,28 @@ static int64_t slot_deadline(const struct server *srv, const struct slot *s)
 	}
 	if (s->tx_left > 0)
 		return s->since + srv->options.drain;
-	int64_t ping = s->quiet + srv->options.ping;
-	return s->waiting && s->stale_at > 0 && s->stale_at < ping ? s->stale_at : ping;
+	int64_t deadline = s->quiet + srv->options.ping;
+	if (s->waiting && s->stale_at > 0)
+		deadline = earlier(deadline, s->stale_at);
+	if (s->command && !watches(srv, s))
+		deadline = earlier(deadline, command_due(s->command, srv->source->events_when_taken));
+	return deadline;
 }
 
 static short slot_events(const struct slot *s)
 {
 	bool reads = s->state == SLOT_OPEN ? !s->eof && !s->close_due : s->state != SLOT_ENDING;
 
+	/* No more commands while the answer to one is unsent. */
+	if (s->command && s->tx_left > 0)
+		reads = false;
 	return (short)((reads ? POLLIN : 0) | (s->tx_left > 0 ? POLLOUT : 0));
 }
 
 static void slot_free(struct server *srv, struct slot *s, size_t i)
 {
 	release_snapshot(s);
-	release_head(srv, s);
+	release_buffer(srv, s);
 	close(s->fd);
 	memset(s, 0, sizeof *s);
 	srv->fds[FD_SLOTS + i].fd = -1;
@@ -455,8 +608,16 @@ static void slot_settle(struct server *srv, size_t i)
 
 	if (s->state != SLOT_DROPPED)
 		slot_write(srv, s);
-	count(&srv->clients, &s->client, s->state == SLOT_OPEN);
-	count(&srv->waiting, &s->waiting, s->state == SLOT_OPEN && s->ready && s->tx_left == 0);
+	if (s->state == SLOT_OPEN && s->command) {
+		serve_commands(srv, s);
+		serve_push(srv, s);
+	}
+	bool open = s->state == SLOT_OPEN;
+	count(&srv->clients, &s->client, open);
+	count(&srv->waiting, &s->waiting, open && ((s->ready && s->tx_left == 0) || watches(srv, s)));
+	count(&srv->event_readers, &s->reads_events, open && s->command && s->command->push_events);
+	count(&srv->state_holders, &s->holds_states,
+	      open && s->command && s->command->push_states && s->command->paused);
 	if (s->state == SLOT_DROPPED) {
 		slot_free(srv, s, i);
 		return;
@@ -475,6 +636,8 @@ static void slot_expire(struct server *srv, struct slot *s)
 		slot_drop(s, "takes nothing of what is sent to it");
 	} else if (s->waiting && s->stale_at > 0 && s->stale_at <= srv->now) {
 		s->sent = srv->store.latest->sequence - 1;
+	} else if (srv->now < s->quiet + srv->options.ping) {
+		return; /* a push is due: slot_settle sees to it */
 	} else if (s->pings == PINGS_MAX) {
 		slot_drop(s, "answers no ping");
 	} else {
@@ -525,7 +688,7 @@ static void slot_open(struct server *srv, int fd, const struct sockaddr_in6 *pee
 	s->fd = fd;
 	s->state = SLOT_HEAD;
 	s->since = s->quiet = srv->now;
-	s->head = srv->free_heads[--srv->free_head_count];
+	s->buffer = srv->free_buffers[--srv->free_buffer_count];
 	s->peer.v6 = *peer;
 	srv->fds[FD_SLOTS + i] = (struct pollfd){.fd = fd};
 	srv->high = i >= srv->high ? i + 1 : srv->high;
@@ -550,6 +713,29 @@ static void accept_clients(struct server *srv, int listener)
 		}
 		/* Anything else is the trouble of that one connection. */
 	}
+}
+
+/* Items of the history before this number are about to be written over. */
+static void evict(void *arg, uint64_t first)
+{
+	struct server *srv = arg;
+
+	for (size_t i = 0; i < srv->high; i++) {
+		if (srv->slots[i].reading > 0 && srv->slots[i].reading < first) {
+			slot_drop(&srv->slots[i], "too slow for the history");
+			slot_settle(srv, i);
+		}
+	}
+}
+
+static const char *take_event(void *arg, const uint8_t *event, size_t len, int64_t now)
+{
+	struct server *srv = arg;
+	const char *error =
+		commands_event(&srv->commands, event, len, srv->event_readers > 0, now);
+
+	srv->event_came = true;
+	return error;
 }
 
 /* A buffer for the next snapshot: when slow clients hold all of them, those that
@@ -590,8 +776,24 @@ static void take_snapshot(struct server *srv)
 	size_t n = ws_header(header, WS_BINARY, len, NULL);
 	latest->frame = latest->message - n;
 	memcpy(latest->frame, header, n);
+	if (srv->state_holders > 0)
+		commands_state(&srv->commands, latest->message, len, snapshot_checksum(latest),
+		               latest->sequence, srv->now);
+	for (size_t i = 0; i < srv->high; i++) {
+		if (!srv->slots[i].waiting)
+			continue;
+		if (watches(srv, &srv->slots[i]))
+			srv->slots[i].command->pushed_at = srv->now;
+		slot_settle(srv, i);
+	}
+}
+
+/* Events came: everybody who wants them gets them from the history. */
+static void push_events(struct server *srv)
+{
+	srv->event_came = false;
 	for (size_t i = 0; i < srv->high; i++)
-		if (srv->slots[i].waiting)
+		if (srv->slots[i].reads_events)
 			slot_settle(srv, i);
 }
 
@@ -652,11 +854,6 @@ static void serve_signals(struct server *srv)
 		else
 			stop(srv);
 	}
-}
-
-static int64_t earlier(int64_t a, int64_t b)
-{
-	return a < b ? a : b;
 }
 
 /* Fills in what changes from turn to turn and returns when the next deadline is. */
@@ -724,6 +921,8 @@ static int turn(struct server *srv)
 		serve_signals(srv);
 	if (srv->waiting > 0 && !srv->asked && srv->next_take <= srv->now)
 		take_snapshot(srv);
+	if (srv->event_came)
+		push_events(srv);
 	return 0;
 }
 
@@ -777,21 +976,25 @@ static int make_table(struct server *srv)
 	srv->fds = calloc(FD_SLOTS + n, sizeof *srv->fds);
 	srv->slots = calloc(n, sizeof *srv->slots);
 	srv->deadlines = calloc(n, sizeof *srv->deadlines);
-	srv->heads = calloc(n, sizeof *srv->heads);
-	srv->free_heads = calloc(n, sizeof *srv->free_heads);
-	if (!srv->fds || !srv->slots || !srv->deadlines || !srv->heads || !srv->free_heads ||
-	    snapshot_open(&srv->store, srv->options.max_snapshot) != 0) {
-		log_event("error reason=\"out of memory: --max-clients %zu --max-snapshot %zu\"",
-		          srv->options.max_clients, srv->options.max_snapshot);
+	srv->buffers = calloc(n, sizeof *srv->buffers);
+	srv->free_buffers = calloc(n, sizeof *srv->free_buffers);
+	if (!srv->fds || !srv->slots || !srv->deadlines || !srv->buffers || !srv->free_buffers ||
+	    snapshot_open(&srv->store, srv->options.max_snapshot) != 0 ||
+	    commands_open(&srv->commands, srv->options.history) != 0) {
+		log_event("error reason=\"out of memory: --max-clients %zu --max-snapshot %zu --history %zu\"",
+		          srv->options.max_clients, srv->options.max_snapshot, srv->options.history);
 		return -1;
 	}
 	for (size_t i = 0; i < FD_SLOTS + n; i++)
 		srv->fds[i].fd = -1;
 	for (size_t i = 0; i < n; i++) {
 		srv->deadlines[i] = NEVER;
-		srv->free_heads[i] = (int)(n - 1 - i);
+		srv->free_buffers[i] = (int)(n - 1 - i);
 	}
-	srv->free_head_count = n;
+	srv->free_buffer_count = n;
+	srv->commands.interval = srv->options.interval;
+	srv->commands.evict = evict;
+	srv->commands.evict_arg = srv;
 	return 0;
 }
 
@@ -835,6 +1038,8 @@ static int open_source(struct server *srv)
 	srv->source->runtime.source = (char *)name;
 	srv->source->runtime.hostname = srv->hostname;
 	srv->source->runtime.interval_ms = (uint32_t)o->interval;
+	srv->source->event = take_event;
+	srv->source->event_arg = srv;
 	return 0;
 }
 
@@ -868,8 +1073,9 @@ static void release(struct server *srv)
 	free(srv->fds);
 	free(srv->slots);
 	free(srv->deadlines);
-	free(srv->heads);
-	free(srv->free_heads);
+	commands_close(&srv->commands);
+	free(srv->buffers);
+	free(srv->free_buffers);
 }
 
 int main(int argc, char **argv)

@@ -9,6 +9,7 @@ enum {
 	INTERVAL = 256,
 	MAX_CLIENTS,
 	MAX_SNAPSHOT,
+	HISTORY,
 	PING,
 	DRAIN,
 	PROCESS,
@@ -46,6 +47,8 @@ static void help(void)
 	       "                         (default: %d)\n"
 	       "      --max-snapshot B   bytes of the largest snapshot, 1024 to 1073741824\n"
 	       "                         (default: %d)\n"
+	       "      --history B        bytes of states and events kept for clients of the command\n"
+	       "                         protocol that paused, 131072 to 1073741824 (default: %d)\n"
 	       "      --ping SECONDS     of silence before a client is asked whether it is there\n"
 	       "                         (default: %d)\n"
 	       "      --drain SECONDS    after which a client that takes nothing of what was sent\n"
@@ -53,7 +56,7 @@ static void help(void)
 	       "  -v, --verbose          log every connection\n"
 	       "  -h, --help\n"
 	       "      --version\n",
-	       DEFAULT_INTERVAL_MS, DEFAULT_MAX_SNAPSHOT, DEFAULT_PING_MS / 1000,
+	       DEFAULT_INTERVAL_MS, DEFAULT_MAX_SNAPSHOT, DEFAULT_HISTORY, DEFAULT_PING_MS / 1000,
 	       DEFAULT_DRAIN_MS / 1000);
 }
 
@@ -119,6 +122,11 @@ static const char *take(struct options *o, int option, const char *value)
 			return "bytes from 1024 to 1073741824";
 		o->max_snapshot = n;
 		return NULL;
+	case HISTORY:
+		if (!read_number(value, 10, 128 << 10, 1 << 30, &n))
+			return "bytes from 131072 to 1073741824";
+		o->history = n;
+		return NULL;
 	case FEED_MODE:
 		if (!read_number(value, 8, 0, 0777, &n))
 			return "an octal mode such as 0660";
@@ -163,6 +171,7 @@ int options_read(struct options *o, int argc, char **argv)
 		{"interval", required_argument, NULL, INTERVAL},
 		{"max-clients", required_argument, NULL, MAX_CLIENTS},
 		{"max-snapshot", required_argument, NULL, MAX_SNAPSHOT},
+		{"history", required_argument, NULL, HISTORY},
 		{"ping", required_argument, NULL, PING},
 		{"drain", required_argument, NULL, DRAIN},
 		{"pid", required_argument, NULL, PROCESS},
@@ -183,6 +192,7 @@ int options_read(struct options *o, int argc, char **argv)
 	*o = (struct options){.interval = DEFAULT_INTERVAL_MS,
 	                      .max_clients = DEFAULT_MAX_CLIENTS,
 	                      .max_snapshot = DEFAULT_MAX_SNAPSHOT,
+	                      .history = DEFAULT_HISTORY,
 	                      .ping = DEFAULT_PING_MS,
 	                      .drain = DEFAULT_DRAIN_MS,
 	                      .feed_mode = DEFAULT_FEED_MODE};

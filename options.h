@@ -19,6 +19,7 @@ enum {
 	DEFAULT_INTERVAL_MS = 1000,
 	DEFAULT_MAX_CLIENTS = 64,
 	DEFAULT_MAX_SNAPSHOT = 16 << 20,
+	DEFAULT_HISTORY = 4 << 20,
 	DEFAULT_PING_MS = 30000,
 	DEFAULT_DRAIN_MS = 10000,
 	DEFAULT_FEED_MODE = 0600,
@@ -32,6 +33,7 @@ struct options {
 	int64_t interval;               /* ms between snapshots, 10 to 3600000 */
 	size_t max_clients;             /* WebSocket clients, 1 to 100000 */
 	size_t max_snapshot;            /* bytes of a message, 1 KiB to 1 GiB */
+	size_t history;                 /* bytes kept for paused clients, 128 KiB to 1 GiB */
 	int64_t ping;                   /* ms of silence before a ping */
 	int64_t drain;                  /* ms without progress before a client is dropped */
 	const char *process;            /* of the kernel source; NULL: all */

@@ -3,11 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-	VERSION = 1,
-	PREFIX_MAX = 16,        /* Version, and tag and length of the State */
-	STATE_TAG = 2 << 3 | 2, /* ServerMessage.state, length-delimited */
-};
+#include "source/wire.h"
 
 int snapshot_open(struct snapshot_store *store, size_t max)
 {
@@ -53,22 +49,6 @@ struct snapshot *snapshot_in_the_way(struct snapshot_store *store)
 	return oldest;
 }
 
-/* Everything of the ServerMessage that stands before the bytes of the State. */
-static size_t write_prefix(uint8_t out[PREFIX_MAX], size_t state_len)
-{
-	Introspection__Version version = INTROSPECTION__VERSION__INIT;
-	Introspection__ServerMessage message = INTROSPECTION__SERVER_MESSAGE__INIT;
-
-	version.version = VERSION;
-	message.version = &version;
-	size_t n = introspection__server_message__pack(&message, out);
-	out[n++] = STATE_TAG;
-	for (; state_len >= 0x80; state_len >>= 7)
-		out[n++] = (uint8_t)(state_len | 0x80);
-	out[n++] = (uint8_t)state_len;
-	return n;
-}
-
 size_t snapshot_take(struct snapshot_store *store, const struct snapshot_input *input,
                      Introspection__Runtime *runtime, int64_t now)
 {
@@ -78,12 +58,12 @@ size_t snapshot_take(struct snapshot_store *store, const struct snapshot_input *
 	Introspection__State *state = input->state ? input->state : &added;
 	size_t given = input->state ? 0 : input->len;
 	struct snapshot *snapshot = find_room(store);
-	uint8_t prefix[PREFIX_MAX];
+	uint8_t prefix[WIRE_PREFIX_MAX];
 
 	state->runtime = runtime;
 	state->sequence = store->sequence + 1;
 	size_t state_len = given + introspection__state__get_packed_size(state);
-	size_t n = write_prefix(prefix, state_len);
+	size_t n = wire_put_prefix(prefix, INTROSPECTION__SERVER_MESSAGE__PAYLOAD_STATE, state_len);
 	if (n + state_len > store->max)
 		return n + state_len;
 
@@ -94,6 +74,14 @@ size_t snapshot_take(struct snapshot_store *store, const struct snapshot_input *
 	snapshot->len = n + state_len;
 	snapshot->sequence = ++store->sequence;
 	snapshot->taken = now;
+	snapshot->checksum = 0;
 	store->latest = snapshot;
 	return snapshot->len;
+}
+
+uint32_t snapshot_checksum(struct snapshot *snapshot)
+{
+	if (snapshot->checksum == 0)
+		snapshot->checksum = wire_checksum(snapshot->message, snapshot->len);
+	return snapshot->checksum;
 }

@@ -30,6 +30,7 @@ struct snapshot {
 	size_t len;          /* bytes of the message */
 	uint8_t *frame;      /* set by the loop: where the frame begins, within the headroom */
 	unsigned pins;       /* clients to which it is being sent */
+	uint32_t checksum;   /* see snapshot_checksum; 0: not computed yet */
 };
 
 struct snapshot_store {
@@ -53,5 +54,8 @@ struct snapshot *snapshot_in_the_way(struct snapshot_store *store);
  * and no number is used. There must be room. */
 size_t snapshot_take(struct snapshot_store *store, const struct snapshot_input *input,
                      Introspection__Runtime *runtime, int64_t now);
+
+/* FNV-1a of the message, computed when first asked for. */
+uint32_t snapshot_checksum(struct snapshot *snapshot);
 
 #endif

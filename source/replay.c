@@ -153,7 +153,7 @@ static const char *use_payload(struct replay *r, const struct wire_payload *payl
 		queue_state(r, payload);
 	} else if (payload->kind == INTROSPECTION__SERVER_MESSAGE__PAYLOAD_EVENT) {
 		if (r->source.event)
-			r->source.event(r->source.event_arg, payload->bytes, payload->len, now);
+			return r->source.event(r->source.event_arg, payload->bytes, payload->len, now);
 	} else if (payload->kind == INTROSPECTION__SERVER_MESSAGE__PAYLOAD_RUNTIME) {
 		if (payload->len > WIRE_RUNTIME_MAX)
 			return "runtime is too long";

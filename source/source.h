@@ -39,9 +39,12 @@ struct source {
 
 	/* Set by the daemon, NULL: events are dropped. Called from within serve
 	 * or take with each encoded Event that arrives, well-formed; borrowed for
-	 * the call. */
-	void (*event)(void *arg, const uint8_t *event, size_t len, int64_t now);
+	 * the call. Returns NULL, or what is wrong with the event. */
+	const char *(*event)(void *arg, const uint8_t *event, size_t len, int64_t now);
 	void *event_arg;
+
+	/* Events are differences between snapshots: seen only when one is taken. */
+	bool events_when_taken;
 };
 
 /* Sources, each in the file of its name. NULL with one line on stderr that says

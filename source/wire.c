@@ -13,6 +13,10 @@ enum {
 	TAG_MAX = 5,   /* bytes of a tag or a length, as most decoders read no more than 32 bits */
 };
 
+enum {
+	SCHEMA_VERSION = 1,
+};
+
 enum state_field {
 	INSTANT_TS = 3,
 	RUNTIME = 100,
@@ -55,6 +59,29 @@ int wire_varint(const uint8_t *in, size_t len, uint64_t *value)
 			return (int)i + 1;
 	}
 	return -1;
+}
+
+size_t wire_put_varint(uint8_t *out, uint64_t value)
+{
+	size_t n = 0;
+
+	for (; value >= 0x80; value >>= 7)
+		out[n++] = (uint8_t)(value | 0x80);
+	out[n++] = (uint8_t)value;
+	return n;
+}
+
+size_t wire_put_prefix(uint8_t out[WIRE_PREFIX_MAX],
+                       Introspection__ServerMessage__PayloadCase kind, size_t payload_len)
+{
+	Introspection__Version version = INTROSPECTION__VERSION__INIT;
+	Introspection__ServerMessage message = INTROSPECTION__SERVER_MESSAGE__INIT;
+
+	version.version = SCHEMA_VERSION;
+	message.version = &version;
+	size_t n = introspection__server_message__pack(&message, out);
+	out[n++] = (uint8_t)(kind << 3 | LEN);
+	return n + wire_put_varint(out + n, payload_len);
 }
 
 static bool read_varint(struct reader *r, int max, uint64_t *value)

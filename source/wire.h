@@ -13,6 +13,7 @@
 enum {
 	WIRE_DEPTH_MAX = 32,       /* messages within one another, the outermost counted */
 	WIRE_VARINT_MAX = 10,      /* bytes */
+	WIRE_PREFIX_MAX = 16,      /* bytes of a ServerMessage before its payload */
 	WIRE_RUNTIME_MAX = 65536,  /* bytes of an encoded Runtime */
 };
 
@@ -25,6 +26,14 @@ struct wire_error {
 /* Reads an unsigned varint. Returns > 0: its bytes; 0: incomplete; -1: it does
  * not fit 64 bits or has more than WIRE_VARINT_MAX bytes. */
 int wire_varint(const uint8_t *in, size_t len, uint64_t *value);
+
+/* Writes an unsigned varint and returns its bytes, 1 to WIRE_VARINT_MAX. */
+size_t wire_put_varint(uint8_t *out, uint64_t value);
+
+/* Writes all of a ServerMessage that stands before the bytes of its payload, at
+ * most WIRE_PREFIX_MAX bytes, and returns how many. */
+size_t wire_put_prefix(uint8_t out[WIRE_PREFIX_MAX],
+                       Introspection__ServerMessage__PayloadCase kind, size_t payload_len);
 
 /* True when the bytes are a message of this type that every decoder takes: all
  * of it well-formed, no groups, no value of a wire type other than its field's,

@@ -1,0 +1,493 @@
+#include "command.h"
+
+#include <endian.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "json.h"
+#include "log.h"
+#include "source/wire.h"
+
+enum {
+	FRAME_VERSION = 1,
+	FRAME_WORDS = 12,   /* bytes: version, checksum and length */
+	EVENT_TYPE_TAG = 1 << 3 | 2,   /* Event.type, length-delimited */
+	ARENA_MAX = 64 << 10,
+};
+
+_Static_assert(COMMAND_FRAME_MAX >= WS_HEADER_MAX - 4 + FRAME_WORDS, "a frame header must fit");
+
+/* What protobuf-c unpacks goes to memory that is there already, and is given back
+ * as a whole: nothing that a peer sends makes the daemon allocate. */
+struct arena {
+	size_t used;
+	_Alignas(16) uint8_t bytes[ARENA_MAX];
+};
+
+static void *arena_alloc(void *arg, size_t size)
+{
+	struct arena *a = arg;
+	size_t start = a->used;
+
+	size = (size + 15) & ~(size_t)15;
+	if (size > sizeof a->bytes - start)
+		return NULL;
+	a->used += size;
+	return a->bytes + start;
+}
+
+static void arena_free(void *arg, void *pointer)
+{
+	(void)arg;
+	(void)pointer;
+}
+
+static ProtobufCMessage *unpack(const ProtobufCMessageDescriptor *type, const uint8_t *in, size_t len)
+{
+	static struct arena arena;
+	ProtobufCAllocator allocator = {arena_alloc, arena_free, &arena};
+	struct wire_error error;
+
+	arena.used = 0;
+	return wire_check(type, in, len, &error)
+	               ? protobuf_c_message_unpack(type, &allocator, len, in)
+	               : NULL;
+}
+
+int commands_open(struct commands *all, size_t history_bytes)
+{
+	all->types = calloc(EVENT_TYPES_MAX, sizeof *all->types);
+	if (all->types && history_open(&all->history, history_bytes) == 0)
+		return 0;
+	commands_close(all);
+	return -1;
+}
+
+void commands_close(struct commands *all)
+{
+	history_close(&all->history);
+	free(all->types);
+	all->types = NULL;
+}
+
+/* Adds to the history. False: it is too long for that. */
+static bool keep(struct commands *all, const struct history_item *item, const uint8_t *bytes,
+                 size_t len)
+{
+	if (history_make_room(&all->history, len) != 0)
+		return false;
+	all->evict(all->evict_arg, all->history.first);
+	history_add(&all->history, item, bytes, len);
+	return true;
+}
+
+/* The number of the type, whose properties are learned from whoever names them
+ * first. -1: there is no room for it. */
+static int learn_type(struct commands *all, const Introspection__EventType *type)
+{
+	size_t i = 0;
+
+	while (i < all->type_count && strcmp(all->types[i].name, type->name) != 0)
+		i++;
+	if (i == EVENT_TYPES_MAX || strlen(type->name) >= sizeof all->types->name)
+		return -1;
+	struct event_type *known = &all->types[i];
+	if (i == all->type_count) {
+		strcpy(known->name, type->name);
+		all->type_count++;
+	}
+	if (type->n_property_types > 0 &&
+	    introspection__event_type__get_packed_size(type) <= sizeof known->encoded)
+		known->len = introspection__event_type__pack(type, known->encoded);
+	return (int)i;
+}
+
+const char *commands_event(struct commands *all, const uint8_t *event, size_t len, bool wanted,
+                           int64_t now)
+{
+	uint8_t packed[EVENT_MAX];
+	Introspection__Event *e =
+		(Introspection__Event *)unpack(&introspection__event__descriptor, event, len);
+
+	if (!e || !e->type)
+		return e ? "event has no type" : "event has too many fields";
+	if (!json_is_valid(e->content, strlen(e->content)))
+		return "content of the event is not JSON";
+	int type = learn_type(all, e->type);
+	e->type = NULL;
+	len = introspection__event__get_packed_size(e);
+	if (type < 0 || len > sizeof packed) {
+		log_event("event_dropped reason=\"%s\"",
+		          type < 0 ? "too many or too long event types" : "event over 8192 bytes");
+		return NULL;
+	}
+	introspection__event__pack(e, packed);
+	const struct history_item item = {.kind = HISTORY_EVENT, .event_type = (int8_t)type, .time = now};
+	if (wanted)
+		keep(all, &item, packed, len);
+	return NULL;
+}
+
+void commands_state(struct commands *all, const uint8_t *message, size_t len, uint32_t checksum,
+                    uint64_t sequence, int64_t now)
+{
+	const struct history_item item = {
+		.kind = HISTORY_STATE, .checksum = checksum, .sequence = sequence, .time = now};
+
+	keep(all, &item, message, len);
+}
+
+static void put_word(uint8_t *out, uint32_t n)
+{
+	n = htole32(n);
+	memcpy(out, &n, sizeof n);
+}
+
+/* Puts all that stands before a message right before out + COMMAND_FRAME_MAX. */
+static struct command_frame frame_of(struct command *c, size_t len, uint32_t checksum)
+{
+	uint8_t header[WS_HEADER_MAX];
+	uint8_t *words = c->out + COMMAND_FRAME_MAX - FRAME_WORDS;
+	size_t n = ws_header(header, WS_BINARY, FRAME_WORDS + len, NULL);
+
+	put_word(words, FRAME_VERSION);
+	put_word(words + 4, checksum);
+	put_word(words + 8, (uint32_t)len);
+	memcpy(words - n, header, n);
+	return (struct command_frame){.at = words - n, .len = n + FRAME_WORDS};
+}
+
+struct command_frame command_state(struct command *c, size_t len, uint32_t checksum)
+{
+	return frame_of(c, len, checksum);
+}
+
+/* A whole frame, for a message that stands in c->out behind the room for its header. */
+static struct command_frame small_frame(struct command *c, size_t len)
+{
+	struct command_frame frame =
+		frame_of(c, len, wire_checksum(c->out + COMMAND_FRAME_MAX, len));
+
+	frame.len += len;
+	return frame;
+}
+
+static struct command_frame item_frame(struct command *c, const struct commands *all, uint64_t number)
+{
+	const struct history_item *item = history_item(&all->history, number);
+	struct command_frame frame = frame_of(c, item->len, item->checksum);
+
+	frame.body = all->history.ring + item->offset;
+	frame.body_len = item->len;
+	frame.number = number;
+	frame.sequence = item->sequence;
+	return frame;
+}
+
+static struct command_frame pack_message(struct command *c, Introspection__ServerMessage *message)
+{
+	Introspection__Version version = INTROSPECTION__VERSION__INIT;
+
+	version.version = FRAME_VERSION;
+	message->version = &version;
+	return small_frame(c, introspection__server_message__pack(message, c->out + COMMAND_FRAME_MAX));
+}
+
+/* error NULL: OK, with the configuration when configured says so. */
+static struct command_frame respond(struct command *c, uint64_t id, char *error, bool configured)
+{
+	Introspection__ServerMessage message = INTROSPECTION__SERVER_MESSAGE__INIT;
+	Introspection__CommandResponse response = INTROSPECTION__COMMAND_RESPONSE__INIT;
+	Introspection__Configuration config = INTROSPECTION__CONFIGURATION__INIT;
+
+	config.retention_period_ms = c->retention;
+	config.state_snapshot_interval_ms = c->interval;
+	response.id = id;
+	if (error) {
+		response.result = INTROSPECTION__COMMAND_RESPONSE__RESULT__ERR;
+		response.error = error;
+	} else if (configured) {
+		response.effective_config = &config;
+	}
+	message.payload_case = INTROSPECTION__SERVER_MESSAGE__PAYLOAD_RESPONSE;
+	message.response = &response;
+	return pack_message(c, &message);
+}
+
+static void configure(struct command *c, const Introspection__Configuration *wanted,
+                      const struct commands *all)
+{
+	const uint64_t least = all->interval > COMMAND_INTERVAL_MIN ? (uint64_t)all->interval
+	                                                            : COMMAND_INTERVAL_MIN;
+
+	if (wanted && wanted->retention_period_ms > 0)
+		c->retention = wanted->retention_period_ms;
+	if (wanted && wanted->state_snapshot_interval_ms > 0)
+		c->interval = wanted->state_snapshot_interval_ms;
+	if (c->retention > COMMAND_RETENTION)
+		c->retention = COMMAND_RETENTION;
+	if (c->interval < least)
+		c->interval = least;
+	if (c->interval > INT32_MAX)
+		c->interval = INT32_MAX;
+}
+
+/* The Runtime goes by way of the history, where it can be as long as it is. It is
+ * added again only when it has changed or has fallen out. */
+static char *request_runtime(struct command *c, struct commands *all,
+                             const Introspection__Runtime *runtime, int64_t now,
+                             struct command_frame *frame)
+{
+	static uint8_t packed[WIRE_RUNTIME_MAX + 1024];
+	uint8_t *at = packed;
+	size_t len = introspection__runtime__get_packed_size(runtime);
+
+	if (len > WIRE_RUNTIME_MAX)
+		return "the Runtime is too long";
+	at += wire_put_prefix(at, INTROSPECTION__SERVER_MESSAGE__PAYLOAD_RUNTIME, len);
+	at += introspection__runtime__pack(runtime, at);
+	len = (size_t)(at - packed);
+
+	const struct history_item *kept = history_item(&all->history, all->runtime);
+	if (all->runtime < all->history.first || kept->len != len ||
+	    memcmp(all->history.ring + kept->offset, packed, len) != 0) {
+		const struct history_item item = {
+			.kind = HISTORY_RUNTIME, .checksum = wire_checksum(packed, len), .time = now};
+
+		all->runtime = all->history.next;
+		if (!keep(all, &item, packed, len))
+			return "the Runtime is longer than --history";
+	}
+	*frame = item_frame(c, all, all->runtime);
+	return NULL;
+}
+
+static void enable(struct command *c, const struct commands *all,
+                   Introspection__ClientCommand__Source source)
+{
+	bool *push = source == INTROSPECTION__CLIENT_COMMAND__SOURCE__STATE ? &c->push_states
+	                                                                    : &c->push_events;
+
+	if (*push)
+		return;
+	if (!c->push_states && !c->push_events)
+		c->cursor = all->history.next;
+	*push = true;
+	if (source == INTROSPECTION__CLIENT_COMMAND__SOURCE__STATE) {
+		c->states_from = all->history.next;
+		c->pushed_at = 0;
+	} else {
+		c->events_from = all->history.next;
+	}
+}
+
+static void resume(struct command *c, const struct commands *all, int64_t now)
+{
+	if (!c->paused)
+		return;
+	c->paused = false;
+	c->held_until = all->history.next;
+	c->held_at = 0;
+	c->keep_from = now - (int64_t)c->retention;
+}
+
+/* Carries out a command. Returns NULL, or the text of an ERR. */
+static char *carry_out(struct command *c, struct commands *all,
+                       const Introspection__ClientCommand *command, int64_t now)
+{
+	switch (command->command) {
+	case INTROSPECTION__CLIENT_COMMAND__COMMAND__HELLO:
+		if (c->hello)
+			return "HELLO was said before";
+		c->hello = true;
+		c->interval = COMMAND_INTERVAL;
+		c->retention = COMMAND_RETENTION;
+		configure(c, command->config, all);
+		return NULL;
+	case INTROSPECTION__CLIENT_COMMAND__COMMAND__UPDATE_CONFIG:
+		if (!command->config)
+			return "UPDATE_CONFIG needs a Configuration";
+		configure(c, command->config, all);
+		return NULL;
+	case INTROSPECTION__CLIENT_COMMAND__COMMAND__PUSH_ENABLE:
+	case INTROSPECTION__CLIENT_COMMAND__COMMAND__PUSH_DISABLE:
+		if (command->source == INTROSPECTION__CLIENT_COMMAND__SOURCE__RUNTIME)
+			return "a Runtime is not pushed";
+		if (command->source != INTROSPECTION__CLIENT_COMMAND__SOURCE__STATE &&
+		    command->source != INTROSPECTION__CLIENT_COMMAND__SOURCE__EVENTS)
+			return "unknown source";
+		if (command->command == INTROSPECTION__CLIENT_COMMAND__COMMAND__PUSH_ENABLE)
+			enable(c, all, command->source);
+		else if (command->source == INTROSPECTION__CLIENT_COMMAND__SOURCE__STATE)
+			c->push_states = false;
+		else
+			c->push_events = false;
+		return NULL;
+	case INTROSPECTION__CLIENT_COMMAND__COMMAND__PUSH_PAUSE:
+		c->paused = true;
+		return NULL;
+	case INTROSPECTION__CLIENT_COMMAND__COMMAND__PUSH_RESUME:
+		resume(c, all, now);
+		return NULL;
+	default:
+		return "unknown command";
+	}
+}
+
+/* Answers the message in c->in: as command_read. */
+static int answer(struct command *c, struct commands *all, const Introspection__Runtime *runtime,
+                  int64_t now, struct command_frame *frame)
+{
+	const Introspection__ClientCommand *command = (const Introspection__ClientCommand *)unpack(
+		&introspection__client_command__descriptor, c->in, c->message_len);
+	char *error = NULL;
+
+	c->message_len = 0;
+	if (!command)
+		return -WS_INVALID_DATA;
+	bool hello = command->command == INTROSPECTION__CLIENT_COMMAND__COMMAND__HELLO;
+	bool configured = hello || command->command == INTROSPECTION__CLIENT_COMMAND__COMMAND__UPDATE_CONFIG;
+	if (!c->hello && !hello) {
+		error = "HELLO must come first";
+	} else if (command->command != INTROSPECTION__CLIENT_COMMAND__COMMAND__REQUEST) {
+		error = carry_out(c, all, command, now);
+	} else if (command->source == INTROSPECTION__CLIENT_COMMAND__SOURCE__STATE) {
+		c->requests++;
+		return 0;
+	} else if (command->source == INTROSPECTION__CLIENT_COMMAND__SOURCE__RUNTIME) {
+		error = request_runtime(c, all, runtime, now, frame);
+		if (!error)
+			return 1;
+	} else {
+		error = "events cannot be requested, only pushed";
+	}
+	*frame = respond(c, command->id, error, configured);
+	return 1;
+}
+
+uint8_t *command_room(struct command *c, size_t *room)
+{
+	/* What is left of the last burst moves down, behind the message under way. */
+	memmove(c->in + c->message_len, c->in + c->raw_at, c->raw_len);
+	c->raw_at = c->message_len;
+	*room = sizeof c->in - c->raw_at - c->raw_len;
+	return c->in + c->raw_at + c->raw_len;
+}
+
+int command_read(struct command *c, struct commands *all, struct ws_decoder *decoder,
+                 const Introspection__Runtime *runtime, int64_t now, struct command_frame *frame)
+{
+	while (c->raw_len > 0) {
+		int used = ws_decode(decoder, c->in + c->raw_at, c->raw_len);
+
+		if (used < 0)
+			return used;
+		c->raw_at += (size_t)used;
+		c->raw_len -= (size_t)used;
+		if (decoder->event == WS_GOT_PING || decoder->event == WS_GOT_CLOSE)
+			return 0;
+		if (decoder->event != WS_DATA && decoder->event != WS_MESSAGE)
+			continue;
+		memmove(c->in + c->message_len, decoder->data, decoder->data_len);
+		c->message_len += decoder->data_len;
+		if (decoder->event == WS_MESSAGE) {
+			int got = answer(c, all, runtime, now, frame);
+
+			if (got != 0)
+				return got;
+		}
+	}
+	return 0;
+}
+
+static struct command_frame notice(struct command *c)
+{
+	Introspection__ServerMessage message = INTROSPECTION__SERVER_MESSAGE__INIT;
+	Introspection__ServerNotice dropped = INTROSPECTION__SERVER_NOTICE__INIT;
+
+	message.payload_case = INTROSPECTION__SERVER_MESSAGE__PAYLOAD_NOTICE;
+	message.notice = &dropped;
+	c->discarded = false;
+	return pack_message(c, &message);
+}
+
+/* The type goes before the rest, which the history holds encoded. */
+static struct command_frame event_frame(struct command *c, const struct commands *all,
+                                        const struct history_item *item)
+{
+	const struct event_type *type = &all->types[item->event_type];
+	const uint64_t bit = (uint64_t)1 << item->event_type;
+	Introspection__EventType name = INTROSPECTION__EVENT_TYPE__INIT;
+	uint8_t packed[EVENT_TYPE_MAX], tag[WIRE_VARINT_MAX + 1] = {EVENT_TYPE_TAG};
+	const uint8_t *encoded = type->encoded;
+	size_t len = type->len;
+
+	if (c->known_types & bit || len == 0) {
+		name.name = (char *)(uintptr_t)type->name;
+		len = introspection__event_type__pack(&name, packed);
+		encoded = packed;
+	}
+	c->known_types |= bit;
+	size_t tag_len = 1 + wire_put_varint(tag + 1, len);
+	uint8_t *at = c->out + COMMAND_FRAME_MAX;
+	at += wire_put_prefix(at, INTROSPECTION__SERVER_MESSAGE__PAYLOAD_EVENT,
+	                      tag_len + len + item->len);
+	memcpy(at, tag, tag_len);
+	memcpy(at + tag_len, encoded, len);
+	memcpy(at + tag_len + len, all->history.ring + item->offset, item->len);
+	return small_frame(c, (size_t)(at + tag_len + len + item->len - c->out) - COMMAND_FRAME_MAX);
+}
+
+/* Does the client want this item of the history? last: as in command_push. */
+static bool wants(const struct command *c, const struct history_item *item, uint64_t number,
+                  uint64_t last)
+{
+	if (item->kind == HISTORY_EVENT)
+		return c->push_events && number >= c->events_from;
+	return item->kind == HISTORY_STATE && c->push_states && number >= c->states_from &&
+	       number < c->held_until && item->sequence > last &&
+	       (c->held_at == 0 || item->time >= c->held_at + (int64_t)c->interval);
+}
+
+bool command_push(struct command *c, const struct commands *all, uint64_t last,
+                  struct command_frame *frame)
+{
+	const struct history *h = &all->history;
+
+	if (c->paused || (!c->push_states && !c->push_events))
+		return false;
+	if (c->cursor < h->first) {
+		c->cursor = h->first;
+		c->discarded = true;
+	}
+	for (; c->cursor < h->next; c->cursor++) {
+		const struct history_item *item = history_item(h, c->cursor);
+
+		if (!wants(c, item, c->cursor, last))
+			continue;
+		if (c->cursor < c->held_until && item->time < c->keep_from) {
+			c->discarded = true;
+			continue;
+		}
+		if (c->discarded)
+			break;
+		if (item->kind == HISTORY_EVENT) {
+			*frame = event_frame(c, all, item);
+		} else {
+			*frame = item_frame(c, all, c->cursor);
+			c->held_at = item->time;
+		}
+		c->cursor++;
+		return true;
+	}
+	if (!c->discarded)
+		return false;
+	*frame = notice(c);
+	return true;
+}
+
+int64_t command_due(const struct command *c, bool events)
+{
+	return c->push_states || (c->push_events && events) ? c->pushed_at + (int64_t)c->interval
+	                                                    : INT64_MAX;
+}

@@ -1,0 +1,119 @@
+#ifndef COMMAND_H
+#define COMMAND_H
+
+/* The command protocol of libp2p introspection v1, as the observer toolkit speaks
+ * it: commands of the client in, answers and pushed states and events out. No
+ * I/O. Push is the ready flag of the pull protocol, set again each interval;
+ * what a paused client misses is found in the history, by number. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "history.h"
+#include "introspection.pb-c.h"
+#include "ws.h"
+
+enum {
+	COMMAND_MESSAGE_MAX = 4096,   /* bytes of a ClientCommand */
+	COMMAND_FRAME_MAX = 22,       /* bytes before a message: frame header, version, checksum, length */
+	COMMAND_OUT_MAX = 11 << 10,   /* bytes of an answer or event, with all that stands before */
+	COMMAND_INTERVAL_MIN = 500,   /* ms */
+	COMMAND_INTERVAL = 1000,      /* ms, unless the client says otherwise */
+	COMMAND_RETENTION = 120000,   /* ms, likewise, and at most */
+	EVENT_MAX = 8192,             /* bytes of an encoded Event without its type */
+	EVENT_TYPES_MAX = 64,
+	EVENT_TYPE_MAX = 1024,        /* bytes of an encoded EventType */
+};
+
+struct event_type {
+	char name[64];
+	size_t len;                       /* bytes of encoded; 0: its properties are not known */
+	uint8_t encoded[EVENT_TYPE_MAX];
+};
+
+/* What all clients of the protocol share. */
+struct commands {
+	struct history history;
+	struct event_type *types;         /* EVENT_TYPES_MAX of them */
+	size_t type_count;
+	int64_t interval;                 /* ms, the daemon's */
+	uint64_t runtime;                 /* number of the item that holds the newest Runtime, if it is there still */
+
+	/* Set by the owner. Called before items of the history with lower numbers
+	 * are written over: whoever is reading one of them must stop. */
+	void (*evict)(void *arg, uint64_t first);
+	void *evict_arg;
+};
+
+/* One client. All zero is one that has not said HELLO. */
+struct command {
+	bool hello;
+	bool push_states;
+	bool push_events;
+	bool paused;
+	bool discarded;          /* it must be told that something was dropped */
+	unsigned requests;       /* states asked for and not sent yet */
+	uint64_t retention;      /* ms */
+	uint64_t interval;       /* ms */
+	int64_t pushed_at;       /* ms; when a state was last due, whether or not it was held back */
+	int64_t keep_from;       /* ms; older items of the history are too old for it */
+	int64_t held_at;         /* ms; time of the last state taken from the history */
+	uint64_t states_from;    /* numbers of the history from which on it wants states ... */
+	uint64_t events_from;    /* ... and events */
+	uint64_t cursor;         /* the next item of the history to look at */
+	uint64_t held_until;     /* states before this number were held back */
+	uint64_t known_types;    /* bit n: it was sent what type n looks like */
+	size_t message_len;      /* bytes of the message under way, at the start of in */
+	size_t raw_at, raw_len;  /* bytes received and not decoded, within in */
+	uint8_t in[COMMAND_MESSAGE_MAX + 64];
+	uint8_t out[COMMAND_OUT_MAX];
+};
+
+/* Something to send: a frame that begins in command.out and, with body, goes on
+ * there. */
+struct command_frame {
+	const uint8_t *at;
+	size_t len;
+	const uint8_t *body;    /* in the history; NULL: none */
+	size_t body_len;
+	uint64_t number;        /* of the item that body belongs to */
+	uint64_t sequence;      /* of a state; 0: it is none */
+};
+
+/* Reserves history_bytes and the event types. 0, or -1 with errno. */
+int commands_open(struct commands *all, size_t history_bytes);
+void commands_close(struct commands *all);
+
+/* Takes in an encoded Event that is well-formed. keep: somebody wants it, put it
+ * in the history. Returns NULL, or what is wrong with it. */
+const char *commands_event(struct commands *all, const uint8_t *event, size_t len, bool keep,
+                           int64_t now);
+
+/* Puts a state (an encoded ServerMessage) in the history for those that paused. */
+void commands_state(struct commands *all, const uint8_t *message, size_t len, uint32_t checksum,
+                    uint64_t sequence, int64_t now);
+
+/* Where received bytes may be put, and how many. */
+uint8_t *command_room(struct command *c, size_t *room);
+
+/* Decodes what was received and carries out the next command, until there is
+ * something to send. 1: *frame is the answer; 0: decoder->event says whether it
+ * stopped for a ping or a close frame, otherwise all was used; < 0: a close code,
+ * negated. Called again when what it returned has been sent. */
+int command_read(struct command *c, struct commands *all, struct ws_decoder *decoder,
+                 const Introspection__Runtime *runtime, int64_t now, struct command_frame *frame);
+
+/* The next thing that is pushed to the client from the history. last: sequence
+ * number of the last state sent to it. False: nothing is due. */
+bool command_push(struct command *c, const struct commands *all, uint64_t last,
+                  struct command_frame *frame);
+
+/* Writes what stands before a state of this length and checksum into c->out. */
+struct command_frame command_state(struct command *c, size_t len, uint32_t checksum);
+
+/* When a snapshot is next wanted for this client though it did not ask; INT64_MAX:
+ * never. events: the source sees events only when a snapshot is taken. */
+int64_t command_due(const struct command *c, bool events);
+
+#endif
