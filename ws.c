@@ -268,7 +268,8 @@ int ws_response(const char *head, size_t len, const char key[WS_KEY_LEN + 1])
 			websocket |= has_token(value, "websocket");
 		else if (ws_text_is(name, "Sec-WebSocket-Accept"))
 			accept = value;
-		else if (ws_text_is(name, "Sec-WebSocket-Extensions"))
+		else if (ws_text_is(name, "Sec-WebSocket-Extensions") ||
+		         ws_text_is(name, "Sec-WebSocket-Protocol"))
 			return -WS_PROTOCOL_ERROR; /* none was offered */
 	}
 	ws_accept(expected, (struct ws_text){key, WS_KEY_LEN});
