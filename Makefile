@@ -18,6 +18,7 @@ NODE = $(CURDIR)/test/node_modules/.bin/node
 WARN = -Wall -Wextra -Wpedantic -Wshadow -Wconversion
 FLAGS = -std=c11 -D_GNU_SOURCE -I. -I$(BUILD) $(WARN) $(HARDEN) \
         $(shell $(PKG_CONFIG) --cflags libprotobuf-c) $(CPPFLAGS) $(CFLAGS)
+HOSTCC ?= cc
 LIBS = $(shell $(PKG_CONFIG) --libs libprotobuf-c) -lmbedcrypto
 
 # Everything but the two programs' main files, which the unit tests cannot have.
@@ -33,7 +34,7 @@ link = $(CC) $(HARDEN_LD) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 all: $(BUILD)/introspectd $(BUILD)/introspect
 
-$(BUILD)/introspectd: $(call objects,introspectd.c $(DAEMON) $(COMMON))
+$(BUILD)/introspectd: $(call objects,introspectd.c $(DAEMON) $(COMMON)) $(BUILD)/dashboard.o
 	$(link)
 
 $(BUILD)/introspect: $(call objects,client/introspect.c $(CLIENT) $(COMMON))
@@ -56,6 +57,36 @@ $(BUILD)/introspection.proto.inc: introspection.proto
 	@mkdir -p $(BUILD)
 	od -An -v -tx1 $< | sed 's/ \(..\)/0x\1,/g' > $@
 
+# The dashboard: every file of it gzipped, and made an array of the daemon.
+PAGE = $(BUILD)/page
+PAGE_FILES = schema.js $(patsubst dashboard/%,%,$(wildcard \
+             $(addprefix dashboard/,*.html *.css *.svg *.js views/*.js)))
+
+$(BUILD)/dashboard.o: $(BUILD)/dashboard.c
+	$(CC) $(FLAGS) -Idashboard -c -o $@ $<
+
+$(BUILD)/dashboard.c: $(PAGE)/embed $(PAGE_FILES:%=$(PAGE)/%.gz)
+	$(PAGE)/embed $(PAGE) $(PAGE_FILES) > $@
+
+$(PAGE)/%.gz: $(PAGE)/%
+	gzip -9nc $< > $@
+
+$(PAGE)/%: dashboard/%
+	@mkdir -p $(@D)
+	cp $< $@
+
+$(PAGE)/schema.js: $(PAGE)/schema
+	$< > $@
+
+# These two run on the machine that builds.
+$(PAGE)/embed: dashboard/embed.c
+	@mkdir -p $(@D)
+	$(HOSTCC) -O1 -o $@ $<
+
+$(PAGE)/schema: dashboard/schema.c $(SCHEMA).c
+	@mkdir -p $(@D)
+	$(HOSTCC) -O1 -w -I$(BUILD) -o $@ $^ -lprotobuf-c
+
 run: all
 	$(BUILD)/introspectd
 
@@ -66,13 +97,14 @@ check:
 unit-check: $(UNIT_TESTS)
 	@for t in $^; do echo $$t; $$t || exit 1; done
 
-$(BUILD)/test/unit/%_test: $(BUILD)/test/unit/%_test.o $(call objects,$(DAEMON) $(CLIENT) $(COMMON))
+$(BUILD)/test/unit/%_test: $(BUILD)/test/unit/%_test.o $(call objects,$(DAEMON) $(CLIENT) $(COMMON)) \
+                           $(BUILD)/dashboard.o
 	$(CC) $(HARDEN_LD) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
 
 deps:
 	$(SUDO) apt-get update -q
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends \
-		gcc libc6-dev pkg-config protobuf-c-compiler libprotobuf-c-dev libmbedtls-dev
+		gcc gzip libc6-dev pkg-config protobuf-c-compiler libprotobuf-c-dev libmbedtls-dev
 
 test-deps: deps
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends \
@@ -92,5 +124,6 @@ install: all
 clean:
 	rm -rf $(BUILD)
 
+.SECONDARY:
 .PHONY: all run check unit-check deps test-deps install clean
 -include $(shell find $(BUILD) -name '*.d' 2> /dev/null)

@@ -3,6 +3,9 @@
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
+
+#include "dashboard/dashboard.h"
 
 static const unsigned char schema[] = {
 #include "introspection.proto.inc"
@@ -157,19 +160,35 @@ static void refuse_unless(struct http_answer *a, const char *reason, const char 
 	a->value = value;
 }
 
+static const struct dashboard_file *find_file(struct ws_text path)
+{
+	for (size_t i = 0; i < dashboard_file_count; i++)
+		if (ws_text_is(path, dashboard_files[i].path))
+			return &dashboard_files[i];
+	return NULL;
+}
+
 static void route(struct http_answer *a, const struct ws_request *r)
 {
 	static const char ok[] = "ok\n";
+	const struct dashboard_file *file = find_file(r->path);
+	bool page = ws_text_is(r->path, "/");
 
 	*a = (struct http_answer){.status = 200, .type = "text/plain; charset=utf-8"};
-	if (ws_text_is(r->path, "/")) {
-		if (r->upgrade)
-			a->status = 101;
+	if (r->upgrade && page) {
+		a->status = 101;
 	} else if (r->upgrade && ws_text_is(r->path, "/introspect")) {
 		a->status = 101;
 		a->command = true;
 	} else if (r->upgrade) {
 		http_refuse(a, 404, "no WebSocket at this path");
+	} else if (file && (!page || ws_has_token(r->accept_encoding, "gzip"))) {
+		a->type = file->type;
+		a->body = file->gzip;
+		a->body_len = file->len;
+		a->gzip = true;
+	} else if (page) {
+		return; /* not a browser: a text */
 	} else if (ws_text_is(r->path, "/healthz")) {
 		a->body = (const unsigned char *)ok;
 		a->body_len = sizeof ok - 1;

@@ -97,8 +97,7 @@ static int cut_field(struct ws_text *rest, struct ws_text *name, struct ws_text 
 	return 1;
 }
 
-/* Is the token in a comma separated list? */
-static bool has_token(struct ws_text list, const char *token)
+bool ws_has_token(struct ws_text list, const char *token)
 {
 	while (list.len > 0)
 		if (ws_text_is(trim(cut(&list, ',')), token))
@@ -153,9 +152,9 @@ static bool request_fields(struct ws_request *r, struct ws_text rest, struct upg
 
 	while ((got = cut_field(&rest, &name, &value)) > 0) {
 		if (ws_text_is(name, "Connection"))
-			up->connection |= has_token(value, "upgrade");
+			up->connection |= ws_has_token(value, "upgrade");
 		else if (ws_text_is(name, "Upgrade"))
-			up->websocket |= has_token(value, "websocket");
+			up->websocket |= ws_has_token(value, "websocket");
 		for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
 			if (!ws_text_is(name, wanted[i].name))
 				continue;
@@ -263,9 +262,9 @@ int ws_response(const char *head, size_t len, const char key[WS_KEY_LEN + 1])
 		return status >= 100 ? -status : -WS_PROTOCOL_ERROR;
 	while ((got = cut_field(&rest, &name, &value)) > 0) {
 		if (ws_text_is(name, "Connection"))
-			connection |= has_token(value, "upgrade");
+			connection |= ws_has_token(value, "upgrade");
 		else if (ws_text_is(name, "Upgrade"))
-			websocket |= has_token(value, "websocket");
+			websocket |= ws_has_token(value, "websocket");
 		else if (ws_text_is(name, "Sec-WebSocket-Accept"))
 			accept = value;
 		else if (ws_text_is(name, "Sec-WebSocket-Extensions") ||

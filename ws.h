@@ -47,6 +47,9 @@ struct ws_text {
 /* True when text equals the C string, ASCII letters compared without case. */
 bool ws_text_is(struct ws_text text, const char *s);
 
+/* True when the token stands in a comma-separated list, whatever its case. */
+bool ws_has_token(struct ws_text list, const char *token);
+
 /* An HTTP/1.x request head. Every text points into the buffer that was parsed. */
 struct ws_request {
 	struct ws_text method;
