@@ -358,7 +358,8 @@ function navigate() {
     history.replaceState(null, '', hashOf(route.view, { q: params.get('q') }));
   if (changed)
     document.getElementById('main').scrollTop = 0;
-  update();
+  draw();
+  document.querySelector('nav [aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'center' });
 }
 
 function submitAddress(text) {

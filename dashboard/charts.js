@@ -40,6 +40,12 @@ export function sparkline(values, kind, most = Math.max(...values)) {
     h('path', { class: 'line', d: line(points) }));
 }
 
+export function bars(values) {
+  const step = WIDTH / values.length, most = Math.max(...values);
+  return h('svg', { class: 'spark bars', viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: 'none', 'aria-hidden': 'true' },
+    values.map((v, i) => h('rect', { x: n1(i * step + 0.5), y: n1(HEIGHT - v / most * (HEIGHT - 2)), width: n1(step - 1), height: n1(v / most * (HEIGHT - 2)) })));
+}
+
 // In above the middle, out below, on one scale. points: { x, rateIn, rateOut },
 // undefined where the line breaks.
 export function mirrored(points, width, height, most) {

@@ -18,8 +18,10 @@ function setProp(el, name, value, old) {
   if (name.startsWith('on'))
     el[name] = value ?? null;
   else if (name === 'style')
-    for (const key of new Set([...Object.keys(old ?? {}), ...Object.keys(value ?? {})]))
-      el.style.setProperty(key, value?.[key] ?? '');
+    for (const key of Object.keys({ ...old, ...value })) {
+      if (old?.[key] !== value?.[key])
+        el.style.setProperty(key, value?.[key] ?? '');
+    }
   else if (name === 'value' || name === 'checked')
     el[name] = value ?? '';
   else if (value == null || value === false)

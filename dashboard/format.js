@@ -53,7 +53,7 @@ export const moment = (ts, today = Date.now()) =>
 
 // A peer ID, or anything as long, with its middle left out. The kind of key
 // makes the beginning of peer IDs the same, so more of the end is kept.
-export const short = (id) => [...id].length <= 16 ? id : `${[...id].slice(0, 5).join('')}…${[...id].slice(-8).join('')}`;
+export const short = (id) => [...id].length <= 24 ? id : `${[...id].slice(0, 5).join('')}…${[...id].slice(-8).join('')}`;
 
 export const hex = (binary) => Array.from(binary, (c) => c.charCodeAt(0).toString(16).padStart(2, '0')).join('');
 

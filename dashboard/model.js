@@ -25,6 +25,29 @@ export const colourOf = (transport) => {
   return `c${known >= 0 ? known : hash(transport) % COLOURS}`;
 };
 
+// A function of strings that come again with every snapshot.
+function remembered(f, most = 50_000) {
+  const known = new Map();
+  return (s) => {
+    let result = known.get(s);
+    if (result === undefined) {
+      if (known.size >= most)
+        known.clear();
+      known.set(s, result = f(s));
+    }
+    return result;
+  };
+}
+
+const placeOf = remembered(hostPort);
+const hostOf = remembered((place) => place.replace(/:\d+$/, ''));
+const labelOf = remembered(label);
+// Indices into TRANSPORTS; its length when none fits.
+const signOf = remembered((s) => {
+  const at = TRANSPORTS.findIndex(([, sign]) => sign.test(s));
+  return at < 0 ? TRANSPORTS.length : at;
+});
+
 const tagOf = (tags, name) => tags.find((t) => t.startsWith(`${name}=`))?.slice(name.length + 1) ?? '';
 
 // Some publishers give the ends as initiator and responder: ours is then known
@@ -35,18 +58,18 @@ function ends({ src_multiaddr: src, dst_multiaddr: dst }, own) {
 
 function row(c, own) {
   const [local, remote] = ends(c.endpoints, own);
-  const id = label(c.transport_id);
+  const id = labelOf(c.transport_id);
   const relayed = c.conn_id !== '' || Object.hasOwn(c, 'conn');
-  const transport = relayed ? 'relay' : TRANSPORTS.find(([, sign]) => sign.test(`${id} ${remote}`))?.[0] ?? (id || 'unknown');
+  const transport = relayed ? 'relay' : TRANSPORTS[Math.min(signOf(id), signOf(remote))]?.[0] ?? (id || 'unknown');
   const { traffic_in, traffic_out } = c.traffic;
-  const place = hostPort(remote);
+  const place = placeOf(remote);
   return {
     c, local, remote, transport,
     key: c.id || `${local} ${remote}`,
     name: c.peer_id ? short(c.peer_id) : place || 'unknown peer',
     // Who is at the other end: without a peer ID a service by host and port, a
     // caller, whose port says nothing, by host.
-    peer: c.peer_id || (c.role === 'INITIATOR' ? place : place.replace(/:\d+$/, '')) || 'unknown peer',
+    peer: c.peer_id || (c.role === 'INITIATOR' ? place : hostOf(place)) || 'unknown peer',
     process: tagOf(c.user_provided_tags, 'process'),
     agent: c.agent_version,
     status: c.status,
@@ -72,7 +95,8 @@ export function group(items, keyOf, start, add) {
   return [...groups.values()];
 }
 
-const busiest = (a, b) => b.rateIn + b.rateOut - a.rateIn - a.rateOut || b.in + b.out - a.in - a.out || (a.key < b.key ? -1 : 1);
+// By what was moved so far, which unlike rates does not change places every second.
+export const heaviest = (a, b) => b.in + b.out - a.in - a.out || (a.key < b.key ? -1 : 1);
 
 const addTraffic = (sum, x) => {
   sum.rateIn += x.rateIn;
@@ -140,7 +164,7 @@ export class Moment {
     return trafficOf(this.state.traffic);
   }
 
-  // Open connections by who is at the other end, the busiest first.
+  // Open connections by who is at the other end, the heaviest first.
   get peers() {
     return this.#once('peers', () => group(this.open, (r) => r.peer,
       { ...NO_TRAFFIC, rows: 0 }, (peer, r) => {
@@ -148,7 +172,7 @@ export class Moment {
         peer.rows++;
         if (!peer.first || r.rateIn + r.rateOut > peer.first.rateIn + peer.first.rateOut)
           peer.first = r;
-      }).sort(busiest));
+      }).sort(heaviest));
   }
 
   get streams() {
@@ -165,7 +189,7 @@ export class Moment {
       : group(this.streams, (s) => s.protocol, { ...NO_TRAFFIC, streams: 0 }, (p, s) => {
         addTraffic(p, s);
         p.streams += !s.gone;
-      })).sort(busiest));
+      })).sort(heaviest));
   }
 
   // How many open connections there are of each kind, most first.

@@ -23,12 +23,10 @@ export async function copy(text) {
   return announce('Copied.');
 }
 
-const STILL = { tabindex: -1 };
-
 // An identifier: shown short, copied whole on click. row: inside a table row,
-// which is what the keyboard stops at.
-export const id = (full, { shown = short(full), row } = {}) => full && h('button', {
-  class: 'id', type: 'button', title: `${full}\nClick to copy`, ...(row ? STILL : {}),
+// which is where the keyboard stops and opens what offers the same.
+export const id = (full, { shown = short(full), row } = {}) => full && h(row ? 'span' : 'button', {
+  class: 'id', type: row ? null : 'button', title: `${full}\nClick to copy`,
   onclick: (e) => { e.stopPropagation(); copy(full); },
 }, shown);
 

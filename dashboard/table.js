@@ -3,7 +3,7 @@
 import { h, render } from './dom.js';
 
 const ROW = 34;      // px; style.css says the same
-const EXTRA = 8;     // rows kept above and below those in sight
+const EXTRA = 5;     // rows kept above and below those in sight
 
 const text = new Intl.Collator('en', { numeric: true });
 const compare = (a, b) => typeof a === 'string' ? text.compare(a, b) : a - b;
@@ -79,10 +79,10 @@ export class Table {
     }, h('button', { type: 'button', onclick: () => this.#sortBy(c) }, c.title))));
   }
 
-  #row(row, index) {
+  #row(row, index, slot) {
     const { onopen } = this.#options;
     return h('div', {
-      key: row.key, role: 'row', 'aria-rowindex': index + 2,
+      key: slot, role: 'row', 'aria-rowindex': index + 2,
       class: `tr${row.gone ? ' gone' : ''}${row.key === this.#selected ? ' selected' : ''}`,
       'aria-selected': row.key === this.#selected ? 'true' : 'false',
       tabindex: row.key === this.#active ? 0 : -1,
@@ -99,11 +99,16 @@ export class Table {
     const last = Math.min(rows.length, Math.ceil((this.el.scrollTop + this.el.clientHeight) / ROW) + EXTRA);
     if (!rows.some((r) => r.key === this.#active))
       this.#active = rows[0]?.key;
-    const visible = rows.slice(first, last).map((r, i) => this.#row(r, first + i));
+    // Row elements are used again for other rows, without being moved in the DOM:
+    // that is what scrolling costs. aria-rowindex tells their order.
+    const slots = Math.ceil(this.el.clientHeight / ROW) + 2 * EXTRA + 1;
+    const visible = rows.slice(first, last).map((r, i) => this.#row(r, first + i, (first + i) % slots));
     // The tab key must find the table even when its row is out of sight.
-    if (visible.length && !rows.slice(first, last).some((r) => r.key === this.#active))
+    if (visible.length && !visible.some((r) => r.props.tabindex === 0))
       visible[0].props.tabindex = 0;
-    const width = this.#shown.reduce((sum, c) => sum + c.min + 16, 16);
+    visible.sort((a, b) => a.props.key - b.props.key);
+    const onRow = this.el.contains(document.activeElement) && document.activeElement.matches('[role=row]');
+    const width = this.#shown.reduce((sum, c) => sum + c.min + 16, 32);
     const tracks = this.#shown.map((c) => c.grow ? `minmax(${c.min}px, ${c.grow}fr)` : `${c.min}px`).join(' ');
     render(this.el, [h('div', {
       class: 'grid', role: 'grid', 'aria-label': this.#options.label, 'aria-rowcount': rows.length + 1,
@@ -111,5 +116,7 @@ export class Table {
     }, this.#header(), h('div', {
       class: 'tbody', role: 'rowgroup', style: { height: `${rows.length * ROW}px` },
     }, visible)), !rows.length && h('p', { class: 'why' }, this.#options.empty)]);
+    if (onRow)
+      this.el.querySelector('[role=row][tabindex="0"]')?.focus({ preventScroll: true });
   }
 }

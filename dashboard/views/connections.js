@@ -15,7 +15,7 @@ let moment;        // the one shown
 
 const columns = [
   { id: 'status', title: 'Status', min: 76, value: (r) => words(r.status), cell: (r) => [dot(r.status, r.gone), ' ', words(r.status)] },
-  { id: 'name', title: 'Peer', min: 150, grow: 1.2, value: (r) => r.name, cell: (r) => id(r.c.peer_id || r.remote, { shown: r.name, row: true }) },
+  { id: 'name', title: 'Peer', min: 168, grow: 1.2, value: (r) => r.name, cell: (r) => id(r.c.peer_id || r.remote, { shown: r.name, row: true }) },
   { id: 'process', title: 'Process', min: 130, grow: 1, value: (r) => r.process, hidden: none((r) => r.process) },
   { id: 'agent', title: 'Agent', min: 130, grow: 1, value: (r) => r.agent, hidden: none((r) => r.agent) },
   { id: 'rateIn', title: 'In', min: 82, number: true, value: (r) => r.rateIn, cell: (r) => dash(r.rateIn, rate) },
@@ -25,7 +25,7 @@ const columns = [
   { id: 'latency', title: 'Round trip', min: 76, number: true, value: (r) => r.latency, cell: (r) => dash(r.latency, latency) },
   { id: 'opened', title: 'Age', min: 86, number: true, value: (r) => -r.opened, cell: (r) => dash(r.opened, () => duration((r.c.timeline.close_ts || moment.ts) - r.opened)) },
   { id: 'streams', title: 'Streams', min: 66, number: true, value: (r) => r.streams, hidden: none((r) => r.streams) },
-  { id: 'transport', title: 'Transport', min: 96, value: (r) => r.transport + label(r.c.transport_id), cell: (r) => [h('span', { class: `swatch ${colourOf(r.transport)}` }), label(r.c.transport_id) || r.transport] },
+  { id: 'transport', title: 'Transport', min: 116, value: (r) => r.transport + label(r.c.transport_id), cell: (r) => [h('span', { class: `swatch ${colourOf(r.transport)}` }), label(r.c.transport_id) || r.transport] },
   { id: 'role', title: 'Role', min: 76, value: (r) => words(r.role) },
   { id: 'remote', title: 'Remote address', min: 220, grow: 1.4, value: (r) => r.remote, cell: (r) => id(r.remote, { shown: r.remote, row: true }) },
   { id: 'local', title: 'Local address', min: 180, grow: 1, value: (r) => r.local, cell: (r) => id(r.local, { shown: r.local, row: true }) },

@@ -1,7 +1,7 @@
 import { h } from '../dom.js';
-import { sparkline } from '../charts.js';
+import { bars, sparkline } from '../charts.js';
 import { bytes, count, duration, latency, moment, plural, rate, short, words } from '../format.js';
-import { colourOf, group } from '../model.js';
+import { colourOf, group, heaviest } from '../model.js';
 import { bar, card, facts, id, inOut, shares, total, twoBars, why } from '../parts.js';
 
 const TOP = 7;
@@ -10,6 +10,14 @@ const SPARK = 90;   // snapshots
 const tile = (label, value, note, spark) => h('section', { class: 'tile', key: label },
   h('h2', null, label), h('p', { class: 'big' }, value), h('p', { class: 'note' }, note || '\u00a0'),
   spark ?? h('div', { class: 'spark' }));
+
+// How many there are of each order of magnitude (of 2), from 1/8 ms to 2 s.
+function spread(latencies) {
+  const counts = new Array(14).fill(0);
+  for (const ns of latencies)
+    counts[Math.max(0, Math.min(13, Math.floor(Math.log2(ns / 125_000))))]++;
+  return counts;
+}
 
 function tiles(m) {
   const last = m.store.snapshots.slice(Math.max(0, m.index + 1 - SPARK), m.index + 1);
@@ -20,13 +28,14 @@ function tiles(m) {
   return h('div', { class: 'tiles' },
     tile('Traffic in', rate(t.rateIn), `${bytes(t.in)} in total`, sparkline(last.map((s) => s.rateIn), 'in', most)),
     tile('Traffic out', rate(t.rateOut), `${bytes(t.out)} in total`, sparkline(last.map((s) => s.rateOut), 'out', most)),
-    tile('Connections', count(m.open.length), `${count(calling)} opened by us, ${count(m.open.length - calling)} by peers`,
+    tile('Connections', count(m.open.length), `${count(calling)} of them opened by us`,
       sparkline(last.map((s) => s.connections), 'plain')),
     m.snapshot.streams
       ? tile('Streams', count(m.snapshot.streams), plural(m.protocols.length, 'protocol'), sparkline(last.map((s) => s.streams), 'plain'))
       : tile('Peers', count(m.peers.length), m.runtime.source === 'kernel' ? 'by address, as the kernel knows no peer IDs' : ''),
     tile('Round trip', trips.length ? latency(trips[trips.length >> 1]) : '–',
-      trips.length ? `median; 90 % under ${latency(trips[Math.floor(trips.length * 0.9)])}` : 'no connection has measured one'));
+      trips.length ? `median; nine in ten below ${latency(trips[Math.floor(trips.length * 0.9)])}` : 'not measured',
+      trips.length > 1 && bars(spread(trips))));
 }
 
 const REACH = { PUBLIC: 'good', PRIVATE: 'warn' };
@@ -68,7 +77,7 @@ function split(m) {
     ] : why('No connection is open.'));
 }
 
-// A list of the busiest of something. name: item => what stands before the bars.
+// The first of a list that is in order. name: item => what stands before the bars.
 function top(title, items, name, aside, none) {
   const best = items.slice(0, TOP);
   const most = Math.max(...best.map((x) => Math.max(x.rateIn, x.rateOut)));
@@ -107,15 +116,15 @@ export default {
         for (const k of ['rateIn', 'rateOut', 'in', 'out'])
           p[k] += r[k];
         p.n++;
-      }).sort((a, b) => b.rateIn + b.rateOut - a.rateIn - a.rateOut || b.n - a.n);
+      }).sort(heaviest);
     const agents = m.tally((r) => r.agent).filter((a) => a.key);
     return [tiles(m), h('div', { class: 'cards' },
       node(m),
       split(m),
-      top('Busiest peers', m.peers, named, h('a', { href: '#/swarm' }, plural(m.peers.length, 'peer')), 'No peer is connected.'),
+      top('Top peers', m.peers, named, h('a', { href: '#/swarm' }, plural(m.peers.length, 'peer')), 'No peer is connected.'),
       kernel && processes.length
-        ? top('Busiest processes', processes, (x) => [x.key, h('span', { class: 'faint' }, ` ${plural(x.n, 'connection')}`)], null, '')
-        : top('Busiest protocols', m.protocols, (x) => h('span', { title: x.key }, x.key), h('a', { href: '#/streams' }, 'all'),
+        ? top('Top processes', processes, (x) => [x.key, h('span', { class: 'faint' }, ` ${plural(x.n, 'connection')}`)], null, '')
+        : top('Top protocols', m.protocols, (x) => h('span', { title: x.key }, x.key), h('a', { href: '#/streams' }, 'all'),
           kernel ? 'The kernel sees TCP connections, not what is spoken in them. Let the node tell: introspectd --feed PATH.' : 'No stream is open.'),
       agents.length > 0 && card('Agents', plural(agents.length, 'kind'),
         shares(agents.slice(0, TOP).map((a) => ({ ...a, colour: colourOf(a.key) })))),

@@ -27,7 +27,7 @@ function protocols(m, update) {
   const most = Math.max(...m.protocols.map((p) => p.rateIn + p.rateOut));
   return card('Bandwidth by protocol', m.state.protocols.length ? 'closed streams included' : 'sum of the streams below',
     h('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': 'Bandwidth by protocol' },
-      h('table', { class: 'plain' },
+      h('table', { class: 'sheet' },
         h('thead', null, h('tr', null, ['Protocol', 'Streams', 'In', 'Out', '', 'Total in', 'Total out'].map((t, i) =>
           t ? h('th', { key: t, scope: 'col', class: i ? 'number' : '' }, t) : h('td', { key: t })))),
         h('tbody', null, m.protocols.map((p) => h('tr', { key: p.key },

@@ -7,13 +7,16 @@ import { colourOf, hash } from '../model.js';
 import { inOut, total, why } from '../parts.js';
 
 const MOST = 500;   // peers drawn
+const LABEL = 120;  // px of a name
 
 // How many peers fit, the gap between places as part of the radius, the radius
 // of a peer in px, how many are named.
 const TIERS = [
   { fits: 12, rings: [[0.74, 24]], size: 9, names: 12 },
-  { fits: 56, gap: 0.2, size: 6.5, names: 8 },
-  { fits: 140, gap: 0.125, size: 5, names: 6 },
+  { fits: 28, gap: 0.26, size: 7.5, names: 28 },
+  { fits: 56, gap: 0.2, size: 6.5, names: 16 },
+  { fits: 110, gap: 0.14, size: 5, names: 10 },
+  { fits: 230, gap: 0.096, size: 4.2, names: 8 },
   { fits: MOST, gap: 0.066, size: 3.2, names: 6 },
 ];
 for (const tier of TIERS) {
@@ -72,7 +75,7 @@ function drawn(peers) {
 }
 
 // Logarithmic and absolute, so that one peer's burst does not thin the others.
-const width = (p) => 0.75 + Math.min(7, 1.15 * Math.log2(1 + (p.rateIn + p.rateOut) / 8192));
+const width = (p) => 0.75 + Math.min(6, 0.7 * Math.log2(1 + (p.rateIn + p.rateOut) / 4096));
 
 const observer = new ResizeObserver(([{ contentRect }]) => {
   size = { width: contentRect.width, height: contentRect.height };
@@ -91,17 +94,31 @@ function walk(e) {
   all[(at + step + all.length) % all.length]?.focus();
 }
 
+// Where names go: to the picked peer, then to the first ones as far as no name
+// covers another.
+function labels(peers, most, at, w) {
+  const placed = [];
+  if (w < 4 * LABEL)
+    most = 0;
+  for (const p of peers.filter((q) => q.key === picked).concat(peers.slice(0, most))) {
+    const [x, y] = at(p.key), left = w < 4 * LABEL ? x > w / 2 : x < w / 2 - 4;
+    const from = left ? x - LABEL : x;
+    if (!placed.some((o) => Math.abs(o.y - y) < 15 && Math.abs(o.from - from) < LABEL))
+      placed.push({ p, x, y, left, from });
+  }
+  return placed;
+}
+
 function picture(m, peers) {
   const { width: w, height: hgt } = size;
   const { places, size: radius, names } = TIERS[tier];
-  const [rx, ry] = [w / 2 - Math.min(90, w / 6), hgt / 2 - 26];
+  const [rx, ry] = [w / 2 - (w < 4 * LABEL ? 8 : 100), hgt / 2 - 20];
   const at = (key) => {
     const [x, y] = places[taken.get(key)];
     return [w / 2 + x * rx, hgt / 2 + y * ry];
   };
   const order = [...peers].sort((a, b) => taken.get(a.key) - taken.get(b.key));
   const focus = order.find((p) => p.key === picked) ?? order[0];
-  const named = new Set(peers.slice(0, names).map((p) => p.key).concat(picked));
   const choose = (p) => () => {
     if (picked !== p.key) {
       picked = p.key;
@@ -123,13 +140,10 @@ function picture(m, peers) {
         onmouseenter: choose(p), onfocus: choose(p),
       }, h('circle', { class: 'touch', cx: x, cy: y, r: Math.max(radius + 3, 8) }), h('circle', { class: 'mark', cx: x, cy: y, r: radius }));
     }),
-    order.filter((p) => named.has(p.key)).map((p) => {
-      const [x, y] = at(p.key), left = x < w / 2 - 4;
-      return h('text', {
-        key: `${p.key} name`, class: p.key === picked ? 'picked' : '', x: x + (left ? -1 : 1) * (radius + 5), y: y + 4,
-        'text-anchor': left ? 'end' : 'start',
-      }, short(p.first.c.peer_id || p.key));
-    }));
+    labels(peers, names, at, w).map(({ p, x, y, left }) => h('text', {
+      key: `${p.key} name`, class: p.key === picked ? 'picked' : '', x: x + (left ? -1 : 1) * (radius + 5), y: y + 4,
+      'text-anchor': left ? 'end' : 'start',
+    }, short(p.first.c.peer_id || p.key))));
 }
 
 export default {
