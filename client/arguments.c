@@ -1,0 +1,171 @@
+#include "arguments.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "options.h"
+
+enum { MAX_MESSAGE = 256 };
+
+static void help(void)
+{
+	printf("Usage: introspect [OPTION]... [ADDRESS]\n"
+	       "Watches a libp2p node through introspectd: live on a terminal, else as JSON, one\n"
+	       "snapshot to a line.\n\n"
+	       "ADDRESS is HOST[:PORT], [IPV6]:PORT, ws://HOST[:PORT]/, or the path of a Unix\n"
+	       "socket. Without it the daemon of this machine is looked for: 127.0.0.1:" DEFAULT_PORT ",\n"
+	       "[::1]:" DEFAULT_PORT ", " DEFAULT_SOCKET ".\n\n");
+	printf("  -j, --json              print JSON, also on a terminal\n"
+	       "  -o, --record FILE       write a recording, which introspectd --replay plays;\n"
+	       "                          - is standard output\n"
+	       "  -f, --force             overwrite FILE\n"
+	       "  -n, --count N           end after N snapshots\n"
+	       "  -t, --duration SECONDS  end after this time\n"
+	       "  -i, --interval SECONDS  at least so long between two snapshots\n"
+	       "                          (default: %g in the live view, else 0)\n"
+	       "  -w, --wait              wait for a daemon that is not there yet\n"
+	       "      --max-message B     bytes of the largest snapshot accepted (default: %d)\n"
+	       "  -h, --help\n"
+	       "  -V, --version\n\n",
+	       DEFAULT_VIEW_INTERVAL_MS / 1000.0, DEFAULT_MAX_MESSAGE);
+	printf("Exit status: %d all is done, %d no connection, %d wrong usage, %d the time was over\n"
+	       "before all had come, %d the output could not be written.\n",
+	       STATUS_DONE, STATUS_NO_CONNECTION, STATUS_USAGE, STATUS_INCOMPLETE, STATUS_OUTPUT);
+}
+
+static bool read_number(const char *text, unsigned long long low, unsigned long long high,
+                        unsigned long long *number)
+{
+	char *end;
+
+	errno = 0;
+	*number = strtoull(text, &end, 10);
+	return errno == 0 && *text >= '0' && *text <= '9' && *end == '\0' && *number >= low &&
+	       *number <= high;
+}
+
+/* Seconds, fractions allowed, as ms. */
+static bool read_seconds(const char *text, int64_t *ms)
+{
+	char *end;
+	double seconds = strtod(text, &end);
+
+	if (end == text || *end != '\0' || !(seconds >= 0 && seconds <= 1e9))
+		return false;
+	*ms = (int64_t)(seconds * 1000 + 0.5);
+	return true;
+}
+
+/* Takes one option. NULL, or what would have been right in its place. */
+static const char *take(struct arguments *a, int option, const char *value)
+{
+	unsigned long long n;
+
+	switch (option) {
+	case 'j':
+	case 'o':
+		if (a->mode != AUTO)
+			return "only one of --json and --record, once";
+		a->mode = option == 'j' ? JSON : RECORD;
+		a->file = value;
+		return NULL;
+	case 'f':
+		a->force = true;
+		return NULL;
+	case 'w':
+		a->wait = true;
+		return NULL;
+	case 'n':
+		if (!read_number(value, 1, UINT64_MAX, &n))
+			return "a number from 1";
+		a->count = n;
+		return NULL;
+	case 't':
+		return read_seconds(value, &a->duration) ? NULL : "seconds";
+	case 'i':
+		return read_seconds(value, &a->interval) ? NULL : "seconds";
+	default:
+		if (!read_number(value, 1, UINT32_MAX, &n))
+			return "bytes from 1 to 4294967295";
+		a->max_message = (uint32_t)n;
+		return NULL;
+	}
+}
+
+/* What remains to be decided and checked once all options are read. */
+static int settle(struct arguments *a, const char *address)
+{
+	const char *term = getenv("TERM");
+	const char *wrong = address_read(&a->address, address);
+
+	if (wrong) {
+		fprintf(stderr, "introspect: %s: %s\n", address, wrong);
+		return STATUS_USAGE;
+	}
+	if (a->mode == AUTO)
+		a->mode = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) ? VIEW : JSON;
+	if (a->mode == VIEW && (!term || !*term || strcmp(term, "dumb") == 0)) {
+		fprintf(stderr, "introspect: TERM=%s cannot show the live view: try --json\n",
+		        term ? term : "");
+		return STATUS_USAGE;
+	}
+	if (a->mode == RECORD && strcmp(a->file, "-") == 0 && isatty(STDOUT_FILENO)) {
+		fprintf(stderr, "introspect: a recording is not for a terminal: name a file\n");
+		return STATUS_USAGE;
+	}
+	if (a->interval < 0)
+		a->interval = a->mode == VIEW ? DEFAULT_VIEW_INTERVAL_MS : 0;
+	return -1;
+}
+
+int arguments_read(struct arguments *a, int argc, char **argv)
+{
+	static const struct option names[] = {
+		{"json", no_argument, NULL, 'j'},
+		{"record", required_argument, NULL, 'o'},
+		{"force", no_argument, NULL, 'f'},
+		{"count", required_argument, NULL, 'n'},
+		{"duration", required_argument, NULL, 't'},
+		{"interval", required_argument, NULL, 'i'},
+		{"wait", no_argument, NULL, 'w'},
+		{"max-message", required_argument, NULL, MAX_MESSAGE},
+		{"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'V'},
+		{0},
+	};
+	const char *wrong;
+	int option;
+
+	*a = (struct arguments){.duration = NEVER, .interval = -1, .max_message = DEFAULT_MAX_MESSAGE};
+	while ((option = getopt_long(argc, argv, "jo:fn:t:i:whV", names, NULL)) != -1) {
+		if (option == '?')
+			return STATUS_USAGE;
+		if (option == 'h') {
+			help();
+			return STATUS_DONE;
+		}
+		if (option == 'V') {
+			puts("introspect " VERSION);
+			return STATUS_DONE;
+		}
+		if ((wrong = take(a, option, optarg)) != NULL) {
+			const char *name = "";
+
+			for (const struct option *o = names; o->name; o++)
+				if (o->val == option)
+					name = o->name;
+			fprintf(stderr, "introspect: --%s%s%s: expected %s\n", name, optarg ? " " : "",
+			        optarg ? optarg : "", wrong);
+			return STATUS_USAGE;
+		}
+	}
+	if (argc - optind > 1) {
+		fprintf(stderr, "introspect: %s: only one address\n", argv[optind + 1]);
+		return STATUS_USAGE;
+	}
+	return settle(a, argv[optind]);
+}

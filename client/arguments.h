@@ -1,0 +1,46 @@
+#ifndef ARGUMENTS_H
+#define ARGUMENTS_H
+
+/* The command line of introspect. */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "address.h"
+
+enum {
+	DEFAULT_MAX_MESSAGE = 64 << 20,
+	DEFAULT_VIEW_INTERVAL_MS = 500,
+};
+
+#define NEVER INT64_MAX
+
+/* What the program ends with; a signal that ends it is raised again instead. */
+enum exit_status {
+	STATUS_DONE = 0,
+	STATUS_NO_CONNECTION = 1,
+	STATUS_USAGE = 2,
+	STATUS_INCOMPLETE = 3,
+	STATUS_OUTPUT = 4,
+};
+
+enum mode { AUTO = 0, VIEW, JSON, RECORD };
+
+/* Strings are borrowed from argv. */
+struct arguments {
+	enum mode mode;         /* AUTO: VIEW on a terminal, else JSON */
+	const char *file;       /* to record to; "-": standard output */
+	bool force;             /* overwrite it */
+	bool wait;              /* for a daemon that is not there */
+	uint64_t count;         /* snapshots; 0: no end */
+	int64_t duration;       /* ms; NEVER: no end */
+	int64_t interval;       /* ms from a snapshot to being ready for the next */
+	uint32_t max_message;   /* bytes */
+	struct address address;
+};
+
+/* Reads the command line. -1: go on; else the exit status, everything that had
+ * to be said being said. mode is no longer AUTO. */
+int arguments_read(struct arguments *a, int argc, char **argv);
+
+#endif

@@ -1,0 +1,22 @@
+#ifndef DECODE_H
+#define DECODE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "introspection.pb-c.h"
+
+enum {
+	/* Bytes of memory that a message may take once it is decoded: this much,
+	 * and so much for each of its own. A real one takes less than ten. */
+	DECODE_BASE = 1 << 20,
+	DECODE_FACTOR = 32,
+	DECODE_WHY_MAX = 160,
+};
+
+/* Checks and decodes a ServerMessage that holds a State. To be released with
+ * decode_free. NULL: why says what is wrong with it, and where. */
+Introspection__ServerMessage *decode(const uint8_t *bytes, size_t len, char why[DECODE_WHY_MAX]);
+void decode_free(Introspection__ServerMessage *message);
+
+#endif

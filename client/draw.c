@@ -1,0 +1,524 @@
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "columns.h"
+#include "view.h"
+
+enum {
+	LABEL_CELLS = 13,
+	ROWS_FOR_TOTALS = 12,
+	ROWS_FOR_GAPS = 18,      /* from so many on there is room for more than the tables */
+	ROWS_FOR_PANE = 36,      /* and for the streams of the selected connection */
+	COLS_FOR_CHART = 60,
+	SORTS_PER_LINE = 6,
+	PANE_MIN = 9,            /* lines; with less it takes all the room */
+	PROTOCOLS_SHOWN = 8,
+	SECOND = 1000,           /* ms */
+};
+
+/* Texts go through here when they have characters beyond ASCII. */
+static const char *pick(const struct screen *s, const char *utf8, const char *ascii)
+{
+	return s->utf8 ? utf8 : ascii;
+}
+
+static void label(struct screen *s, unsigned style, const char *text)
+{
+	screen_line(s, style);
+	screen_text(s, DIM, LABEL_CELLS, LEFT, text);
+}
+
+/* Separates two facts on a line. */
+static void dot(struct screen *s)
+{
+	screen_text(s, DIM, 0, LEFT, pick(s, " \u00b7 ", ", "));
+}
+
+bool view_ticks(const struct view *v, const struct view_status *status)
+{
+	return status->link->state != LINK_OPEN ||
+	       (v->state && !v->paused && status->now - status->received >= VIEW_STALE_MS);
+}
+
+/* How the data comes, in the upper right corner. Returns its style. */
+static unsigned connection_text(const struct view *v, const struct view_status *status,
+                                const struct screen *s, char *out, size_t size)
+{
+	const struct link *l = status->link;
+	int64_t age = status->now - status->received;
+	char text[FORMAT_MAX];
+	const char *off = pick(s, "\u25cb", "-"), *on = pick(s, "\u25cf", "*");
+
+	if (l->state == LINK_WAITING)
+		snprintf(out, size, "%s %s in %" PRId64 " s", off,
+		         status->received > 0 ? "reconnecting" : "looking again",
+		         (l->deadline - status->now + SECOND - 1) / SECOND);
+	else if (l->state != LINK_OPEN)
+		snprintf(out, size, "%s connecting to %s", off, link_name(l));
+	else if (v->paused)
+		snprintf(out, size, "%s %s paused", on, link_name(l));
+	else if (v->state && age >= VIEW_STALE_MS)
+		snprintf(out, size, "%s %s %s ago", on, link_name(l),
+		         format_age(text, (uint64_t)age));
+	else
+		snprintf(out, size, "%s %s", on, link_name(l));
+	return l->state == LINK_OPEN && !v->paused && age < VIEW_STALE_MS ? ACCENT : WARNING;
+}
+
+/* Who is watched, and through whom. */
+static void draw_identity(const struct view *v, const struct view_status *status, struct screen *s)
+{
+	const Introspection__Runtime *r = v->state ? v->state->runtime : NULL;
+	char right[LINK_WHY_MAX];
+	unsigned style = connection_text(v, status, s, right, sizeof right);
+	int width = screen_width(s, right);
+
+	screen_line(s, PLAIN);
+	screen_reserve(s, width + 2);
+	if (!r) {
+		screen_text(s, BOLD, 0, LEFT, "introspect");
+	} else if (*r->peer_id) {
+		screen_text(s, BOLD, s->cols < 120 ? 20 : 0, MIDDLE, r->peer_id);
+		screen_printf(s, PLAIN, "  %s %s", r->implementation, r->version);
+	} else {
+		screen_text(s, BOLD, 0, LEFT, r->implementation);
+		screen_printf(s, PLAIN, " %s", r->version);
+	}
+	if (r && *r->platform)
+		screen_printf(s, DIM, "  %s", r->platform);
+	screen_align_right(s, width);
+	screen_text(s, style, 0, LEFT, right);
+}
+
+static void draw_source(const struct view *v, const struct view_status *status, struct screen *s)
+{
+	const Introspection__Runtime *r = v->state->runtime;
+	char right[128], bytes[FORMAT_MAX], skipped[48] = "";
+
+	if (status->skipped > 0)
+		snprintf(skipped, sizeof skipped, "%s%" PRIu64 " skipped", pick(s, " \u00b7 ", ", "),
+		         status->skipped);
+	snprintf(right, sizeof right, "#%" PRIu64 "%s%s%s", v->state->sequence, skipped,
+	         pick(s, " \u00b7 ", ", "), format_bytes(bytes, status->bytes));
+	screen_line(s, PLAIN);
+	screen_reserve(s, screen_width(s, right) + 2);
+	if (r) {
+		const char *const facts[] = {r->hostname, r->source};
+
+		for (size_t i = 0; i < sizeof facts / sizeof *facts; i++) {
+			screen_text(s, DIM, 0, LEFT, facts[i]);
+			if (*facts[i])
+				screen_text(s, DIM, 2, LEFT, "");
+		}
+		if (r->interval_ms > 0)
+			screen_printf(s, DIM, "every %g s", r->interval_ms / 1000.0);
+	}
+	screen_align_right(s, screen_width(s, right));
+	screen_text(s, DIM, 0, LEFT, right);
+}
+
+/* The rates of the last snapshots as bars, the highest of them being a full one. */
+static void draw_history(const uint64_t history[VIEW_HISTORY], struct screen *s)
+{
+	static const char *const bars[] = {" ", "\u2581", "\u2582", "\u2583", "\u2584",
+	                                   "\u2585", "\u2586", "\u2587", "\u2588"};
+	char text[VIEW_HISTORY * 3 + 1] = "";
+	uint64_t most = 1;
+	int room = s->cols - LABEL_CELLS - 26, cells = room < VIEW_HISTORY ? room : VIEW_HISTORY;
+	size_t used = 0;
+
+	if (!s->utf8 || s->cols < COLS_FOR_CHART)
+		return;
+	for (int i = VIEW_HISTORY - cells; i < VIEW_HISTORY; i++)
+		if (history[i] > most)
+			most = history[i];
+	for (int i = VIEW_HISTORY - cells; i < VIEW_HISTORY; i++) {
+		/* Anything at all is at least the lowest bar. */
+		int bar = (int)((double)history[i] * 7 / (double)most + (history[i] > 0));
+
+		used += (size_t)snprintf(text + used, sizeof text - used, "%s", bars[bar]);
+	}
+	screen_text(s, ACCENT, 0, LEFT, text);
+}
+
+static void draw_traffic(const struct view *v, struct screen *s, unsigned stale, bool out)
+{
+	char rate[FORMAT_MAX], bytes[FORMAT_MAX];
+
+	label(s, stale, out ? "Out" : "In");
+	screen_printf(s, BOLD, "%9s/s", format_bytes(rate, v->totals.rate[out]));
+	screen_printf(s, PLAIN, "  %9s   ", format_bytes(bytes, v->totals.bytes[out]));
+	draw_history(v->history[out], s);
+}
+
+static void draw_connections(const struct view *v, struct screen *s, unsigned stale)
+{
+	const struct view_totals *t = &v->totals;
+	size_t all = 0;
+
+	label(s, stale, "Connections");
+	for (int i = 0; i < 5; i++)
+		all += t->status[i];
+	screen_printf(s, BOLD, "%zu", all);
+	screen_printf(s, PLAIN, "  %zu in, %zu out", t->inbound, all - t->inbound);
+	if (t->streams > 0) {
+		dot(s);
+		screen_printf(s, PLAIN, "%" PRIu64 " streams", t->streams);
+	}
+	for (int i = 4; i > 0; i--) {
+		if (t->status[i] == 0)
+			continue;
+		dot(s);
+		screen_printf(s, i == INTROSPECTION__STATUS__ERROR ? ALARM : PLAIN, "%zu %s",
+		              t->status[i], column_status((Introspection__Status)i));
+	}
+	if (t->limited > 0) {
+		dot(s);
+		screen_printf(s, PLAIN, "%zu limited", t->limited);
+	}
+}
+
+static uint64_t protocol_rate(const Introspection__ProtocolTraffic *p)
+{
+	return column_gauge(p->traffic, false)->inst_bw + column_gauge(p->traffic, true)->inst_bw;
+}
+
+/* The protocols that move most, the first of them first. */
+static void draw_protocols(const Introspection__State *state, struct screen *s, unsigned stale)
+{
+	const Introspection__ProtocolTraffic *shown[PROTOCOLS_SHOWN];
+	char text[FORMAT_MAX];
+
+	label(s, stale, "Protocols");
+	for (size_t n = 0; n < PROTOCOLS_SHOWN && n < state->n_protocols; n++) {
+		const Introspection__ProtocolTraffic *most = NULL;
+
+		for (size_t i = 0; i < state->n_protocols; i++) {
+			const Introspection__ProtocolTraffic *p = state->protocols[i];
+			bool taken = false;
+
+			for (size_t j = 0; j < n; j++)
+				taken |= shown[j] == p;
+			if (!taken && (!most || protocol_rate(p) > protocol_rate(most)))
+				most = p;
+		}
+		shown[n] = most;
+		if (n > 0)
+			dot(s);
+		screen_text(s, PLAIN, 0, LEFT, most->protocol);
+		if (protocol_rate(most) > 0)
+			screen_printf(s, PLAIN, " %s/s", format_bytes(text, protocol_rate(most)));
+	}
+}
+
+static void draw_queries(struct screen *s, const char *what, const Introspection__DHT__QueryGauge *q)
+{
+	if (!q)
+		return;
+	dot(s);
+	screen_printf(s, PLAIN, "%s %" PRIu64 " ok", what, q->success);
+	if (q->error > 0)
+		screen_printf(s, PLAIN, " %" PRIu64 " failed", q->error);
+	if (q->timeout > 0)
+		screen_printf(s, PLAIN, " %" PRIu64 " timed out", q->timeout);
+}
+
+static void draw_dht(const Introspection__DHT *dht, struct screen *s, unsigned stale)
+{
+	size_t peers = 0, active = 0;
+
+	for (size_t i = 0; i < dht->n_buckets; i++) {
+		const Introspection__DHT__Bucket *b = dht->buckets[i];
+
+		peers += b->n_peers;
+		for (size_t j = 0; j < b->n_peers; j++)
+			active += b->peers[j]->status == INTROSPECTION__DHT__PEER_IN_DHT__STATUS__ACTIVE;
+	}
+	label(s, stale, "DHT");
+	if (!dht->enabled)
+		screen_text(s, DIM, 0, LEFT, "off  ");
+	screen_printf(s, PLAIN, "%zu peers in %zu buckets", peers, dht->n_buckets);
+	if (active < peers) {
+		dot(s);
+		screen_printf(s, PLAIN, "%zu active", active);
+	}
+	draw_queries(s, "queries in", dht->incoming_queries);
+	draw_queries(s, "out", dht->outgoing_queries);
+}
+
+static void draw_topics(const Introspection__State *state, struct screen *s, unsigned stale)
+{
+	label(s, stale, "Topics");
+	for (size_t i = 0; i < state->n_topics && i < PROTOCOLS_SHOWN; i++) {
+		const Introspection__Topic *t = state->topics[i];
+
+		if (i > 0)
+			dot(s);
+		screen_text(s, PLAIN, 0, LEFT, t->name);
+		screen_printf(s, DIM, " %" PRIu32 " peers, %zu in mesh", t->subscribers,
+		              t->n_mesh_peer_ids);
+	}
+}
+
+static void draw_resources(const Introspection__State *state, struct screen *s, unsigned stale)
+{
+	char text[FORMAT_MAX];
+
+	label(s, stale, "Resources");
+	for (size_t i = 0; i < state->n_resources; i++) {
+		const Introspection__Resource *r = state->resources[i];
+		bool bytes = strstr(r->name, "memory") != NULL;
+		double share = r->limit > 0 ? (double)r->used / (double)r->limit : 0;
+
+		if (i > 0)
+			dot(s);
+		screen_printf(s, PLAIN, "%s ", r->name);
+		if (!bytes)
+			snprintf(text, sizeof text, "%" PRIu64, r->used);
+		screen_text(s, share > 0.95 ? ALARM : share > 0.8 ? WARNING : PLAIN, 0, LEFT,
+		            bytes ? format_bytes(text, r->used) : text);
+		if (r->limit > 0 && bytes)
+			screen_printf(s, DIM, " of %s", format_bytes(text, r->limit));
+		else if (r->limit > 0)
+			screen_printf(s, DIM, " of %" PRIu64, r->limit);
+	}
+}
+
+static void draw_addresses(const Introspection__State *state, struct screen *s, unsigned stale)
+{
+	static const char *const reach[] = {"", " public", " private"};
+
+	label(s, stale, "Addresses");
+	for (size_t i = 0; i < state->n_addresses && i < PROTOCOLS_SHOWN; i++) {
+		const Introspection__OwnAddress *a = state->addresses[i];
+
+		if (i > 0)
+			dot(s);
+		screen_text(s, PLAIN, 0, LEFT, a->multiaddr);
+		if ((unsigned)a->reachability < sizeof reach / sizeof *reach)
+			screen_text(s, DIM, 0, LEFT, reach[a->reachability]);
+	}
+}
+
+/* What else the node says of itself, on as many lines as can be had. */
+static void draw_summary(const Introspection__State *state, struct screen *s, unsigned stale,
+                         int lines)
+{
+	const Introspection__DHT *dht = state->subsystems ? state->subsystems->dht : NULL;
+
+	if (state->n_protocols > 0 && lines-- > 0)
+		draw_protocols(state, s, stale);
+	if (dht && (dht->enabled || dht->n_buckets > 0) && lines-- > 0)
+		draw_dht(dht, s, stale);
+	if (state->n_resources > 0 && lines-- > 0)
+		draw_resources(state, s, stale);
+	if (state->n_topics > 0 && lines-- > 0)
+		draw_topics(state, s, stale);
+	if (state->n_addresses > 0 && lines-- > 0)
+		draw_addresses(state, s, stale);
+}
+
+/* Why there is nothing to see yet. */
+static void draw_waiting(const struct view_status *status, struct screen *s)
+{
+	const char *why = status->link->why;
+
+	screen_line(s, PLAIN);
+	screen_line(s, PLAIN);
+	if (status->link->state == LINK_OPEN) {
+		screen_text(s, PLAIN, 0, LEFT, "Connected; the node has not said anything yet.");
+		return;
+	}
+	if (*why == '\0')
+		return;
+	screen_text(s, PLAIN, 0, LEFT, "No introspectd found:");
+	screen_line(s, PLAIN);
+	while (*why) {
+		size_t len = strstr(why, "; ") ? (size_t)(strstr(why, "; ") - why) : strlen(why);
+
+		screen_line(s, PLAIN);
+		screen_printf(s, WARNING, "  %.*s", (int)len, why);
+		why += len + (why[len] ? 2 : 0);
+	}
+	screen_line(s, PLAIN);
+	screen_line(s, PLAIN);
+	screen_text(s, DIM, 0, LEFT, "Start introspectd, or name another place: introspect HOST[:PORT]");
+}
+
+static void draw_help(const struct view *v, struct screen *s, int lines)
+{
+	static const char *const keys[][2] = {
+		{"up down, j k", "select a connection"},
+		{"PgUp PgDn Home End", "by the page, first, last"},
+		{"Enter", "its streams, and back"},
+		{"< >", "sort by the column to the left, right"},
+		{"r", "reverse the order"},
+		{"/", "show only what contains a text"},
+		{"Space", "hold still: the node does no work for us meanwhile"},
+		{"Esc", "close what was opened, drop the filter"},
+		{"q", "quit"},
+	};
+	const struct table *t = v->opened ? &v->streams : &v->connections;
+
+	for (size_t i = 0; i < sizeof keys / sizeof *keys && lines-- > 0; i++) {
+		screen_line(s, PLAIN);
+		screen_text(s, BOLD, 22, LEFT, keys[i][0]);
+		screen_text(s, PLAIN, 0, LEFT, keys[i][1]);
+	}
+	if (lines < 2)
+		return;
+	screen_line(s, PLAIN);
+	for (size_t i = 0, shown = 0; i < t->column_count; i++) {
+		if (!(t->seen >> i & 1))
+			continue;
+		if (shown++ % SORTS_PER_LINE == 0)
+			label(s, PLAIN, shown == 1 ? "Sort by" : "");
+		screen_printf(s, BOLD, "%c", t->columns[i].key);
+		screen_printf(s, DIM, " %s  ", t->columns[i].title);
+	}
+}
+
+/* What is known of the selected connection besides its row. */
+static void draw_facts(const Introspection__Connection *c, struct screen *s, unsigned stale)
+{
+	char text[TABLE_CELL_MAX], brief[FORMAT_MAX];
+
+	label(s, stale, "Address");
+	if (c->endpoints)
+		screen_printf(s, PLAIN, "%s  local %s", c->endpoints->dst_multiaddr,
+		              c->endpoints->src_multiaddr);
+	label(s, stale, "Connection");
+	screen_text(s, PLAIN, 0, LEFT, column_status(c->status));
+	if (*column_transport(text, c)) {
+		dot(s);
+		screen_text(s, PLAIN, 0, LEFT, text);
+	}
+	if (c->attribs && (*c->attribs->encryption || *c->attribs->multiplexer)) {
+		dot(s);
+		screen_printf(s, PLAIN, "%s %s", c->attribs->encryption, c->attribs->multiplexer);
+	}
+	if (c->limited) {
+		dot(s);
+		screen_text(s, PLAIN, 0, LEFT, "limited relay");
+	}
+	if (c->retransmitted_bytes > 0) {
+		dot(s);
+		screen_printf(s, PLAIN, "%s retransmitted",
+		              format_bytes(brief, c->retransmitted_bytes));
+	}
+	if (*column_tags(text, c)) {
+		dot(s);
+		screen_text(s, PLAIN, 0, LEFT, text);
+	}
+}
+
+/* The streams of the selected connection on so many lines. */
+static void draw_pane(struct view *v, struct screen *s, unsigned stale, int lines)
+{
+	const Introspection__Connection *c = view_selected(v);
+	int end = screen_left(s) - lines;
+
+	screen_line(s, stale);
+	for (int i = 0; i < s->cols; i++)
+		screen_text(s, DIM, 0, LEFT, pick(s, "\u2500", "-"));
+	if (!c)
+		return;
+	label(s, stale, "Peer");
+	screen_text(s, BOLD, 0, LEFT, *c->peer_id ? c->peer_id : "unknown");
+	if (*c->agent_version)
+		screen_printf(s, PLAIN, "  %s", c->agent_version);
+	draw_facts(c, s, stale);
+	if (v->streams.count > 0) {
+		screen_line(s, stale);
+		table_draw(&v->streams, s, screen_left(s) - end, stale,
+		           v->opened ? REVERSE : PLAIN);
+		return;
+	}
+	screen_line(s, stale);
+	screen_line(s, stale);
+	screen_text(s, DIM, 0, LEFT,
+	            column_streams(c, NULL) > 0 ? "Of its streams only the number is known."
+	            : v->totals.streams > 0     ? "It has no streams."
+	                                        : "Streams are known when the node feeds the daemon.");
+	while (screen_left(s) > end)
+		screen_line(s, stale);
+}
+
+static void draw_tables(struct view *v, struct screen *s, unsigned stale)
+{
+	int lines = screen_left(s) - 1;
+	int pane = v->opened ? lines / 2 : s->rows >= ROWS_FOR_PANE ? lines / 3 : 0;
+
+	if (v->opened && pane < PANE_MIN)
+		pane = lines;
+	table_draw(&v->connections, s, lines - pane, stale, v->opened ? BOLD : REVERSE);
+	if (pane > 0)
+		draw_pane(v, s, stale, pane);
+}
+
+/* The keys, or the filter, or what went wrong. */
+static void draw_footer(const struct view *v, const struct view_status *status, struct screen *s)
+{
+	const struct table *t = v->opened ? &v->streams : &v->connections;
+	char right[64] = "";
+
+	if (t->count > 0)
+		snprintf(right, sizeof right, "%zu/%zu", t->selected + 1, t->count);
+	int width = screen_width(s, right);
+
+	screen_line(s, PLAIN);
+	screen_reserve(s, width + 2);
+	if (v->filtering) {
+		screen_printf(s, BOLD, "/%s", v->filter);
+		screen_text(s, REVERSE, 1, LEFT, " ");
+	} else if (v->state && status->link->state == LINK_WAITING) {
+		screen_text(s, WARNING, 0, LEFT, status->link->why);
+	} else if (v->filter[0] != '\0') {
+		screen_printf(s, ACCENT, "only what contains %s", v->filter);
+		screen_text(s, DIM, 0, LEFT, "   Esc shows all");
+	} else if (v->help) {
+		screen_text(s, DIM, 0, LEFT, "Esc back   q quit");
+	} else {
+		screen_text(s, DIM, 0, LEFT,
+		            v->opened ? "Enter back   < > sort   r reverse   ? help   q quit"
+		                      : "Enter streams   < > sort   r reverse   / filter   ? help   "
+		                        "q quit");
+	}
+	screen_align_right(s, width);
+	screen_text(s, DIM, 0, LEFT, right);
+}
+
+int view_draw(struct view *v, struct screen *s, const struct view_status *status)
+{
+	bool roomy = s->rows >= ROWS_FOR_GAPS;
+	/* What is old is seen to be old. */
+	unsigned stale = view_ticks(v, status) ? DIM : PLAIN;
+
+	screen_begin(s);
+	draw_identity(v, status, s);
+	if (v->state) {
+		draw_source(v, status, s);
+		if (roomy)
+			screen_line(s, stale);
+		if (s->rows >= ROWS_FOR_TOTALS) {
+			draw_traffic(v, s, stale, false);
+			draw_traffic(v, s, stale, true);
+			draw_connections(v, s, stale);
+		}
+		draw_summary(v->state, s, stale, roomy ? (s->rows - 12) / 4 : 0);
+	}
+	if (roomy)
+		screen_line(s, stale);
+	if (v->help)
+		draw_help(v, s, screen_left(s) - 1);
+	else if (v->state)
+		draw_tables(v, s, stale);
+	else
+		draw_waiting(status, s);
+	while (screen_left(s) > 1)
+		screen_line(s, PLAIN);
+	draw_footer(v, status, s);
+	return screen_end(s);
+}

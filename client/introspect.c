@@ -1,0 +1,459 @@
+/* introspect: shows the snapshots of a daemon on a terminal, prints them as JSON
+ * or records them. One poll() loop over the connection and the terminal; the
+ * daemon hears that we are ready when the last snapshot has been dealt with. */
+
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <locale.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "arguments.h"
+#include "decode.h"
+#include "json.h"
+#include "link.h"
+#include "record.h"
+#include "view.h"
+
+enum {
+	ESCAPE_MS = 100,   /* after which an escape character was the key of that name */
+	TICK_MS = 1000,    /* between two pictures in which only time has passed */
+};
+
+struct program {
+	struct arguments arguments;
+	bool done;
+	int status, signal;      /* to end with; signal 0: none */
+
+	struct link link;
+	bool reached;            /* there has been a connection */
+	bool lost;               /* it was told on stderr that there is none */
+	Introspection__ServerMessage *message;   /* the last one; NULL before the first */
+	uint64_t received;       /* snapshots */
+	uint64_t sequence;       /* of the last one of this connection; 0: none came */
+	uint64_t skipped;
+	size_t bytes;            /* of the last one */
+	int64_t now;             /* ms, monotonic: one reading for a turn of the loop */
+	int64_t received_at;     /* of the last snapshot */
+	int64_t ready_at;        /* NEVER: nothing is owed to the daemon */
+	int64_t end_at;
+
+	struct view view;
+	int64_t tick_at;         /* when the picture is next drawn without a reason */
+	int64_t escape_at;       /* when an escape character will have been a key */
+
+	struct record record;
+
+	char *line;              /* JSON on its way to standard output, allocated */
+	size_t line_len, line_at;
+};
+
+static struct screen screen;   /* large, so not on the stack */
+static volatile sig_atomic_t signals;   /* that came, a bit each */
+
+static void note_signal(int sig)
+{
+	signals |= 1 << sig;
+}
+
+static int64_t clock_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+__attribute__((format(printf, 1, 2))) static void complain(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	fputs("introspect: ", stderr);
+	vfprintf(stderr, format, args);
+	fputc('\n', stderr);
+	va_end(args);
+}
+
+static void finish(struct program *p, int status)
+{
+	if (!p->done)
+		p->status = status;
+	p->done = true;
+}
+
+/* The output cannot be written (errno). A reader who has seen enough is no failure. */
+static void output_failed(struct program *p, const char *name)
+{
+	if (errno != EPIPE)
+		complain("%s: %s", name, strerror(errno));
+	finish(p, errno == EPIPE ? STATUS_DONE : STATUS_OUTPUT);
+}
+
+static void draw(struct program *p)
+{
+	struct view_status status = {
+		.link = &p->link,
+		.now = p->now,
+		.received = p->received_at,
+		.bytes = p->bytes,
+		.skipped = p->skipped,
+	};
+
+	if (view_draw(&p->view, &screen, &status) < 0)
+		finish(p, STATUS_OUTPUT);
+	p->tick_at = view_ticks(&p->view, &status) ? p->now + TICK_MS
+	             : p->message && !p->view.paused ? p->received_at + VIEW_STALE_MS
+	                                             : NEVER;
+}
+
+/* The snapshot has been dealt with: ready again, unless it was the last. */
+static void processed(struct program *p)
+{
+	if (p->arguments.count > 0 && p->received >= p->arguments.count) {
+		finish(p, STATUS_DONE);
+		return;
+	}
+	p->ready_at = p->received_at + p->arguments.interval;
+}
+
+static void print_json(struct program *p)
+{
+	FILE *f = open_memstream(&p->line, &p->line_len);
+
+	if (f) {
+		json_write(f, &p->message->state->base);
+		fputc('\n', f);
+	}
+	if (!f || fclose(f) != 0)
+		output_failed(p, "JSON");
+	p->line_at = 0;
+}
+
+/* Sends a piece of the line, no larger than a pipe takes at once when poll() says
+ * that it is writable: the daemon's pings must not wait for who reads us. */
+static void write_line(struct program *p)
+{
+	size_t left = p->line_len - p->line_at;
+	ssize_t n = write(STDOUT_FILENO, p->line + p->line_at, left < PIPE_BUF ? left : PIPE_BUF);
+
+	if (n < 0 && errno != EINTR && errno != EAGAIN)
+		output_failed(p, "standard output");
+	if (n > 0)
+		p->line_at += (size_t)n;
+	if (p->line_at < p->line_len)
+		return;
+	free(p->line);
+	p->line = NULL;
+	processed(p);
+}
+
+/* A recording begins with the runtime, which every state carries. */
+static int record_runtime(struct program *p)
+{
+	Introspection__ServerMessage message = INTROSPECTION__SERVER_MESSAGE__INIT;
+	Introspection__Runtime none = INTROSPECTION__RUNTIME__INIT;
+
+	message.version = p->message->version;
+	message.payload_case = INTROSPECTION__SERVER_MESSAGE__PAYLOAD_RUNTIME;
+	message.runtime = p->message->state->runtime ? p->message->state->runtime : &none;
+	size_t len = introspection__server_message__get_packed_size(&message);
+	uint8_t *bytes = malloc(len);
+	int result = -1;
+
+	if (bytes) {
+		introspection__server_message__pack(&message, bytes);
+		result = record_write(&p->record, bytes, len);
+	}
+	free(bytes);
+	return result;
+}
+
+static void record_state(struct program *p)
+{
+	if ((p->record.messages == 0 && record_runtime(p) < 0) ||
+	    record_write(&p->record, p->link.message, p->link.message_len) < 0) {
+		output_failed(p, p->record.path);
+		return;
+	}
+	p->record.messages++;
+	processed(p);
+}
+
+static void take_message(struct program *p)
+{
+	char why[DECODE_WHY_MAX];
+	Introspection__ServerMessage *before = p->message;
+	Introspection__ServerMessage *message = decode(p->link.message, p->link.message_len, why);
+
+	if (!message) {
+		link_refuse(&p->link, WS_INVALID_DATA, why, p->now);
+		return;
+	}
+	p->message = message;
+	p->received++;
+	p->received_at = p->now;
+	p->bytes = p->link.message_len;
+	uint64_t sequence = message->state->sequence;
+	if (p->sequence > 0 && sequence > p->sequence)
+		p->skipped += sequence - p->sequence - 1;
+	p->sequence = sequence;
+
+	if (p->arguments.mode == VIEW) {
+		view_update(&p->view, message->state);
+		draw(p);
+		processed(p);
+	} else if (p->arguments.mode == JSON) {
+		print_json(p);
+	} else {
+		record_state(p);
+	}
+	if (before)
+		decode_free(before);
+}
+
+/* What a program does that nobody watches when there is no daemon. */
+static void tell_failure(struct program *p)
+{
+	if (!p->reached && !p->arguments.wait) {
+		complain("no connection: %s", p->link.why);
+		finish(p, STATUS_NO_CONNECTION);
+	} else if (!p->lost) {
+		complain("%s; trying again", p->link.why);
+		p->lost = true;
+	}
+}
+
+static void serve_link(struct program *p, short revents)
+{
+	enum link_state before = p->link.state;
+	enum link_event event = link_serve(&p->link, revents, p->now);
+
+	if (event == LINK_MESSAGE)
+		take_message(p);
+	if (event == LINK_OPENED) {
+		p->reached = true;
+		p->sequence = 0;
+		if (p->lost)
+			complain("connected to %s", link_name(&p->link));
+		p->lost = false;
+	}
+	if (p->link.state == before)
+		return;
+	if (p->link.state == LINK_WAITING) {
+		p->ready_at = NEVER;
+		if (p->arguments.mode != VIEW)
+			tell_failure(p);
+	}
+	if (p->arguments.mode == VIEW)
+		draw(p);
+}
+
+static void serve_keys(struct program *p, bool readable)
+{
+	bool any = false;
+	int key;
+
+	if (readable && !screen_read(&screen)) {
+		finish(p, STATUS_OUTPUT);
+		return;
+	}
+	if (readable)
+		p->escape_at = p->now + ESCAPE_MS;
+	while (!p->done && (key = screen_key(&screen, p->now < p->escape_at)) != KEY_NONE) {
+		any = true;
+		if (key == ('L' & 0x1f))
+			screen_resize(&screen);
+		else if (!view_key(&p->view, key))
+			finish(p, STATUS_DONE);
+	}
+	if (screen.keys_len == 0)
+		p->escape_at = NEVER;
+	if (any && !p->done)
+		draw(p);
+}
+
+static void serve_signals(struct program *p)
+{
+	static const int fatal[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+	int came = signals;
+
+	signals = 0;
+	for (size_t i = 0; i < sizeof fatal / sizeof *fatal; i++) {
+		if (came & 1 << fatal[i]) {
+			p->signal = fatal[i];
+			finish(p, STATUS_DONE);
+			return;
+		}
+	}
+	if (p->arguments.mode != VIEW || came == 0)
+		return;
+	if (came & 1 << SIGTSTP) {
+		screen_leave(&screen);
+		raise(SIGSTOP);
+		p->now = clock_ms();
+	}
+	if (came & (1 << SIGTSTP | 1 << SIGCONT))
+		screen_enter(&screen);
+	else
+		screen_resize(&screen);
+	draw(p);
+}
+
+/* Signals come in while the loop sleeps and at no other time. One that was
+ * ignored when we were started, as by nohup(1), stays ignored. */
+static void catch_signals(const struct arguments *a, sigset_t *sleeping)
+{
+	static const int caught[] = {SIGINT,  SIGTERM,  SIGHUP, SIGQUIT,
+	                             SIGCONT, SIGWINCH, SIGTSTP};
+	size_t count = sizeof caught / sizeof *caught - (a->mode == VIEW ? 0 : 3);
+	struct sigaction action = {.sa_handler = note_signal}, before;
+	sigset_t set;
+
+	sigemptyset(&set);
+	for (size_t i = 0; i < count; i++) {
+		if (sigaction(caught[i], NULL, &before) < 0 || before.sa_handler == SIG_IGN)
+			continue;
+		sigaction(caught[i], &action, NULL);
+		sigaddset(&set, caught[i]);
+	}
+	sigprocmask(SIG_BLOCK, &set, sleeping);
+	action.sa_handler = SIG_IGN;
+	sigaction(SIGPIPE, &action, NULL);
+	sigaction(SIGXFSZ, &action, NULL);
+}
+
+/* Sleeps until something is to be done. */
+static void wait_for_events(struct program *p, struct pollfd fds[2], const sigset_t *sleeping)
+{
+	int64_t deadline = p->end_at;
+	const int64_t others[] = {p->tick_at, p->escape_at, p->view.paused ? NEVER : p->ready_at};
+
+	for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+		if (others[i] < deadline)
+			deadline = others[i];
+	link_poll(&p->link, &fds[0], &deadline);
+	fds[1] = p->arguments.mode == VIEW
+	                 ? (struct pollfd){.fd = STDIN_FILENO, .events = POLLIN}
+	                 : (struct pollfd){.fd = STDOUT_FILENO,
+	                                   .events = p->line ? POLLOUT : 0};
+	int64_t left = deadline > p->now ? deadline - p->now : 0;
+	struct timespec timeout = {.tv_sec = left / 1000, .tv_nsec = left % 1000 * 1000000};
+
+	/* Interrupted, there are no events: only the signal counts. */
+	if (ppoll(fds, 2, &timeout, sleeping) < 0)
+		fds[0].revents = fds[1].revents = 0;
+	p->now = clock_ms();
+}
+
+/* The time is over. It was enough if no number was asked for and all is well. */
+static void pass_end(struct program *p)
+{
+	bool complete = p->arguments.count == 0 && p->received > 0 && p->link.state == LINK_OPEN;
+
+	if (p->line)
+		return;   /* half a line is of no use to anyone */
+	if (!complete && p->arguments.mode != VIEW)
+		complain("the time is over after %" PRIu64 " snapshots%s%s", p->received,
+		         p->lost ? ", without a connection: " : "", p->lost ? p->link.why : "");
+	finish(p, complete ? STATUS_DONE : STATUS_INCOMPLETE);
+}
+
+static void run(struct program *p, const sigset_t *sleeping)
+{
+	struct pollfd fds[2];
+
+	while (!p->done) {
+		wait_for_events(p, fds, sleeping);
+		serve_signals(p);
+		if (p->done)
+			break;
+		serve_link(p, fds[0].revents);
+		if (p->arguments.mode == VIEW) {
+			serve_keys(p, fds[1].revents != 0);
+			if (!p->done && p->now >= p->tick_at)
+				draw(p);
+		} else if (fds[1].revents & POLLERR) {
+			finish(p, STATUS_DONE);   /* nobody reads any more */
+		} else if (p->line && fds[1].revents != 0) {
+			write_line(p);
+		}
+		if (p->now >= p->ready_at && !p->view.paused) {
+			p->ready_at = NEVER;
+			link_ready(&p->link);
+		}
+		if (p->now >= p->end_at)
+			pass_end(p);
+	}
+}
+
+/* Opens the terminal or the file. */
+static bool open_output(struct program *p)
+{
+	const char *file = p->arguments.file;
+
+	if (p->arguments.mode == VIEW) {
+		view_init(&p->view);
+		if (screen_enter(&screen) == 0)
+			return true;
+		complain("terminal: %s", strerror(errno));
+	} else if (p->arguments.mode == RECORD) {
+		if (record_open(&p->record, file, p->arguments.force) == 0)
+			return true;
+		complain("%s: %s%s", file, strerror(errno),
+		         errno == EEXIST ? " (--force overwrites it)" : "");
+	} else {
+		return true;
+	}
+	p->status = STATUS_OUTPUT;
+	return false;
+}
+
+static void close_output(struct program *p)
+{
+	if (p->arguments.mode == VIEW) {
+		screen_leave(&screen);
+		view_free(&p->view);
+	} else if (p->arguments.mode == RECORD) {
+		if (record_close(&p->record) < 0)
+			output_failed(p, p->record.path);
+		complain("%" PRIu64 " snapshots recorded", p->record.messages);
+	}
+	free(p->line);
+}
+
+int main(int argc, char **argv)
+{
+	static struct program p;
+	sigset_t sleeping;
+	int status = arguments_read(&p.arguments, argc, argv);
+
+	if (status >= 0)
+		return status;
+	setlocale(LC_CTYPE, "");
+	p.now = clock_ms();
+	p.ready_at = p.tick_at = p.escape_at = NEVER;
+	p.end_at = p.arguments.duration == NEVER ? NEVER : p.now + p.arguments.duration;
+	link_init(&p.link, &p.arguments.address, p.arguments.max_message);
+	catch_signals(&p.arguments, &sleeping);
+	if (open_output(&p)) {
+		run(&p, &sleeping);
+		link_close(&p.link);
+		close_output(&p);
+	}
+	if (p.message)
+		decode_free(p.message);
+	if (p.signal != 0) {
+		signal(p.signal, SIG_DFL);
+		sigprocmask(SIG_SETMASK, &sleeping, NULL);
+		raise(p.signal);
+	}
+	return p.status;
+}

@@ -1,0 +1,410 @@
+#include "link.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "log.h"
+
+enum {
+	MESSAGE_MIN = 65536,            /* bytes allocated at first */
+	CONTROL_FRAME_MAX = 2 + 4 + WS_CONTROL_MAX,
+};
+
+void link_init(struct link *l, const struct address *address, uint32_t max_message)
+{
+	*l = (struct link){.address = *address,
+	                   .fd = -1,
+	                   .retry = LINK_RETRY_MS,
+	                   .max_message = max_message};
+}
+
+const char *link_name(const struct link *l)
+{
+	return l->endpoint < l->endpoint_count ? l->endpoints[l->endpoint].name : "";
+}
+
+static void hang_up(struct link *l)
+{
+	if (l->fd >= 0)
+		close(l->fd);
+	l->fd = -1;
+	l->rx_len = l->rx_at = l->tx_len = l->tx_at = 0;
+}
+
+static void random_bytes(void *out, size_t len)
+{
+	if (getrandom(out, len, 0) != (ssize_t)len)
+		abort();   /* cannot be for so few bytes (getrandom(2)) */
+}
+
+/* Nothing is left to try: a pause, within a fourth of its length either way so
+ * that many clients do not come back at once. */
+static enum link_event wait_to_retry(struct link *l, int64_t now)
+{
+	uint16_t dice;
+
+	hang_up(l);
+	random_bytes(&dice, sizeof dice);
+	l->state = LINK_WAITING;
+	l->deadline = now + l->retry * 3 / 4 + l->retry * dice / (2 * UINT16_MAX);
+	l->retry = l->retry * 2 < LINK_RETRY_MAX_MS ? l->retry * 2 : LINK_RETRY_MAX_MS;
+	return LINK_FAILED;
+}
+
+static enum link_event connect_next(struct link *l, int64_t now);
+
+/* The endpoint in use is of no use. Others of the same round are tried next,
+ * unless it had been a connection. */
+__attribute__((format(printf, 3, 4))) static enum link_event fail(struct link *l, int64_t now,
+                                                                  const char *format, ...)
+{
+	size_t used = strlen(l->why);
+	va_list args;
+
+	if (l->state == LINK_OPEN)
+		used = 0;
+	used += (size_t)snprintf(l->why + used, sizeof l->why - used, "%s%s: ",
+	                         used > 0 ? "; " : "", link_name(l));
+	if (used < sizeof l->why) {
+		va_start(args, format);
+		vsnprintf(l->why + used, sizeof l->why - used, format, args);
+		va_end(args);
+	}
+	if (l->state == LINK_OPEN)
+		return wait_to_retry(l, now);
+	hang_up(l);
+	l->endpoint++;
+	return connect_next(l, now);
+}
+
+/* Starts to connect to the next endpoint of the round. */
+static enum link_event connect_next(struct link *l, int64_t now)
+{
+	if (l->endpoint == l->endpoint_count)
+		return wait_to_retry(l, now);
+	const struct endpoint *e = &l->endpoints[l->endpoint];
+	int on = 1;
+
+	l->state = LINK_CONNECTING;
+	l->deadline = now + LINK_CONNECT_MS;
+	l->fd = socket(e->at.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (l->fd < 0)
+		return fail(l, now, "%s", strerror(errno));
+	if (e->at.ss_family != AF_UNIX)
+		setsockopt(l->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+	if (connect(l->fd, (const struct sockaddr *)&e->at, e->len) < 0 && errno != EINPROGRESS)
+		return fail(l, now, "%s", strerror(errno));
+	return LINK_NOTHING;
+}
+
+static enum link_event start_round(struct link *l, int64_t now)
+{
+	const char *why = "";
+
+	l->why[0] = '\0';
+	l->endpoint = 0;
+	l->endpoint_count = address_resolve(&l->address, l->endpoints, &why);
+	if (l->endpoint_count > 0)
+		return connect_next(l, now);
+	snprintf(l->why, sizeof l->why, "%s: %s", l->address.host, why);
+	return wait_to_retry(l, now);
+}
+
+/* Sends what is waiting. False: the connection is broken, as errno says. */
+static bool flush(struct link *l)
+{
+	while (l->tx_at < l->tx_len) {
+		ssize_t n = send(l->fd, l->tx + l->tx_at, l->tx_len - l->tx_at, MSG_NOSIGNAL);
+
+		if (n < 0 && (errno == EAGAIN || errno == EINTR))
+			return true;
+		if (n < 0)
+			return false;
+		l->tx_at += (size_t)n;
+	}
+	l->tx_at = l->tx_len = 0;
+	return true;
+}
+
+/* Appends a masked frame of at most WS_CONTROL_MAX bytes. There is room: nothing
+ * is read while an answer waits, so that no more than one of each kind does. */
+static void put_frame(struct link *l, enum ws_opcode opcode, const void *payload, size_t len)
+{
+	uint8_t key[4];
+
+	if (sizeof l->tx - l->tx_len < CONTROL_FRAME_MAX)
+		return;
+	random_bytes(key, sizeof key);
+	l->tx_len += ws_header(l->tx + l->tx_len, opcode, len, key);
+	if (len > 0)
+		memcpy(l->tx + l->tx_len, payload, len);
+	ws_mask(l->tx + l->tx_len, len, key, 0);
+	l->tx_len += len;
+}
+
+static void put_close(struct link *l, uint16_t code)
+{
+	uint8_t payload[2] = {(uint8_t)(code >> 8), (uint8_t)code};
+
+	put_frame(l, WS_CLOSE, payload, code == WS_NO_STATUS ? 0 : sizeof payload);
+	flush(l);
+}
+
+void link_refuse(struct link *l, uint16_t code, const char *reason, int64_t now)
+{
+	put_close(l, code);
+	fail(l, now, "%s", reason);
+}
+
+static enum link_event start_handshake(struct link *l, int64_t now)
+{
+	uint8_t nonce[16];
+	int error = 0;
+	socklen_t len = sizeof error;
+
+	if (getsockopt(l->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0 || error != 0)
+		return fail(l, now, "%s", strerror(error != 0 ? error : errno));
+	random_bytes(nonce, sizeof nonce);
+	ws_key(l->key, nonce);
+	l->tx_len = (size_t)snprintf((char *)l->tx, sizeof l->tx,
+	                             "GET %s HTTP/1.1\r\n"
+	                             "Host: %s\r\n"
+	                             "Upgrade: websocket\r\n"
+	                             "Connection: Upgrade\r\n"
+	                             "Sec-WebSocket-Key: %s\r\n"
+	                             "Sec-WebSocket-Version: 13\r\n\r\n",
+	                             l->address.target, l->endpoints[l->endpoint].host, l->key);
+	l->state = LINK_HANDSHAKE;
+	return flush(l) ? LINK_NOTHING : fail(l, now, "%s", strerror(errno));
+}
+
+/* The server did not open a WebSocket: what that means, and what helps. */
+static enum link_event refused(struct link *l, int status, int64_t now)
+{
+	switch (status) {
+	case 401:
+		return fail(l, now, "wants a token (401), which cannot be sent yet");
+	case 403:
+		return fail(l, now,
+		            "does not answer to this name (403): use its IP address, or start "
+		            "introspectd with --allow-host %s",
+		            l->address.host);
+	case 503:
+		return fail(l, now, "serves as many clients as it may (503): see its --max-clients");
+	case WS_PROTOCOL_ERROR:
+		return fail(l, now, "is not a WebSocket server");
+	default:
+		return fail(l, now, "answers HTTP %d: is it an introspectd?", status);
+	}
+}
+
+static enum link_event read_head(struct link *l, int64_t now)
+{
+	int n = ws_response((const char *)l->rx, l->rx_len, l->key);
+
+	if (n < 0)
+		return refused(l, -n, now);
+	if (n == 0)
+		return LINK_NOTHING;
+	l->rx_at = (size_t)n;
+	l->state = LINK_OPEN;
+	l->deadline = now + LINK_SILENCE_MS;
+	l->decoder = (struct ws_decoder){.client = true, .max_message = l->max_message};
+	l->message_len = 0;
+	l->may_send = true;
+	l->pinged = false;
+	return LINK_OPENED;
+}
+
+/* Adds what came of a message; grows with what came, not with what was announced. */
+static bool append(struct link *l, const uint8_t *data, size_t len)
+{
+	size_t size = l->message_size > 0 ? l->message_size : MESSAGE_MIN;
+
+	while (size < l->message_len + len)
+		size *= 2;
+	if (size > l->message_size) {
+		uint8_t *bigger = realloc(l->message, size);
+
+		if (!bigger)
+			return false;
+		l->message = bigger;
+		l->message_size = size;
+	}
+	if (len > 0)
+		memcpy(l->message + l->message_len, data, len);
+	l->message_len += len;
+	return true;
+}
+
+static enum link_event refuse(struct link *l, uint16_t code, const char *reason, int64_t now)
+{
+	link_refuse(l, code, reason, now);
+	return LINK_FAILED;
+}
+
+static enum link_event take_data(struct link *l, int64_t now)
+{
+	const struct ws_decoder *d = &l->decoder;
+
+	if (d->opcode != WS_BINARY)
+		return refuse(l, WS_POLICY, "sent text, not a snapshot", now);
+	if (!l->may_send)
+		return refuse(l, WS_POLICY, "sent a snapshot that was not asked for", now);
+	if (!append(l, d->data, d->data_len))
+		return refuse(l, WS_TOO_BIG, "not enough memory for its snapshot", now);
+	if (d->event == WS_DATA)
+		return LINK_NOTHING;
+	l->may_send = false;
+	l->retry = LINK_RETRY_MS;
+	return LINK_MESSAGE;
+}
+
+static enum link_event take_close(struct link *l, int64_t now)
+{
+	const struct ws_decoder *d = &l->decoder;
+	char reason[LOG_ESCAPED_MAX];
+	bool given = d->control_len > 2;
+
+	if (given)
+		log_escape(reason, d->control + 2, d->control_len - 2U);
+	put_close(l, d->close_code);
+	return fail(l, now, "closed the connection (%u%s%s)", d->close_code,
+	            d->close_code == WS_GOING_AWAY ? ", going away" : given ? ", " : "",
+	            given && d->close_code != WS_GOING_AWAY ? reason : "");
+}
+
+/* A refusal by the decoder, with what the RFC calls it. */
+static enum link_event broke_protocol(struct link *l, int code, int64_t now)
+{
+	char reason[80];
+
+	if (code != WS_TOO_BIG)
+		return refuse(l, (uint16_t)code, "broke the WebSocket protocol", now);
+	snprintf(reason, sizeof reason, "sent more than %" PRIu32 " bytes (see --max-message)",
+	         l->max_message);
+	return refuse(l, (uint16_t)code, reason, now);
+}
+
+/* Decodes what was read up to the first event that matters to the owner. Stops
+ * while an answer waits to be sent. */
+static enum link_event read_frames(struct link *l, int64_t now)
+{
+	enum link_event event = LINK_NOTHING;
+
+	while (event == LINK_NOTHING && l->state == LINK_OPEN && l->rx_at < l->rx_len &&
+	       l->tx_len == 0) {
+		int n = ws_decode(&l->decoder, l->rx + l->rx_at, l->rx_len - l->rx_at);
+
+		if (n < 0)
+			return broke_protocol(l, -n, now);
+		l->rx_at += (size_t)n;
+		switch (l->decoder.event) {
+		case WS_DATA:
+		case WS_MESSAGE:
+			event = take_data(l, now);
+			break;
+		case WS_GOT_PING:
+			put_frame(l, WS_PONG, l->decoder.control, l->decoder.control_len);
+			if (!flush(l))
+				return fail(l, now, "%s", strerror(errno));
+			break;
+		case WS_GOT_CLOSE:
+			return take_close(l, now);
+		}
+	}
+	return event;
+}
+
+/* One read, when everything of the last one has been used. */
+static enum link_event receive(struct link *l, int64_t now)
+{
+	if (l->state == LINK_OPEN && l->rx_at < l->rx_len)
+		return LINK_NOTHING;
+	if (l->rx_at == l->rx_len)
+		l->rx_at = l->rx_len = 0;
+	ssize_t n = recv(l->fd, l->rx + l->rx_len, sizeof l->rx - l->rx_len, 0);
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return LINK_NOTHING;
+	if (n < 0)
+		return fail(l, now, "%s", strerror(errno));
+	if (n == 0)
+		return fail(l, now, l->state == LINK_OPEN ? "broke the connection off"
+		                                          : "closed the connection without an answer");
+	l->rx_len += (size_t)n;
+	if (l->state == LINK_HANDSHAKE)
+		return read_head(l, now);
+	l->deadline = now + LINK_SILENCE_MS;
+	l->pinged = false;
+	return LINK_NOTHING;
+}
+
+static enum link_event pass_deadline(struct link *l, int64_t now)
+{
+	if (l->state != LINK_OPEN)
+		return fail(l, now, "no answer in %d s", LINK_CONNECT_MS / 1000);
+	if (l->pinged)
+		return fail(l, now, "no sign of life in %d s", 2 * LINK_SILENCE_MS / 1000);
+	put_frame(l, WS_PING, NULL, 0);
+	l->pinged = true;
+	l->deadline = now + LINK_SILENCE_MS;
+	return LINK_NOTHING;
+}
+
+void link_poll(const struct link *l, struct pollfd *fd, int64_t *deadline)
+{
+	bool sending = l->state == LINK_CONNECTING || l->tx_len > 0;
+
+	*fd = (struct pollfd){.fd = l->fd, .events = sending ? POLLOUT : POLLIN};
+	if (l->deadline < *deadline)
+		*deadline = l->deadline;
+	if (l->state == LINK_OPEN && !sending && l->rx_at < l->rx_len)
+		*deadline = 0;   /* frames wait to be decoded */
+}
+
+enum link_event link_serve(struct link *l, short revents, int64_t now)
+{
+	enum link_event event = LINK_NOTHING;
+
+	if (l->state == LINK_WAITING)
+		return now >= l->deadline ? start_round(l, now) : LINK_NOTHING;
+	if (now >= l->deadline && (revents == 0 || l->state != LINK_OPEN) &&
+	    (event = pass_deadline(l, now)) != LINK_NOTHING)
+		return event;
+	if (l->state == LINK_CONNECTING)
+		return revents != 0 ? start_handshake(l, now) : LINK_NOTHING;
+	if (!flush(l))
+		return fail(l, now, "%s", strerror(errno));
+	if (l->tx_len == 0 && revents & (POLLIN | POLLHUP | POLLERR) &&
+	    (event = receive(l, now)) != LINK_NOTHING)
+		return event;
+	return l->state == LINK_OPEN ? read_frames(l, now) : LINK_NOTHING;
+}
+
+void link_ready(struct link *l)
+{
+	if (l->state != LINK_OPEN || l->may_send)
+		return;
+	l->message_len = 0;
+	l->may_send = true;
+	put_frame(l, WS_TEXT, "r", 1);
+	flush(l);
+}
+
+void link_close(struct link *l)
+{
+	if (l->state == LINK_OPEN)
+		put_close(l, WS_NORMAL);
+	hang_up(l);
+	free(l->message);
+	l->message = NULL;
+}

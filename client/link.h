@@ -1,0 +1,85 @@
+#ifndef LINK_H
+#define LINK_H
+
+/* The way to a daemon: finds it, opens a WebSocket, takes its messages one at a
+ * time, and finds it again when it was lost. Never blocks, but for looking up a
+ * name. Times are ms of the monotonic clock. */
+
+#include <poll.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "address.h"
+#include "ws.h"
+
+enum {
+	LINK_CONNECT_MS = 5000,       /* for a connection and its handshake */
+	LINK_SILENCE_MS = 20000,      /* before the daemon is asked whether it is there, and again before it is given up */
+	LINK_RETRY_MS = 500,          /* first pause before connecting again; doubles */
+	LINK_RETRY_MAX_MS = 10000,
+	LINK_WHY_MAX = 512,
+};
+
+enum link_state {
+	LINK_WAITING = 0,   /* for the deadline, to connect */
+	LINK_CONNECTING,
+	LINK_HANDSHAKE,
+	LINK_OPEN,
+};
+
+enum link_event {
+	LINK_NOTHING = 0,
+	LINK_OPENED,
+	LINK_MESSAGE,   /* message and message_len hold it until the next call */
+	LINK_FAILED,    /* nobody could be reached, or the connection was lost: see why */
+};
+
+struct link {
+	/* for the owner to read */
+	enum link_state state;
+	int64_t deadline;             /* of the state; of LINK_WAITING: when it connects again */
+	char why[LINK_WHY_MAX];       /* the last failure; bytes of the peer are escaped */
+	uint8_t *message;
+	size_t message_len;
+
+	/* its own */
+	struct address address;
+	struct endpoint endpoints[ENDPOINTS_MAX];
+	size_t endpoint_count, endpoint;   /* endpoint: the one in use */
+	int fd;                       /* -1 unless connecting or connected */
+	int64_t retry;                /* the next pause */
+	char key[WS_KEY_LEN + 1];
+	struct ws_decoder decoder;
+	uint32_t max_message;
+	size_t message_size;          /* bytes allocated */
+	bool may_send;                /* the daemon was told that we are ready */
+	bool pinged;                  /* it has been silent and was asked */
+	uint8_t rx[65536];
+	size_t rx_len, rx_at;         /* bytes there, bytes used */
+	uint8_t tx[2048];             /* the handshake, or a few control frames */
+	size_t tx_len, tx_at;
+};
+
+/* Ready to connect at once. max_message: bytes of the largest message accepted. */
+void link_init(struct link *l, const struct address *address, uint32_t max_message);
+
+/* The endpoint in use, for people; empty when none is. */
+const char *link_name(const struct link *l);
+
+/* Fills in what the link waits for (fd -1: no descriptor) and lowers *deadline. */
+void link_poll(const struct link *l, struct pollfd *fd, int64_t *deadline);
+
+/* To be called after every poll(). */
+enum link_event link_serve(struct link *l, short revents, int64_t now);
+
+/* Tells the daemon that the last message has been dealt with. */
+void link_ready(struct link *l);
+
+/* Ends an open connection with this close code for a reason that becomes why;
+ * it will be opened again. */
+void link_refuse(struct link *l, uint16_t code, const char *reason, int64_t now);
+
+/* Says goodbye, as far as that goes without waiting, and releases everything. */
+void link_close(struct link *l);
+
+#endif
