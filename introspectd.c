@@ -39,6 +39,9 @@ enum {
 	STALE_MS = 1000,        /* a new client waits so long for a fresh snapshot if there is an old one */
 	REFUSAL_LOG_MS = 1000,  /* between two lines that help with --allow-host and the like */
 	PINGS_MAX = 2,          /* unanswered, before a client is given up */
+	GATHER_SLOTS = 256,     /* in use, for each ms in which ready clients may gather ... */
+	GATHER_MAX_MS = 16,     /* ... up to this, and to this part of the interval: */
+	GATHER_PART = 60,
 	OUT_MAX = 192,          /* bytes of a control frame, or of the answer to a handshake */
 
 	/* the table for poll(): these, then one entry for each slot */
@@ -130,6 +133,7 @@ struct server {
 	int64_t refusal_logged;
 	int64_t stop_at;             /* 0: not stopping */
 	bool too_big;                /* the last snapshot was, and that was logged */
+	bool busy;                   /* the last turn had something to do */
 	bool event_came;             /* and was not sent on yet */
 	struct sockaddr_storage own[LISTENERS_MAX];
 	char hostname[256];
@@ -895,9 +899,23 @@ static void serve_source(struct server *srv, int64_t deadline)
 	}
 }
 
+/* poll() looks at the whole table to find one ready client. When there are many,
+ * those that get ready within a moment are better served together. */
+static void gather(struct server *srv)
+{
+	int64_t ms = earlier((int64_t)(srv->high / GATHER_SLOTS), GATHER_MAX_MS);
+
+	ms = earlier(ms, srv->options.interval / GATHER_PART);
+	if (!srv->busy || ms <= 0)
+		return;
+	poll(NULL, 0, (int)ms);
+	srv->now = clock_ms();
+}
+
 /* One turn of the loop. -1: poll() failed. */
 static int turn(struct server *srv)
 {
+	gather(srv);
 	int64_t source_deadline, deadline = prepare(srv, &source_deadline);
 	int64_t wait = deadline == NEVER ? -1 : deadline > srv->now ? deadline - srv->now : 0;
 	int n = poll(srv->fds, FD_SLOTS + srv->high, wait > INT32_MAX ? INT32_MAX : (int)wait);
@@ -911,6 +929,7 @@ static int turn(struct server *srv)
 		for (size_t i = 0; i < FD_SLOTS + srv->high; i++)
 			srv->fds[i].revents = 0;
 	serve_source(srv, source_deadline);
+	srv->busy = n > 0;
 	for (size_t i = 0; i < srv->high; i++)
 		if (srv->fds[FD_SLOTS + i].revents || srv->deadlines[i] <= srv->now)
 			slot_serve(srv, i);
