@@ -110,7 +110,8 @@ static ssize_t handle_message(struct feed *f, size_t at, struct wire_payload *st
 		break;
 	case INTROSPECTION__SERVER_MESSAGE__PAYLOAD_EVENT:
 		if (f->source.event)
-			error.what = f->source.event(f->source.event_arg, payload.bytes, payload.len, now);
+			error.what = f->source.event(f->source.event_arg, payload.bytes,
+			                             payload.len, now);
 		break;
 	default:
 		error.what = "payload is not state, runtime or event";

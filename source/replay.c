@@ -114,22 +114,14 @@ static size_t message_len(struct replay *r, uint64_t offset, const char **what)
 	return 0;
 }
 
-/* Returns NULL and fills *payload, or what is wrong with the message at r->offset and *byte. */
-static const char *read_message(struct replay *r, size_t len, struct wire_payload *payload,
-                                size_t *byte)
+/* The message of len bytes whose header is at r->offset; NULL when its checksum is another. */
+static uint8_t *intact_message(struct replay *r, size_t len)
 {
-	struct wire_error error;
 	uint8_t *header = file_bytes(r, r->offset, HEADER + len);
 
-	if (!header)
-		return "message cannot be read";
-	if (wire_checksum(header + HEADER, len) != little_endian(header))
-		return "checksum is wrong";
-	if (wire_check(&introspection__server_message__descriptor, header + HEADER, len, &error) &&
-	    wire_payload(header + HEADER, len, payload, &error))
+	if (!header || wire_checksum(header + HEADER, len) != little_endian(header))
 		return NULL;
-	*byte = error.offset;
-	return error.what;
+	return header + HEADER;
 }
 
 static void queue_state(struct replay *r, const struct wire_payload *payload)
@@ -146,20 +138,29 @@ static void queue_state(struct replay *r, const struct wire_payload *payload)
 	r->instant = instant;
 }
 
-/* Returns NULL, or why the payload cannot be used. */
-static const char *use_payload(struct replay *r, const struct wire_payload *payload, int64_t now)
+/* Returns NULL, or what is wrong with the message, at *byte of it. */
+static const char *use_message(struct replay *r, uint8_t *message, size_t len, int64_t now,
+                               size_t *byte)
 {
-	if (payload->kind == INTROSPECTION__SERVER_MESSAGE__PAYLOAD_STATE) {
-		queue_state(r, payload);
-	} else if (payload->kind == INTROSPECTION__SERVER_MESSAGE__PAYLOAD_EVENT) {
+	struct wire_payload payload;
+	struct wire_error error;
+
+	if (!wire_check(&introspection__server_message__descriptor, message, len, &error) ||
+	    !wire_payload(message, len, &payload, &error)) {
+		*byte = error.offset;
+		return error.what;
+	}
+	if (payload.kind == INTROSPECTION__SERVER_MESSAGE__PAYLOAD_STATE) {
+		queue_state(r, &payload);
+	} else if (payload.kind == INTROSPECTION__SERVER_MESSAGE__PAYLOAD_EVENT) {
 		if (r->source.event)
-			return r->source.event(r->source.event_arg, payload->bytes, payload->len, now);
-	} else if (payload->kind == INTROSPECTION__SERVER_MESSAGE__PAYLOAD_RUNTIME) {
-		if (payload->len > WIRE_RUNTIME_MAX)
+			return r->source.event(r->source.event_arg, payload.bytes, payload.len,
+			                       now);
+	} else if (payload.kind == INTROSPECTION__SERVER_MESSAGE__PAYLOAD_RUNTIME) {
+		if (payload.len > WIRE_RUNTIME_MAX)
 			return "runtime is too long";
 		introspection__runtime__free_unpacked(r->next_runtime, NULL);
-		r->next_runtime =
-			introspection__runtime__unpack(NULL, payload->len, payload->bytes);
+		r->next_runtime = introspection__runtime__unpack(NULL, payload.len, payload.bytes);
 		if (!r->next_runtime)
 			return "out of memory";
 	}
@@ -185,8 +186,7 @@ static size_t search(struct replay *r)
 		r->offset++;
 		return 1;
 	}
-	header = file_bytes(r, r->offset, HEADER + len);
-	if (header && wire_checksum(header + HEADER, len) == little_endian(header)) {
+	if (intact_message(r, len)) {
 		r->searching = false;
 	} else if (r->search_left >= len) {
 		r->search_left -= len;
@@ -226,26 +226,19 @@ static void end_pass(struct replay *r, int64_t now)
 		log_event("replay done states=%lu skipped=%lu", r->states, r->skipped);
 }
 
-static void skip(struct replay *r, size_t len, size_t byte, const char *what)
+static void log_skipped(struct replay *r, size_t byte, const char *what)
 {
-	const char *ignored;
-	uint64_t after = r->offset + HEADER + len;
-
 	r->skipped++;
 	if (first_pass(r) && r->skipped <= DAMAGE_LINES)
 		log_event("replay skipped offset=%" PRIu64 " in_message=%zu reason=\"%s\"%s",
 		          r->offset, byte, what,
 		          r->skipped == DAMAGE_LINES ? " (more are not logged)" : "");
-	/* The length is trusted when it leads to the end or to another that can be. */
-	r->searching = len == 0 || (after < r->size && message_len(r, after, &ignored) == 0);
-	r->offset = r->searching ? r->offset + 1 : after;
 }
 
 /* Reads on by one message. Returns the bytes gone through, at least 1. */
 static size_t read_on(struct replay *r, int64_t now)
 {
-	struct wire_payload payload;
-	const char *what = NULL;
+	const char *what = NULL, *ignored;
 	size_t byte = 0;
 
 	if (r->offset >= r->size) {
@@ -255,14 +248,21 @@ static size_t read_on(struct replay *r, int64_t now)
 	if (r->searching)
 		return search(r);
 	size_t len = message_len(r, r->offset, &what);
-	if (len > 0)
-		what = read_message(r, len, &payload, &byte);
-	if (!what)
-		what = use_payload(r, &payload, now);
+	uint8_t *message = len > 0 ? intact_message(r, len) : NULL;
+	uint64_t after = r->offset + HEADER + len;
+	if (message)
+		what = use_message(r, message, len, now, &byte);
+	else if (message_len(r, r->offset, &what) > 0)   /* the file may be shorter by now */
+		what = "checksum is wrong";
 	if (what)
-		skip(r, len, byte, what);
-	else
-		r->offset += HEADER + len;
+		log_skipped(r, byte, what);
+	/* An unproven length is trusted when it leads to the end or to one that makes sense. */
+	if (message || (len > 0 && (after == r->size || message_len(r, after, &ignored) > 0))) {
+		r->offset = after;
+	} else {
+		r->searching = true;
+		r->offset++;
+	}
 	return HEADER + len;
 }
 
@@ -385,7 +385,8 @@ struct source *replay_open(const char *path, bool loop, size_t max_message)
 		.source = {.poll = replay_poll,
 		           .serve = replay_serve,
 		           .take = replay_take,
-		           .close = replay_close},
+		           .close = replay_close,
+		           .events_when_taken = true},
 		.fd = -1,
 		.loop = loop,
 		.max_message = max_message,

@@ -110,11 +110,8 @@ static bool read_value(struct reader *r, unsigned type, uint64_t *value)
 		if (!read_varint(r, TAG_MAX, value))
 			return false;
 		break;
-	case I32:
+	default:   /* I32 */
 		*value = 4;
-		break;
-	default:
-		return fail(r, start, "wire type is a group or unknown");
 	}
 	if (*value > (uint64_t)(r->end - r->at))
 		return fail(r, start, "value runs past the end of its message");
@@ -133,6 +130,8 @@ static bool read_field(struct reader *r, struct field *f)
 		return fail(r, f->start, "field number is out of range");
 	f->number = (uint32_t)(tag >> 3);
 	f->type = tag & 7;
+	if (f->type != VARINT && f->type != I64 && f->type != LEN && f->type != I32)
+		return fail(r, f->start, "wire type is a group or unknown");
 	return read_value(r, f->type, &f->value);
 }
 

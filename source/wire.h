@@ -2,7 +2,7 @@
 #define WIRE_H
 
 /* Messages of the schema that somebody else encoded: checked, and taken apart
- * where they stand. Nothing here allocates, except that a Runtime is unpacked. */
+ * where they stand. Nothing here allocates. */
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -450,14 +450,17 @@ static void runtimes(void **state)
 	close_feed();
 }
 
-static void note_event(void *arg, const uint8_t *event, size_t len, int64_t at)
+static const char *note_event(void *arg, const uint8_t *event, size_t len, int64_t at)
 {
 	Introspection__Event *e = introspection__event__unpack(NULL, len, event);
 
 	assert_non_null(e);
 	assert_true(at == now);
-	strcat(arg, e->content);
+	bool refused = strcmp(e->content, "bad") == 0;
+	if (!refused)
+		strcat(arg, e->content);
 	introspection__event__free_unpacked(e, NULL);
+	return refused ? "content is bad" : NULL;
 }
 
 static void events(void **state)
@@ -475,6 +478,9 @@ static void events(void **state)
 	say(node, bytes, delimit(bytes, message, pack_event(message, "[]")));
 	assert_string_equal(seen, "{}[]");
 	assert_string_equal(logged, "feed connected\n");
+	log_clear();
+	say(node, bytes, delimit(bytes, message, pack_event(message, "bad")));
+	assert_non_null(strstr(logged, "in_message=0 reason=\"content is bad\"\n"));
 	close(node);
 	close_feed();
 }
@@ -482,7 +488,8 @@ static void events(void **state)
 /* Each closes the feed, and what came before stays. */
 static void refused(void **state)
 {
-	static const uint8_t runtime[70011] = {0xf8, 0xa2, 0x04, 0x1a, 0xf4, 0xa2, 0x04, 0x0a, 0xf0, 0xa2, 0x04};
+	static const uint8_t runtime[70011] = {0xf8, 0xa2, 0x04, 0x1a, 0xf4, 0xa2,
+	                                       0x04, 0x0a, 0xf0, 0xa2, 0x04};
 	static const struct {
 		const uint8_t *bytes;
 		size_t len;
@@ -493,7 +500,8 @@ static void refused(void **state)
 		{(const uint8_t *)"\x81\x80\x40", 3,
 		 "length=1048577 reason=\"message is over the limit of 1048576 bytes\""},
 		{(const uint8_t *)"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 10,
-		 "length=18446744073709551615 reason=\"message is over the limit of 1048576 bytes\""},
+		 "length=18446744073709551615 "
+		 "reason=\"message is over the limit of 1048576 bytes\""},
 		{(const uint8_t *)"\x00", 1,
 		 "in_message=0 reason=\"payload is not state, runtime or event\""},
 		{(const uint8_t *)"\x02\x2a\x00", 3,

@@ -252,14 +252,17 @@ static void much_is_passed_over(void **state)
 	close_replay();
 }
 
-static void note_event(void *arg, const uint8_t *event, size_t len, int64_t at)
+static const char *note_event(void *arg, const uint8_t *event, size_t len, int64_t at)
 {
 	Introspection__Event *e = introspection__event__unpack(NULL, len, event);
 
 	assert_non_null(e);
 	assert_true(at == now);
-	strcat(arg, e->content);
+	bool refused = strcmp(e->content, "bad") == 0;
+	if (!refused)
+		strcat(arg, e->content);
 	introspection__event__free_unpacked(e, NULL);
+	return refused ? "content is bad" : NULL;
 }
 
 static void what_is_not_a_state(void **state)
@@ -280,6 +283,7 @@ static void what_is_not_a_state(void **state)
 	add_event("2");
 	add_state(2 * SECOND, "b");
 	add_event("3");
+	add_event("bad");
 	save(file_len);
 	assert_true(open_replay(false));
 	assert_string_equal(replay->runtime.peer_id, "first");
@@ -297,7 +301,8 @@ static void what_is_not_a_state(void **state)
 	assert_string_equal(replay->runtime.hostname, "here");
 	assert_int_equal(replay->runtime.interval_ms, 42);
 	assert_string_equal(seen, "123");
-	assert_string_equal(logged, "replay done states=2 skipped=0\n");
+	assert_non_null(strstr(logged, "in_message=0 reason=\"content is bad\"\n"
+	                               "replay done states=2 skipped=1\n"));
 	close_replay();
 }
 
@@ -401,7 +406,8 @@ static void not_a_recording(void **state)
 	assert_null(replay_open("/tmp", false, LIMIT));
 	log_end();
 	assert_string_equal(logged,
-	                    "error replay=/nonexistent/recording reason=\"No such file or directory\"\n"
+	                    "error replay=/nonexistent/recording "
+	                    "reason=\"No such file or directory\"\n"
 	                    "error replay=/dev/null reason=\"not a regular file\"\n"
 	                    "error replay=/tmp reason=\"not a regular file\"\n");
 
@@ -581,7 +587,8 @@ static void random_files(void **state)
 				add_state((uint64_t)rand_r(&seed), "a");
 		}
 		for (int k = 0; k < 8; k++)
-			file[4 + (size_t)rand_r(&seed) % (file_len - 4)] = (uint8_t)(rand_r(&seed) >> 7);
+			file[4 + (size_t)rand_r(&seed) % (file_len - 4)] =
+				(uint8_t)(rand_r(&seed) >> 7);
 		save(file_len);
 		play();
 		assert_int_not_equal(lines(), 0);
@@ -633,7 +640,8 @@ static void much_damage(void **state)
 	save(file_len);
 	assert_string_equal(play(), "a");
 	assert_int_equal(lines(), 101);
-	assert_non_null(strstr(logged, "(more are not logged)\nreplay done states=1 skipped=20000\n"));
+	assert_non_null(strstr(logged, "(more are not logged)\n"
+	                               "replay done states=1 skipped=20000\n"));
 
 	/* zeros, as a file system may leave them after a crash */
 	new_file();

@@ -1,0 +1,267 @@
+// The feed source: this process is the libp2p node, the daemon is the real one.
+import assert from 'node:assert/strict'
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { statSync, writeFileSync } from 'node:fs'
+import net from 'node:net'
+import { join } from 'node:path'
+import test from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
+import { build, client, daemon, folder, schema, ServerMessage, until } from './daemon.mjs'
+
+const State = schema.lookupType('introspection.State')
+const INTERVAL = 50
+const comings = [/^feed connected$/, /^feed disconnected$/]
+
+const stateOf = peerId => ({ state: { instantTs: Date.now(), subsystems: { connections: [{ peerId }] } } })
+const delimited = message => ServerMessage.encodeDelimited(ServerMessage.fromObject(message)).finish()
+const peerOf = snapshot => snapshot.state.subsystems.connections[0].peerId
+
+async function feedDaemon (t, { options = [], expect = [] } = {}) {
+  const path = join(folder(t), 'feed')
+  const d = await daemon(t, ['--feed', path, '--interval', `${INTERVAL}`, ...options],
+    { expect: [...comings, ...expect] })
+  await fetch(`${d.url}healthz`)   // answered by the loop, which begins when the feed is open
+  return { d, path }
+}
+
+// A node: how often it was asked, and an event for each time.
+async function connect (t, path) {
+  const socket = net.connect(path)
+  const node = { socket, asked: 0 }
+  socket.on('data', bytes => {
+    assert.match(bytes.toString(), /^r+$/)
+    node.asked += bytes.length
+    socket.emit('asked')
+  })
+  socket.on('error', () => {})
+  node.closed = once(socket, 'close')
+  node.send = message => socket.write(delimited(message))
+  node.askedFor = n => until(socket, 'asked', () => node.asked >= n)
+  t.after(() => socket.destroy())
+  await once(socket, 'connect')
+  return node
+}
+
+test('a state reaches the client as the node encoded it', async t => {
+  const { d, path } = await feedDaemon(t)
+  const node = await connect(t, path)
+  node.send({ runtime: { implementation: 'test', peerId: 'me', source: 'a lie', intervalMs: 7 } })
+  const c = await client(t, d.ws)
+  await node.askedFor(1)
+  // field 1000 is one that no schema has yet
+  const bytes = Buffer.concat([State.encode(State.fromObject(stateOf('peer').state)).finish(),
+    Buffer.from('c23e0301ff00', 'hex')])
+  const runtime = Buffer.from('a206020a00', 'hex'), sequence = Buffer.from('a80663', 'hex')
+  const inner = Buffer.concat([sequence, bytes, runtime])
+  node.socket.write(Buffer.concat([Buffer.from([inner.length + 2, 0x12, inner.length]), inner]))
+  const snapshot = await c.received(1)
+  assert.notEqual(c.raw[0].indexOf(bytes), -1)
+  assert.equal(Number(snapshot.state.sequence), 1)
+  const { implementation, peerId, source, intervalMs } = snapshot.state.runtime
+  assert.deepEqual({ implementation, peerId, source, intervalMs },
+    { implementation: 'test', peerId: 'me', source: 'feed', intervalMs: INTERVAL })
+})
+
+test('the node is asked only when a client is due a snapshot', async t => {
+  const { d, path } = await feedDaemon(t)
+  const node = await connect(t, path)
+  await delay(4 * INTERVAL)
+  assert.equal(node.asked, 0)
+  const c = await client(t, d.ws)
+  await node.askedFor(1)
+  node.send(stateOf('1'))
+  await c.received(1)
+  await delay(4 * INTERVAL)
+  assert.equal(node.asked, 1)
+  for (let i = 2; i < 6; i++) {
+    c.ready()
+    await node.askedFor(i)
+    assert.equal(c.snapshots.length, i - 1)
+    node.send(stateOf(`${i}`))
+    assert.equal(peerOf(await c.received(i)), `${i}`)
+  }
+  assert.equal(node.asked, 5)
+  assert.deepEqual(c.sequences(), [1, 2, 3, 4, 5])
+})
+
+test('of a node on its own clock the newest state counts', async t => {
+  const { d, path } = await feedDaemon(t)
+  const node = await connect(t, path)
+  const c = await client(t, d.ws)
+  node.socket.write(Buffer.concat(['a', 'b', 'c'].map(peer => delimited(stateOf(peer)))))
+  assert.equal(peerOf(await c.received(1)), 'c')
+})
+
+test('a state comes in byte by byte while another client is served', async t => {
+  const { d, path } = await feedDaemon(t)
+  const node = await connect(t, path)
+  const c = await client(t, d.ws)
+  node.socket.setNoDelay(true)
+  for (const byte of delimited(stateOf('slow'))) {
+    node.socket.write(Buffer.from([byte]))
+    c.socket.ping()
+    await once(c.socket, 'pong')
+  }
+  assert.equal(peerOf(await c.received(1)), 'slow')
+})
+
+test('a second node is refused, the first goes on', async t => {
+  const { d, path } = await feedDaemon(t, { expect: [/^feed refused reason="another node is connected"$/] })
+  const first = await connect(t, path)
+  first.send(stateOf('first'))
+  const c = await client(t, d.ws)
+  assert.equal(peerOf(await c.received(1)), 'first')
+  const second = await connect(t, path)
+  await second.closed
+  await d.line(/^feed refused/)
+  c.ready()
+  await first.askedFor(1)
+  first.send(stateOf('first again'))
+  assert.equal(peerOf(await c.received(2)), 'first again')
+  first.socket.destroy()
+  await d.line(/^feed disconnected/)
+  c.ready()
+  const third = await connect(t, path)
+  await third.askedFor(1)
+  third.send(stateOf('third'))
+  assert.equal(peerOf(await c.received(3)), 'third')
+})
+
+test('clients see nothing of a restart of the node but the pause', async t => {
+  const { d, path } = await feedDaemon(t)
+  let node = await connect(t, path)
+  node.send({ runtime: { peerId: 'me' } })
+  const c = await client(t, d.ws)
+  for (let i = 1; i < 5; i++) {
+    await node.askedFor(1)
+    node.send(stateOf(`${i}`))
+    assert.equal((await c.received(i)).state.runtime.peerId, 'me')
+    c.ready()
+    node.socket.destroy()
+    node = await connect(t, path)
+  }
+  assert.deepEqual(c.sequences(), [1, 2, 3, 4])
+  assert.equal(c.socket.readyState, c.socket.OPEN)
+})
+
+test('the last snapshot stays when the node is gone', async t => {
+  const { d, path } = await feedDaemon(t)
+  const node = await connect(t, path)
+  node.send(stateOf('last'))
+  const c = await client(t, d.ws)
+  await c.received(1)
+  node.socket.destroy()
+  await d.line(/^feed disconnected/)
+  await delay(2 * INTERVAL)
+  const late = await client(t, d.ws)
+  assert.equal(peerOf(await late.received(1)), 'last')
+})
+
+test('bad input closes the feed with a line that says where, and nothing else', async t => {
+  const good = delimited(stateOf('good'))
+  const rows = [
+    [Buffer.from('ffffffffffffffffffff', 'hex'), 'in_message=0 reason="length is not a varint"'],
+    [Buffer.from('ffffffff0f', 'hex'), 'length=4294967295 reason="message is over the limit of 4096 bytes"'],
+    [Buffer.from('022a00', 'hex'), 'in_message=0 reason="payload is not state, runtime or event"'],
+    [Buffer.from('051a030a01ff', 'hex'), 'in_message=4 reason="string is not UTF-8"'],
+    [Buffer.from('0312017b', 'hex'), 'in_message=2 reason="wire type is a group or unknown"'],
+    [Buffer.from('GET / HTTP/1.1\r\n\r\n'.padEnd(100)), /in_message=\d+ reason="/]
+  ]
+  const { d, path } = await feedDaemon(t,
+    { options: ['--max-snapshot', '4096'], expect: [/^feed closed offset=\d+ /] })
+  const c = await client(t, d.ws)
+  for (const [bytes, said] of rows) {
+    const node = await connect(t, path)
+    d.lines.length = 0
+    const n = c.snapshots.length
+    await node.askedFor(1)
+    node.socket.write(Buffer.concat([good, bytes]))
+    assert.equal(peerOf(await c.received(n + 1)), 'good')
+    await node.closed
+    const line = await d.line(/^feed closed/)
+    assert.ok(line.startsWith(`feed closed offset=${good.length} `), line)
+    assert.match(line, said instanceof RegExp ? said : new RegExp(`${said}$`))
+    c.ready()
+  }
+  assert.equal(c.socket.readyState, c.socket.OPEN)
+})
+
+test('random bytes never harm the daemon', async t => {
+  const { d, path } = await feedDaemon(t, { expect: [/^feed closed offset=\d+ .*reason="/] })
+  let seed = 1
+  const random = () => (seed = (Math.imul(seed, 1103515245) + 12345) >>> 0) >>> 16
+  for (let i = 0; i < 200; i++) {
+    const node = await connect(t, path)
+    node.socket.end(Buffer.from(Array.from({ length: random() % 300 }, random)))
+    await node.closed
+  }
+  const node = await connect(t, path)
+  node.send(stateOf('alive'))
+  assert.equal(peerOf(await (await client(t, d.ws)).received(1)), 'alive')
+})
+
+test('standard input', async t => {
+  const d = await daemon(t, ['--feed', '-', '--interval', `${INTERVAL}`], { stdin: 'pipe', expect: comings })
+  const c = await client(t, d.ws)
+  d.child.stdin.write(delimited({ runtime: { peerId: 'piped' } }))
+  for (const peer of ['1', '2']) {
+    d.child.stdin.write(delimited(stateOf(peer)))
+    const snapshot = await c.received(Number(peer))
+    assert.equal(peerOf(snapshot), peer)
+    assert.equal(snapshot.state.runtime.peerId, 'piped')
+    c.ready()
+  }
+  d.child.stdin.end()
+  await d.line(/^feed disconnected/)
+  await delay(2 * INTERVAL)
+  assert.equal(peerOf(await (await client(t, d.ws)).received(1)), '2')
+  assert.equal(d.lines.filter(line => line.startsWith('feed ')).length, 1)
+})
+
+test('standard input that turns bad', async t => {
+  const d = await daemon(t, ['--feed', '-'], { stdin: 'pipe', expect: [/^feed closed offset=\d+ /] })
+  d.child.stdin.on('error', () => {})
+  const good = delimited(stateOf('good'))
+  d.child.stdin.write(Buffer.concat([good, Buffer.from('00', 'hex')]))
+  await d.line(new RegExp(`^feed closed offset=${good.length} `))
+  assert.equal(peerOf(await (await client(t, d.ws)).received(1)), 'good')
+})
+
+test('mode of the socket, and its end', async t => {
+  const { d, path } = await feedDaemon(t)
+  assert.equal(statSync(path).mode & 0o777, 0o600)
+  await d.stop()
+  assert.throws(() => statSync(path), { code: 'ENOENT' })
+  const { path: open } = await feedDaemon(t, { options: ['--feed-mode', '0666'] })
+  assert.equal(statSync(open).mode & 0o777, 0o666)
+})
+
+test('a path that is taken', async t => {
+  const { path } = await feedDaemon(t)
+  const start = at => {
+    const { status, stderr } = spawnSync(join(build, 'introspectd'),
+      ['--listen', '127.0.0.1:0', '--feed', at], { encoding: 'utf8', timeout: 10000 })
+    assert.equal(status, 1)
+    return stderr
+  }
+  assert.match(start(path), /^error listen=\S+ reason="in use by another process"$/m)
+  const file = join(folder(t), 'file')
+  writeFileSync(file, 'kept')
+  assert.match(start(file), /^error listen=\S+ reason="exists and is not a socket"$/m)
+  assert.equal(statSync(file).size, 4)
+  assert.match(start(`/tmp/${'x'.repeat(108)}`), /^error listen=\S+ reason="path over 107 bytes"$/m)
+
+  // one that a killed process left behind is replaced
+  const left = join(folder(t), 'left')
+  const child = spawn(process.execPath,
+    ['-e', 'require("net").createServer().listen(process.argv[1], () => console.log())', left])
+  await once(child.stdout, 'data')
+  child.kill('SIGKILL')
+  await once(child, 'exit')
+  assert.ok(statSync(left).isSocket())
+  const d = await daemon(t, ['--feed', left], { expect: comings })
+  await fetch(`${d.url}healthz`)
+  await connect(t, left)
+  await d.line(/^feed connected/)
+})

@@ -1,0 +1,166 @@
+// The replay source: recordings are made here with an encoder of its own.
+import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, test } from 'node:test'
+import { build, client, daemon, folder, schema, ServerMessage } from './daemon.mjs'
+
+const State = schema.lookupType('introspection.State')
+
+function checksum (bytes) {
+  let sum = 0x811c9dc5
+  for (const byte of bytes) sum = Math.imul(sum ^ byte, 0x01000193) >>> 0
+  return sum
+}
+
+function uint32 (...numbers) {
+  const bytes = Buffer.alloc(4 * numbers.length)
+  numbers.forEach((n, i) => bytes.writeUInt32LE(n, 4 * i))
+  return bytes
+}
+
+const framed = message => Buffer.concat([uint32(checksum(message), message.length), message])
+const encoded = message => Buffer.from(ServerMessage.encode(ServerMessage.fromObject(message)).finish())
+const recording = (...messages) => Buffer.concat([uint32(1), ...messages.map(m => framed(encoded(m)))])
+const stateOf = (peerId, instantTs) => ({ state: { instantTs, subsystems: { connections: [{ peerId }] } } })
+const peerOf = snapshot => snapshot.state.subsystems.connections[0].peerId
+const runtime = { runtime: { implementation: 'recorded', peerId: 'me', source: 'feed', hostname: 'elsewhere' } }
+
+function save (t, bytes) {
+  const path = join(folder(t), 'recording')
+  writeFileSync(path, bytes)
+  return path
+}
+
+const play = (t, path, { options = [], expect = [/^replay done states=\d+ skipped=0$/] } = {}) =>
+  daemon(t, ['--replay', path, '--interval', '10', ...options], { expect })
+
+// Every snapshot up to the line that says that the end is reached.
+async function watch (t, d) {
+  const c = await client(t, d.ws)
+  for (let n = 1; !d.lines.some(line => line.startsWith('replay done')); n++) {
+    await c.received(n)
+    c.ready()
+  }
+  return c
+}
+
+describe('replay', { concurrency: true }, () => {
+  test('plays once, as it was recorded, at the pace of instant_ts', async t => {
+    const states = [0, 300, 350, 700].map((ms, i) => stateOf(`${i}`, 1700000000000 + ms))
+    const d = await play(t, save(t, recording(runtime, ...states)))
+    const begin = performance.now()
+    const c = await client(t, d.ws)
+    for (let n = 1; n <= states.length; n++) {
+      const { state } = await c.received(n)
+      assert.equal(peerOf({ state }), `${n - 1}`)
+      assert.equal(Number(state.sequence), n)
+      const { implementation, peerId, source } = state.runtime
+      assert.deepEqual([implementation, peerId, source], ['recorded', 'me', 'replay'])
+      assert.notEqual(state.runtime.hostname, 'elsewhere')
+      const bytes = Buffer.from(State.encode(State.fromObject(states[n - 1].state)).finish())
+      assert.notEqual(c.raw[n - 1].indexOf(bytes), -1)
+      c.ready()
+    }
+    await d.line(/^replay done states=4 skipped=0$/)
+    const took = performance.now() - begin
+    assert.ok(took >= 700 && took < 5000, `${took} ms`)
+    // the last one stays
+    assert.equal(peerOf(await (await client(t, d.ws)).received(1)), '3')
+    assert.equal(c.snapshots.length, 4)
+  })
+
+  test('begins when the first client comes, and plays to more than one', async t => {
+    const d = await play(t, save(t, recording(stateOf('a', 1000), stateOf('b', 1200))))
+    await fetch(`${d.url}healthz`)
+    await new Promise(resolve => setTimeout(resolve, 400))
+    const all = await Promise.all([watch(t, d), watch(t, d)])
+    for (const c of all) {
+      await c.received(2)
+      assert.deepEqual(c.snapshots.map(peerOf), ['a', 'b'])
+    }
+    assert.deepEqual(all[0].raw, all[1].raw)
+  })
+
+  test('--loop starts again', async t => {
+    const d = await play(t, save(t, recording(stateOf('a', 1000), stateOf('b', 1100))), { options: ['--loop'] })
+    const c = await client(t, d.ws)
+    for (let n = 1; n < 5; n++) {
+      await c.received(n)
+      c.ready()
+    }
+    assert.deepEqual(c.snapshots.slice(0, 4).map(peerOf), ['a', 'b', 'a', 'b'])
+    assert.deepEqual(c.sequences().slice(0, 4), [1, 2, 3, 4])
+  })
+
+  test('damage is skipped with a line for each', async t => {
+    const [good, flipped, invalid, absurd] =
+      ['good', 'flipped', 'invalid', 'absurd'].map((peer, i) => framed(encoded(stateOf(peer, 1000 + 100 * i))))
+    flipped[flipped.length - 1] ^= 1
+    invalid.fill(0xff, invalid.indexOf('invalid'), invalid.indexOf('invalid') + 1)
+    invalid.writeUInt32LE(checksum(invalid.subarray(8)), 0)
+    absurd.writeUInt32LE(0xfffffff0, 4)
+    const last = framed(encoded(stateOf('last', 1500)))
+    const parts = [uint32(1), good, flipped, invalid, absurd, last, last.subarray(0, -1)]
+    const offsets = parts.map((_, i) => Buffer.concat(parts.slice(0, i)).length)
+    const at = encoded(stateOf('invalid', 1200)).indexOf('invalid')
+    const lines = [
+      `replay skipped offset=${offsets[2]} in_message=0 reason="checksum is wrong"`,
+      `replay skipped offset=${offsets[3]} in_message=${at} reason="string is not UTF-8"`,
+      `replay skipped offset=${offsets[4]} in_message=0 reason="message is over the limit"`,
+      `replay skipped offset=${offsets[6]} in_message=0 reason="message runs past the end of the file"`,
+      'replay done states=2 skipped=4'
+    ]
+    const d = await play(t, save(t, Buffer.concat(parts)), { expect: [/^replay (skipped|done) /] })
+    const c = await client(t, d.ws)
+    assert.equal(peerOf(await c.received(1)), 'good')
+    assert.equal(peerOf(await c.next()), 'last')
+    await d.line(/^replay done/)
+    assert.deepEqual(d.lines.filter(line => line.startsWith('replay')), lines)
+  })
+
+  test('what cannot be played is refused at the start', async t => {
+    const rows = [
+      [Buffer.alloc(0), 'no recording: too short'],
+      [uint32(2), 'no recording: file version is not 1'],
+      [recording(runtime), 'no state in it']
+    ]
+    const start = path => new Promise(resolve => {
+      execFile(join(build, 'introspectd'), ['--listen', '127.0.0.1:0', '--replay', path], { timeout: 10000 },
+        (error, _, stderr) => resolve({ status: error?.code, stderr }))
+    })
+    for (const [bytes, reason] of rows) {
+      const path = save(t, bytes)
+      const { status, stderr } = await start(path)
+      assert.equal(status, 1)
+      assert.ok(stderr.endsWith(`error replay=${path} reason="${reason}"\n`), stderr)
+    }
+    assert.match((await start('/nonexistent')).stderr, /reason="No such file or directory"\n$/)
+  })
+
+  // A recording that the observer toolkit made; it lasts a minute.
+  test('the sample recording plays completely', {
+    skip: !process.env.SAMPLE_RECORDING && 'SAMPLE_RECORDING is not set',
+    timeout: 120000
+  }, async t => {
+    const path = process.env.SAMPLE_RECORDING
+    const bytes = readFileSync(path)
+    const states = []
+    for (let at = 4; at < bytes.length; at += 8 + bytes.readUInt32LE(at + 4)) {
+      const message = bytes.subarray(at + 8, at + 8 + bytes.readUInt32LE(at + 4))
+      if (ServerMessage.decode(message).state) states.push(message)
+    }
+    assert.equal(states.length, 30)
+    const d = await play(t, path)
+    const c = await watch(t, d)
+    await c.received(states.length)
+    assert.deepEqual(d.lines.filter(line => line.startsWith('replay')), ['replay done states=30 skipped=0'])
+    assert.equal(c.raw.length, states.length)
+    for (const [i, message] of states.entries()) {
+      // version and length differ, the bytes of the state do not
+      const state = message.subarray(message.length - State.encode(ServerMessage.decode(message).state).finish().length)
+      assert.notEqual(c.raw[i].indexOf(state), -1, `state ${i}`)
+    }
+  })
+})
