@@ -465,8 +465,8 @@ static void fill_connections(struct kernel *k, int64_t elapsed)
 {
 	size_t n = 0;
 
-	k->in = k->past_in;
-	k->out = k->past_out;
+	introspection__data_gauge__init(&k->in);
+	introspection__data_gauge__init(&k->out);
 	for (struct connection *c = k->all; c < k->all + k->used; c++) {
 		if (c->seen == 0)
 			continue;
@@ -486,6 +486,8 @@ static void fill_connections(struct kernel *k, int64_t elapsed)
 		add_up(&k->out, &c->out);
 		k->shown[n++] = &c->message;
 	}
+	add_up(&k->in, &k->past_in);
+	add_up(&k->out, &k->past_out);
 	k->subsystems.n_connections = n;
 }
 
@@ -548,10 +550,8 @@ static void init_messages(struct kernel *k)
 	introspection__state__init(&k->state);
 	introspection__subsystems__init(&k->subsystems);
 	introspection__traffic__init(&k->traffic);
-	introspection__data_gauge__init(&k->in);
 	introspection__data_gauge__init(&k->past_in);
 	introspection__data_gauge__init(&k->past_out);
-	introspection__data_gauge__init(&k->out);
 	introspection__resource__init(&k->files);
 	introspection__resource__init(&k->memory);
 	k->state.subsystems = &k->subsystems;

@@ -107,7 +107,7 @@ static const char *read_answer(struct tcpdiag *d,
 			return "answer too long";
 		unsigned left = (unsigned)len;
 		const struct nlmsghdr *m = (const void *)d->answer;
-		while (left > 0) {
+		do {
 			if (!NLMSG_OK(m, left) || NLMSG_ALIGN(m->nlmsg_len) > left ||
 			    m->nlmsg_seq != d->request)
 				return malformed;
@@ -119,7 +119,7 @@ static const char *read_answer(struct tcpdiag *d,
 				return malformed;
 			each(arg, &s);
 			m = NLMSG_NEXT(m, left);
-		}
+		} while (left > 0);
 	}
 }
 
