@@ -1,6 +1,7 @@
 #include "command.h"
 
 #include <endian.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,6 +14,7 @@ enum {
 	FRAME_WORDS = 12,   /* bytes: version, checksum and length */
 	EVENT_TYPE_TAG = 1 << 3 | 2,   /* Event.type, length-delimited */
 	ARENA_MAX = 64 << 10,
+	DROP_LOG_MS = 1000,
 };
 
 _Static_assert(COMMAND_FRAME_MAX >= WS_HEADER_MAX - 4 + FRAME_WORDS, "a frame header must fit");
@@ -74,9 +76,12 @@ void commands_close(struct commands *all)
 static bool keep(struct commands *all, const struct history_item *item, const uint8_t *bytes,
                  size_t len)
 {
+	const uint64_t first = all->history.first;
+
 	if (history_make_room(&all->history, len) != 0)
 		return false;
-	all->evict(all->evict_arg, all->history.first);
+	if (all->history.first > first)
+		all->evict(all->evict_arg, all->history.first);
 	history_add(&all->history, item, bytes, len);
 	return true;
 }
@@ -89,26 +94,38 @@ static int learn_type(struct commands *all, const Introspection__EventType *type
 
 	while (i < all->type_count && strcmp(all->types[i].name, type->name) != 0)
 		i++;
-	if (i == EVENT_TYPES_MAX || strlen(type->name) >= sizeof all->types->name)
+	if (i == EVENT_TYPES_MAX || strlen(type->name) >= sizeof all->types->name ||
+	    introspection__event_type__get_packed_size(type) > EVENT_TYPE_MAX)
 		return -1;
 	struct event_type *known = &all->types[i];
 	if (i == all->type_count) {
 		strcpy(known->name, type->name);
 		all->type_count++;
 	}
-	if (type->n_property_types > 0 &&
-	    introspection__event_type__get_packed_size(type) <= sizeof known->encoded)
+	if (type->n_property_types > 0)
 		known->len = introspection__event_type__pack(type, known->encoded);
 	return (int)i;
+}
+
+/* One line a second says that there is no room for an event. */
+static const char *drop_event(struct commands *all, const char *reason, int64_t now)
+{
+	if (all->drop_logged == 0 || now - all->drop_logged >= DROP_LOG_MS) {
+		all->drop_logged = now;
+		log_event("event_dropped reason=\"%s\"", reason);
+	}
+	return NULL;
 }
 
 const char *commands_event(struct commands *all, const uint8_t *event, size_t len, bool wanted,
                            int64_t now)
 {
 	uint8_t packed[EVENT_MAX];
+
+	if (len > EVENT_MAX + EVENT_TYPE_MAX)
+		return drop_event(all, "event over 8192 bytes", now);
 	Introspection__Event *e =
 		(Introspection__Event *)unpack(&introspection__event__descriptor, event, len);
-
 	if (!e || !e->type)
 		return e ? "event has no type" : "event has too many fields";
 	if (!json_is_valid(e->content, strlen(e->content)))
@@ -116,11 +133,10 @@ const char *commands_event(struct commands *all, const uint8_t *event, size_t le
 	int type = learn_type(all, e->type);
 	e->type = NULL;
 	len = introspection__event__get_packed_size(e);
-	if (type < 0 || len > sizeof packed) {
-		log_event("event_dropped reason=\"%s\"",
-		          type < 0 ? "too many or too long event types" : "event over 8192 bytes");
-		return NULL;
-	}
+	if (type < 0)
+		return drop_event(all, "too many event types, or one too long", now);
+	if (len > sizeof packed)
+		return drop_event(all, "event over 8192 bytes", now);
 	introspection__event__pack(e, packed);
 	const struct history_item item = {.kind = HISTORY_EVENT, .event_type = (int8_t)type, .time = now};
 	if (wanted)
@@ -228,8 +244,8 @@ static void configure(struct command *c, const Introspection__Configuration *wan
 		c->retention = COMMAND_RETENTION;
 	if (c->interval < least)
 		c->interval = least;
-	if (c->interval > INT32_MAX)
-		c->interval = INT32_MAX;
+	if (c->interval > COMMAND_INTERVAL_MAX)
+		c->interval = COMMAND_INTERVAL_MAX;
 }
 
 /* The Runtime goes by way of the history, where it can be as long as it is. It is
@@ -263,19 +279,21 @@ static char *request_runtime(struct command *c, struct commands *all,
 }
 
 static void enable(struct command *c, const struct commands *all,
-                   Introspection__ClientCommand__Source source)
+                   Introspection__ClientCommand__Source source, int64_t now)
 {
 	bool *push = source == INTROSPECTION__CLIENT_COMMAND__SOURCE__STATE ? &c->push_states
 	                                                                    : &c->push_events;
 
 	if (*push)
 		return;
-	if (!c->push_states && !c->push_events)
+	if (!c->push_states && !c->push_events) {
 		c->cursor = all->history.next;
+		c->discarded = false;
+	}
 	*push = true;
 	if (source == INTROSPECTION__CLIENT_COMMAND__SOURCE__STATE) {
 		c->states_from = all->history.next;
-		c->pushed_at = 0;
+		c->pushed_at = c->state_at = now - COMMAND_INTERVAL_MAX;   /* due at once */
 	} else {
 		c->events_from = all->history.next;
 	}
@@ -287,7 +305,6 @@ static void resume(struct command *c, const struct commands *all, int64_t now)
 		return;
 	c->paused = false;
 	c->held_until = all->history.next;
-	c->held_at = 0;
 	c->keep_from = now - (int64_t)c->retention;
 }
 
@@ -317,7 +334,7 @@ static char *carry_out(struct command *c, struct commands *all,
 		    command->source != INTROSPECTION__CLIENT_COMMAND__SOURCE__EVENTS)
 			return "unknown source";
 		if (command->command == INTROSPECTION__CLIENT_COMMAND__COMMAND__PUSH_ENABLE)
-			enable(c, all, command->source);
+			enable(c, all, command->source, now);
 		else if (command->source == INTROSPECTION__CLIENT_COMMAND__SOURCE__STATE)
 			c->push_states = false;
 		else
@@ -352,14 +369,16 @@ static int answer(struct command *c, struct commands *all, const Introspection__
 	} else if (command->command != INTROSPECTION__CLIENT_COMMAND__COMMAND__REQUEST) {
 		error = carry_out(c, all, command, now);
 	} else if (command->source == INTROSPECTION__CLIENT_COMMAND__SOURCE__STATE) {
-		c->requests++;
+		c->requests += c->requests < UINT_MAX;
 		return 0;
 	} else if (command->source == INTROSPECTION__CLIENT_COMMAND__SOURCE__RUNTIME) {
 		error = request_runtime(c, all, runtime, now, frame);
 		if (!error)
 			return 1;
-	} else {
+	} else if (command->source == INTROSPECTION__CLIENT_COMMAND__SOURCE__EVENTS) {
 		error = "events cannot be requested, only pushed";
+	} else {
+		error = "unknown source";
 	}
 	*frame = respond(c, command->id, error, configured);
 	return 1;
@@ -426,8 +445,9 @@ static struct command_frame event_frame(struct command *c, const struct commands
 		name.name = (char *)(uintptr_t)type->name;
 		len = introspection__event_type__pack(&name, packed);
 		encoded = packed;
+	} else {
+		c->known_types |= bit;
 	}
-	c->known_types |= bit;
 	size_t tag_len = 1 + wire_put_varint(tag + 1, len);
 	uint8_t *at = c->out + COMMAND_FRAME_MAX;
 	at += wire_put_prefix(at, INTROSPECTION__SERVER_MESSAGE__PAYLOAD_EVENT,
@@ -438,15 +458,29 @@ static struct command_frame event_frame(struct command *c, const struct commands
 	return small_frame(c, (size_t)(at + tag_len + len + item->len - c->out) - COMMAND_FRAME_MAX);
 }
 
-/* Does the client want this item of the history? last: as in command_push. */
-static bool wants(const struct command *c, const struct history_item *item, uint64_t number,
-                  uint64_t last)
+/* Is the item one that is, or was to be, pushed to the client from the history? */
+static bool wants(const struct command *c, const struct history_item *item, uint64_t number)
 {
 	if (item->kind == HISTORY_EVENT)
 		return c->push_events && number >= c->events_from;
 	return item->kind == HISTORY_STATE && c->push_states && number >= c->states_from &&
-	       number < c->held_until && item->sequence > last &&
-	       (c->held_at == 0 || item->time >= c->held_at + (int64_t)c->interval);
+	       (c->paused || number < c->held_until) &&
+	       item->time >= c->state_at + (int64_t)c->interval;
+}
+
+void command_forget(struct command *c, const struct commands *all, uint64_t first)
+{
+	if (!c->push_states && !c->push_events)
+		return;
+	for (; c->cursor < first; c->cursor++) {
+		const struct history_item *item = history_item(&all->history, c->cursor);
+
+		if (!wants(c, item, c->cursor))
+			continue;
+		c->discarded = true;
+		if (item->kind == HISTORY_STATE)
+			c->state_at = item->time;
+	}
 }
 
 bool command_push(struct command *c, const struct commands *all, uint64_t last,
@@ -456,27 +490,23 @@ bool command_push(struct command *c, const struct commands *all, uint64_t last,
 
 	if (c->paused || (!c->push_states && !c->push_events))
 		return false;
-	if (c->cursor < h->first) {
-		c->cursor = h->first;
-		c->discarded = true;
-	}
 	for (; c->cursor < h->next; c->cursor++) {
 		const struct history_item *item = history_item(h, c->cursor);
+		const bool state = item->kind == HISTORY_STATE;
 
-		if (!wants(c, item, c->cursor, last))
+		if (!wants(c, item, c->cursor))
 			continue;
-		if (c->cursor < c->held_until && item->time < c->keep_from) {
-			c->discarded = true;
-			continue;
-		}
-		if (c->discarded)
+		/* A state that was requested during the pause overtook those before it. */
+		bool lost = (c->cursor < c->held_until && item->time < c->keep_from) ||
+		            (state && item->sequence < last);
+		if (c->discarded && !lost)
 			break;
-		if (item->kind == HISTORY_EVENT) {
-			*frame = event_frame(c, all, item);
-		} else {
-			*frame = item_frame(c, all, c->cursor);
-			c->held_at = item->time;
-		}
+		if (state)
+			c->state_at = item->time;
+		c->discarded |= lost;
+		if (lost || (state && item->sequence == last))
+			continue;
+		*frame = state ? item_frame(c, all, c->cursor) : event_frame(c, all, item);
 		c->cursor++;
 		return true;
 	}
@@ -484,6 +514,11 @@ bool command_push(struct command *c, const struct commands *all, uint64_t last,
 		return false;
 	*frame = notice(c);
 	return true;
+}
+
+bool command_pushes(const struct command *c)
+{
+	return c->push_states && !c->paused;
 }
 
 int64_t command_due(const struct command *c, bool events)

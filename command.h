@@ -19,6 +19,7 @@ enum {
 	COMMAND_FRAME_MAX = 22,       /* bytes before a message: frame header, version, checksum, length */
 	COMMAND_OUT_MAX = 11 << 10,   /* bytes of an answer or event, with all that stands before */
 	COMMAND_INTERVAL_MIN = 500,   /* ms */
+	COMMAND_INTERVAL_MAX = INT32_MAX,
 	COMMAND_INTERVAL = 1000,      /* ms, unless the client says otherwise */
 	COMMAND_RETENTION = 120000,   /* ms, likewise, and at most */
 	EVENT_MAX = 8192,             /* bytes of an encoded Event without its type */
@@ -38,10 +39,12 @@ struct commands {
 	struct event_type *types;         /* EVENT_TYPES_MAX of them */
 	size_t type_count;
 	int64_t interval;                 /* ms, the daemon's */
+	int64_t drop_logged;              /* ms; when the log last said that an event was dropped; 0: never */
 	uint64_t runtime;                 /* number of the item that holds the newest Runtime, if it is there still */
 
 	/* Set by the owner. Called before items of the history with lower numbers
-	 * are written over: whoever is reading one of them must stop. */
+	 * are written over: whoever is reading one of them must stop, and all
+	 * clients must be told (command_forget). */
 	void (*evict)(void *arg, uint64_t first);
 	void *evict_arg;
 };
@@ -56,13 +59,13 @@ struct command {
 	unsigned requests;       /* states asked for and not sent yet */
 	uint64_t retention;      /* ms */
 	uint64_t interval;       /* ms */
-	int64_t pushed_at;       /* ms; when a state was last due, whether or not it was held back */
-	int64_t keep_from;       /* ms; older items of the history are too old for it */
-	int64_t held_at;         /* ms; time of the last state taken from the history */
+	int64_t pushed_at;       /* ms; when a snapshot was last pushed, or taken to be held back */
+	int64_t state_at;        /* ms; time of the last state that was pushed */
+	int64_t keep_from;       /* ms; what was held back and is older is too old for it */
 	uint64_t states_from;    /* numbers of the history from which on it wants states ... */
 	uint64_t events_from;    /* ... and events */
 	uint64_t cursor;         /* the next item of the history to look at */
-	uint64_t held_until;     /* states before this number were held back */
+	uint64_t held_until;     /* items before this number were held back, until it resumed */
 	uint64_t known_types;    /* bit n: it was sent what type n looks like */
 	size_t message_len;      /* bytes of the message under way, at the start of in */
 	size_t raw_at, raw_len;  /* bytes received and not decoded, within in */
@@ -104,6 +107,10 @@ uint8_t *command_room(struct command *c, size_t *room);
 int command_read(struct command *c, struct commands *all, struct ws_decoder *decoder,
                  const Introspection__Runtime *runtime, int64_t now, struct command_frame *frame);
 
+/* Items of the history before this number are about to be written over: notes
+ * whether the client loses something. */
+void command_forget(struct command *c, const struct commands *all, uint64_t first);
+
 /* The next thing that is pushed to the client from the history. last: sequence
  * number of the last state sent to it. False: nothing is due. */
 bool command_push(struct command *c, const struct commands *all, uint64_t last,
@@ -111,6 +118,9 @@ bool command_push(struct command *c, const struct commands *all, uint64_t last,
 
 /* Writes what stands before a state of this length and checksum into c->out. */
 struct command_frame command_state(struct command *c, size_t len, uint32_t checksum);
+
+/* Are states pushed to the client now, rather than held back or not at all? */
+bool command_pushes(const struct command *c);
 
 /* When a snapshot is next wanted for this client though it did not ask; INT64_MAX:
  * never. events: the source sees events only when a snapshot is taken. */

@@ -70,7 +70,7 @@ struct slot {
 	bool client;             /* counted in server.clients */
 	bool waiting;            /* counted in server.waiting */
 	bool reads_events;       /* counted in server.event_readers */
-	bool holds_states;       /* counted in server.state_holders */
+	bool holds_state;        /* counted in server.state_holders */
 	bool pong_due;           /* with the payload that stands in ws.control */
 	bool ping_due;
 	bool close_due;          /* with close_code */
@@ -83,6 +83,7 @@ struct slot {
 	int64_t since;           /* start of the state's time limit: accept, last bytes written, shutdown */
 	int64_t quiet;           /* since when it is silent: last bytes from it, or last ping to it */
 	int64_t stale_at;        /* when the old snapshot is better than none; 0: does not apply */
+	uint64_t stale;          /* sequence number of that old snapshot; 0: there is none */
 	uint64_t sent;           /* sequence number of the last snapshot sent to it */
 	uint64_t delivered;      /* snapshots */
 	struct snapshot *pinned; /* being written */
@@ -124,7 +125,7 @@ struct server {
 	size_t clients;              /* slots in SLOT_OPEN */
 	size_t waiting;              /* slots that wait for the next snapshot */
 	size_t event_readers;        /* slots that want events */
-	size_t state_holders;        /* slots for which states are held back */
+	size_t state_holders;        /* slots for which the next state is to be held back */
 	struct commands commands;
 	int64_t now;                 /* of this turn */
 	int64_t next_take;           /* no snapshot is taken before */
@@ -164,12 +165,38 @@ static void slot_drop(struct slot *s, const char *reason)
 	s->state = SLOT_DROPPED;
 }
 
+/* Has the time come to push a state to the client, to hold one back for it, or
+ * to see whether there were events? */
+static bool push_due(const struct server *srv, const struct slot *s)
+{
+	return s->command && !s->close_due &&
+	       command_due(s->command, srv->source->events_when_taken) <= srv->now;
+}
+
+/* Is the client ready by itself (a command client: for what it requested) or made
+ * ready by the push? */
+static bool wants_snapshot(const struct server *srv, const struct slot *s)
+{
+	return s->ready || (push_due(srv, s) && command_pushes(s->command));
+}
+
+/* Is a snapshot to be taken for the client though none is to be sent to it? */
+static bool watches(const struct server *srv, const struct slot *s)
+{
+	return push_due(srv, s) && !command_pushes(s->command);
+}
+
 /* The rule: a snapshot goes to a client that is open and ready, if it is newer
- * than the last one that went to it. */
+ * than the last one that went to it, and not too old for it. */
 static bool snapshot_due(const struct server *srv, const struct slot *s)
 {
-	return s->state == SLOT_OPEN && s->ready && srv->store.latest &&
-	       srv->store.latest->sequence > s->sent;
+	const struct snapshot *latest = srv->store.latest;
+
+	if (s->state != SLOT_OPEN || !latest || latest->sequence <= s->sent)
+		return false;
+	return s->ready ? latest->sequence > s->stale
+	                : wants_snapshot(srv, s) &&
+	                          srv->now - latest->taken <= srv->options.interval;
 }
 
 static void write_control(struct slot *s, enum ws_opcode opcode, const uint8_t *payload, size_t len)
@@ -203,11 +230,14 @@ static void begin_snapshot(struct server *srv, struct slot *s)
 		s->body = latest->message;
 		s->body_left = latest->len;
 		s->command->requests -= s->command->requests > 0;
+		if (push_due(srv, s) && command_pushes(s->command))
+			s->command->pushed_at = s->command->state_at = srv->now;
 	} else {
 		s->tx = latest->frame;
 		s->tx_left = (size_t)(latest->message - latest->frame) + latest->len;
 	}
 	s->ready = s->command && s->command->requests > 0;
+	s->stale = 0;
 	s->stale_at = 0;
 	s->sent = latest->sequence;
 	s->pinned = latest;
@@ -352,7 +382,7 @@ static void skip_stale(const struct server *srv, struct slot *s)
 	const struct snapshot *latest = srv->store.latest;
 
 	if (latest && s->sent < latest->sequence && srv->now - latest->taken > srv->options.interval) {
-		s->sent = latest->sequence;
+		s->stale = latest->sequence;
 		s->stale_at = srv->now + STALE_MS;
 	}
 }
@@ -382,30 +412,6 @@ static void serve_commands(struct server *srv, struct slot *s)
 		s->ready = true;
 		skip_stale(srv, s);
 	}
-}
-
-/* A state is due to be pushed: the client is made ready for it, as a pull client
- * makes itself. */
-static void serve_push(struct server *srv, struct slot *s)
-{
-	struct command *c = s->command;
-
-	if (c->push_states && !c->paused && !s->close_due && command_due(c, false) <= srv->now) {
-		c->pushed_at = srv->now;
-		s->ready = true;
-		skip_stale(srv, s);
-		s->stale_at = 0;
-	}
-	slot_write(srv, s);
-}
-
-/* Is a snapshot to be taken for what is held back, or for events? */
-static bool watches(const struct server *srv, const struct slot *s)
-{
-	const struct command *c = s->command;
-
-	return c && !s->close_due && (c->paused || !c->push_states) &&
-	       command_due(c, srv->source->events_when_taken) <= srv->now;
 }
 
 static void log_refusal(struct server *srv, const struct slot *s, const struct http_answer *a)
@@ -566,7 +572,7 @@ static int64_t slot_deadline(const struct server *srv, const struct slot *s)
 	int64_t deadline = s->quiet + srv->options.ping;
 	if (s->waiting && s->stale_at > 0)
 		deadline = earlier(deadline, s->stale_at);
-	if (s->command && !watches(srv, s))
+	if (s->command && !push_due(srv, s))
 		deadline = earlier(deadline, command_due(s->command, srv->source->events_when_taken));
 	return deadline;
 }
@@ -614,14 +620,15 @@ static void slot_settle(struct server *srv, size_t i)
 		slot_write(srv, s);
 	if (s->state == SLOT_OPEN && s->command) {
 		serve_commands(srv, s);
-		serve_push(srv, s);
+		slot_write(srv, s);
 	}
 	bool open = s->state == SLOT_OPEN;
 	count(&srv->clients, &s->client, open);
-	count(&srv->waiting, &s->waiting, open && ((s->ready && s->tx_left == 0) || watches(srv, s)));
+	count(&srv->waiting, &s->waiting,
+	      open && ((wants_snapshot(srv, s) && s->tx_left == 0) || watches(srv, s)));
 	count(&srv->event_readers, &s->reads_events, open && s->command && s->command->push_events);
-	count(&srv->state_holders, &s->holds_states,
-	      open && s->command && s->command->push_states && s->command->paused);
+	count(&srv->state_holders, &s->holds_state,
+	      open && watches(srv, s) && s->command->push_states);
 	if (s->state == SLOT_DROPPED) {
 		slot_free(srv, s, i);
 		return;
@@ -639,7 +646,8 @@ static void slot_expire(struct server *srv, struct slot *s)
 	} else if (s->tx_left > 0) {
 		slot_drop(s, "takes nothing of what is sent to it");
 	} else if (s->waiting && s->stale_at > 0 && s->stale_at <= srv->now) {
-		s->sent = srv->store.latest->sequence - 1;
+		s->stale = 0;
+		s->stale_at = 0;
 	} else if (srv->now < s->quiet + srv->options.ping) {
 		return; /* a push is due: slot_settle sees to it */
 	} else if (s->pings == PINGS_MAX) {
@@ -725,9 +733,13 @@ static void evict(void *arg, uint64_t first)
 	struct server *srv = arg;
 
 	for (size_t i = 0; i < srv->high; i++) {
-		if (srv->slots[i].reading > 0 && srv->slots[i].reading < first) {
-			slot_drop(&srv->slots[i], "too slow for the history");
+		struct slot *s = &srv->slots[i];
+
+		if (s->reading > 0 && s->reading < first) {
+			slot_drop(s, "too slow for the history");
 			slot_settle(srv, i);
+		} else if (s->command) {
+			command_forget(s->command, &srv->commands, first);
 		}
 	}
 }
