@@ -35,23 +35,27 @@ static const struct row framing[] = {
 static const struct row pings[] = {
 	{"2.1", FRAMES(PING("")), "ping()"},
 	{"2.2", FRAMES(PING("some text")), "ping(some text)"},
-	{"2.3", FRAMES(PING("\x01\xff\xfe\xfd\xfc\xfb\x7f\xff")), "ping(\x01\xff\xfe\xfd\xfc\xfb\x7f\xff)"},
+	{"2.3", FRAMES(PING("\x01\xff\xfe\xfd\xfc\xfb\x7f\xff")),
+	 "ping(\x01\xff\xfe\xfd\xfc\xfb\x7f\xff)"},
 	{"2.4, 2.6", FRAMES(FILLED(0x89, '\xfe', 125)), "ping(\xfe*125)"},
 	{"2.5", FRAMES(FILLED(0x89, '\xfe', 126)), "1002@0:start"},
 	{"2.7", FRAMES(PONG("")), "pong()"},
 	{"2.8", FRAMES(PONG("unasked")), "pong(unasked)"},
 	{"2.9", FRAMES(PONG("unasked"), PING("asked")), "pong(unasked) ping(asked)"},
 	{"2.10, 2.11",
-	 FRAMES(PING("0"), PING("1"), PING("2"), PING("3"), PING("4"), PING("5"), PING("6"), PING("7"),
-	        PING("8"), PING("9")),
+	 FRAMES(PING("0"), PING("1"), PING("2"), PING("3"), PING("4"), PING("5"), PING("6"),
+	        PING("7"), PING("8"), PING("9")),
 	 "ping(0) ping(1) ping(2) ping(3) ping(4) ping(5) ping(6) ping(7) ping(8) ping(9)"},
 };
 
 static const struct row reserved_bits[] = {
 	{"3.1", FRAMES(PAYLOAD(RSV(1, 1), "text")), "1002@0:start"},
-	{"3.2", FRAMES(TEXT("text"), PAYLOAD(RSV(2, 1), "text"), PING("")), "text(text) 1002@1:start"},
-	{"3.3", FRAMES(TEXT("text"), PAYLOAD(RSV(3, 1), "text"), PING("")), "text(text) 1002@1:start"},
-	{"3.4", FRAMES(TEXT("text"), PAYLOAD(RSV(4, 1), "text"), PING("")), "text(text) 1002@1:start"},
+	{"3.2", FRAMES(TEXT("text"), PAYLOAD(RSV(2, 1), "text"), PING("")),
+	 "text(text) 1002@1:start"},
+	{"3.3", FRAMES(TEXT("text"), PAYLOAD(RSV(3, 1), "text"), PING("")),
+	 "text(text) 1002@1:start"},
+	{"3.4", FRAMES(TEXT("text"), PAYLOAD(RSV(4, 1), "text"), PING("")),
+	 "text(text) 1002@1:start"},
 	{"3.5", FRAMES(PAYLOAD(RSV(5, 2), "\x01\xff\xfe\xfd")), "1002@0:start"},
 	{"3.6", FRAMES(PAYLOAD(RSV(6, 9), "text")), "1002@0:start"},
 	{"3.7", FRAMES(PAYLOAD(RSV(7, 8), "")), "1002@0:start"},
@@ -61,13 +65,17 @@ static const struct row reserved_opcodes[] = {
 	{"4.1.1", FRAMES(PAYLOAD(0x83, "")), "1002@0:start"},
 	{"4.1.2", FRAMES(PAYLOAD(0x84, "reserved")), "1002@0:start"},
 	{"4.1.3", FRAMES(TEXT("text"), PAYLOAD(0x85, ""), PING("")), "text(text) 1002@1:start"},
-	{"4.1.4", FRAMES(TEXT("text"), PAYLOAD(0x86, "reserved"), PING("")), "text(text) 1002@1:start"},
-	{"4.1.5", FRAMES(TEXT("text"), PAYLOAD(0x87, "reserved"), PING("")), "text(text) 1002@1:start"},
+	{"4.1.4", FRAMES(TEXT("text"), PAYLOAD(0x86, "reserved"), PING("")),
+	 "text(text) 1002@1:start"},
+	{"4.1.5", FRAMES(TEXT("text"), PAYLOAD(0x87, "reserved"), PING("")),
+	 "text(text) 1002@1:start"},
 	{"4.2.1", FRAMES(PAYLOAD(0x8b, "")), "1002@0:start"},
 	{"4.2.2", FRAMES(PAYLOAD(0x8c, "reserved")), "1002@0:start"},
 	{"4.2.3", FRAMES(TEXT("text"), PAYLOAD(0x8d, ""), PING("")), "text(text) 1002@1:start"},
-	{"4.2.4", FRAMES(TEXT("text"), PAYLOAD(0x8e, "reserved"), PING("")), "text(text) 1002@1:start"},
-	{"4.2.5", FRAMES(TEXT("text"), PAYLOAD(0x8f, "reserved"), PING("")), "text(text) 1002@1:start"},
+	{"4.2.4", FRAMES(TEXT("text"), PAYLOAD(0x8e, "reserved"), PING("")),
+	 "text(text) 1002@1:start"},
+	{"4.2.5", FRAMES(TEXT("text"), PAYLOAD(0x8f, "reserved"), PING("")),
+	 "text(text) 1002@1:start"},
 };
 
 static const struct row fragmentation[] = {
@@ -101,7 +109,8 @@ static const struct row empty_texts[] = {
 static const struct row invalid_in_pieces[] = {
 	{"6.3.1", FRAMES(TEXT(KOSME SURROGATE "edited")), "1007@0:13"},
 	{"6.4.1", FRAMES(TEXT_BEGIN(KOSME), MORE(TOO_HIGH), LAST("edited")), "1007@1:2"},
-	{"6.4.2", FRAMES(TEXT_BEGIN(KOSME "\xf4"), MORE("\x90"), LAST("\x80\x80" "edited")), "1007@1:1"},
+	{"6.4.2", FRAMES(TEXT_BEGIN(KOSME "\xf4"), MORE("\x90"), LAST("\x80\x80" "edited")),
+	 "1007@1:1"},
 	{"6.4.3", FRAMES(TEXT(KOSME TOO_HIGH "edited")), "1007@0:13"},
 };
 
@@ -119,7 +128,8 @@ static const char *const valid[] = {
 	/* 6.11: around the surrogates, and the last code point */
 	"\xed\x9f\xbf", "\xee\x80\x80", "\xef\xbf\xbd",
 	/* 6.22: code points that are no characters, in every plane */
-	"\xef\xbf\xbe", "\xf0\x9f\xbf\xbe", "\xf0\x9f\xbf\xbf", "\xf0\xaf\xbf\xbe", "\xf0\xaf\xbf\xbf",
+	"\xef\xbf\xbe", "\xf0\x9f\xbf\xbe", "\xf0\x9f\xbf\xbf",
+	"\xf0\xaf\xbf\xbe", "\xf0\xaf\xbf\xbf",
 	"\xf0\xbf\xbf\xbe", "\xf0\xbf\xbf\xbf", "\xf1\x8f\xbf\xbe", "\xf1\x8f\xbf\xbf",
 	"\xf1\x9f\xbf\xbe", "\xf1\x9f\xbf\xbf", "\xf1\xaf\xbf\xbe", "\xf1\xaf\xbf\xbf",
 	"\xf1\xbf\xbf\xbe", "\xf1\xbf\xbf\xbf", "\xf2\x8f\xbf\xbe", "\xf2\x8f\xbf\xbf",
@@ -152,7 +162,8 @@ static const struct {
 	/* 6.14: the last byte is missing; 6.15: one such after the other */
 	{"\xc0", 1}, {"\xe0\x80", 2}, {"\xf0\x80\x80", 2}, {"\xf8\x80\x80\x80", 1},
 	{"\xfc\x80\x80\x80\x80", 1}, {"\xdf", 1}, {"\xef\xbf", 2}, {"\xf7\xbf\xbf", 1},
-	{"\xfb\xbf\xbf\xbf", 1}, {"\xfd\xbf\xbf\xbf\xbf", 1}, {"\xdf\xef\xbf", 2}, {"\xef\xbf\xdf", 3},
+	{"\xfb\xbf\xbf\xbf", 1}, {"\xfd\xbf\xbf\xbf\xbf", 1},
+	{"\xdf\xef\xbf", 2}, {"\xef\xbf\xdf", 3},
 	/* 6.16: bytes that never occur */
 	{"\xfe", 1}, {"\xff", 1}, {"\xfe\xfe\xff\xff", 1},
 	/* 6.17: '/' in more bytes than it needs */
@@ -168,10 +179,13 @@ static const struct {
 	{"\xed\xa0\x80", 2}, {"\xed\xad\xbf", 2}, {"\xed\xae\x80", 2}, {"\xed\xaf\xbf", 2},
 	{"\xed\xb0\x80", 2}, {"\xed\xbe\x80", 2}, {"\xed\xbf\xbf", 2},
 	/* 6.21: pairs of them */
-	{"\xed\xa0\x80\xed\xb0\x80", 2}, {"\xed\xa0\x80\xed\xbf\xbf", 2}, {"\xed\xad\xbf\xed\xb0\x80", 2},
-	{"\xed\xad\xbf\xed\xbf\xbf", 2}, {"\xed\xae\x80\xed\xb0\x80", 2}, {"\xed\xae\x80\xed\xbf\xbf", 2},
+	{"\xed\xa0\x80\xed\xb0\x80", 2}, {"\xed\xa0\x80\xed\xbf\xbf", 2},
+	{"\xed\xad\xbf\xed\xb0\x80", 2}, {"\xed\xad\xbf\xed\xbf\xbf", 2},
+	{"\xed\xae\x80\xed\xb0\x80", 2}, {"\xed\xae\x80\xed\xbf\xbf", 2},
 	{"\xed\xaf\xbf\xed\xb0\x80", 2}, {"\xed\xaf\xbf\xed\xbf\xbf", 2},
 };
+
+#define ASTERISKS_41 "*****************************************"
 
 static const struct row closing[] = {
 	{"7.1.1", FRAMES(TEXT("text"), CLOSE("")), "text(text) close()"},
@@ -185,12 +199,8 @@ static const struct row closing[] = {
 	{"7.3.3", FRAMES(CLOSE("\x03\xe8")), "close(1000)"},
 	{"7.3.4", FRAMES(CLOSE("\x03\xe8" "all is said")), "close(1000 all is said)"},
 	{"7.3.5",
-	 FRAMES(CLOSE("\x03\xe8"
-	              "****************************************" "****************************************"
-	              "****************************************" "***")),
-	 "close(1000 "
-	 "****************************************" "****************************************"
-	 "****************************************" "***)"},
+	 FRAMES(CLOSE("\x03\xe8" ASTERISKS_41 ASTERISKS_41 ASTERISKS_41)),
+	 "close(1000 " ASTERISKS_41 ASTERISKS_41 ASTERISKS_41 ")"},
 	{"7.3.6", FRAMES(FILLED(0x88, '*', 126)), "1002@0:start"},
 	{"7.5.1", FRAMES(CLOSE("\x03\xe8" KOSME SURROGATE "edited")), "1007@0:22"},
 };
@@ -261,10 +271,11 @@ static void close_codes(void **state)
 		unsigned code;
 		bool valid;
 	} rows[] = {
-		{1000, true},  {1001, true},  {1002, true},  {1003, true},  {1007, true},  {1008, true},
-		{1009, true},  {1010, true},  {1011, true},  {3000, true},  {3999, true},  {4000, true},
-		{4999, true},  {0, false},    {999, false},  {1004, false}, {1005, false}, {1006, false},
-		{1016, false}, {1100, false}, {2000, false}, {2999, false}, {5000, false}, {65535, false},
+		{1000, true},  {1001, true},  {1002, true},  {1003, true},  {1007, true},
+		{1008, true},  {1009, true},  {1010, true},  {1011, true},  {3000, true},
+		{3999, true},  {4000, true},  {4999, true},  {0, false},    {999, false},
+		{1004, false}, {1005, false}, {1006, false}, {1016, false}, {1100, false},
+		{2000, false}, {2999, false}, {5000, false}, {65535, false},
 	};
 
 	(void)state;
@@ -274,7 +285,8 @@ static void close_codes(void **state)
 		char expected[16];
 		const struct row row = {"close code", frames, expected};
 
-		snprintf(expected, sizeof expected, rows[i].valid ? "close(%u)" : "1002@0:2", rows[i].code);
+		snprintf(expected, sizeof expected, rows[i].valid ? "close(%u)" : "1002@0:2",
+		         rows[i].code);
 		replay(&row, 1, UINT32_MAX);
 	}
 }

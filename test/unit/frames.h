@@ -120,8 +120,8 @@ static inline void note(struct transcript *t, const char *event, const void *pay
 	while (same < len && p[same] == p[0])
 		same++;
 	if (same == len && len > 32)
-		t->len += (size_t)snprintf(t->text + t->len, sizeof t->text - t->len, "%s%s(%c*%zu)",
-		                           t->len ? " " : "", event, p[0], len);
+		t->len += (size_t)snprintf(t->text + t->len, sizeof t->text - t->len,
+		                           "%s%s(%c*%zu)", t->len ? " " : "", event, p[0], len);
 	else
 		t->len += (size_t)snprintf(t->text + t->len, sizeof t->text - t->len, "%s%s(%.*s)",
 		                           t->len ? " " : "", event, (int)len, p);
@@ -148,7 +148,8 @@ static inline void note_event(struct transcript *t, const struct ws_decoder *d)
 		t->message_len += d->data_len;
 		assert_true(d->opcode == WS_TEXT || d->opcode == WS_BINARY);
 		if (d->event == WS_MESSAGE) {
-			note(t, d->opcode == WS_TEXT ? "text" : "binary", t->message, t->message_len);
+			note(t, d->opcode == WS_TEXT ? "text" : "binary", t->message,
+			     t->message_len);
 			t->message_len = 0;
 		}
 		break;
@@ -204,7 +205,7 @@ static inline void replay_pieces(const struct row *row, const struct stream *s,
 		n = n < s->len - fed ? n : s->len - fed;
 		end = decode_piece(&d, &t, guarded(s->bytes + fed, n), n);
 		if (end > 1 && (s->refused_at <= fed || s->refused_at > fed + n))
-			fail_msg("%s: pieces of %zu, %zu: refused with %d between bytes %zu and %zu, not at %zu",
+			fail_msg("%s: pieces of %zu, %zu: %d within bytes %zu to %zu, not at %zu",
 			         row->name, first, step, end, fed + 1, fed + n, s->refused_at);
 	}
 	if (end > 1)

@@ -49,17 +49,19 @@ static const struct {
 	{"unknown method", "BREW / HTTP/1.1\n" HOST "\n", 0, false},
 	{"names in any case", "GET / HTTP/1.1\nhOST: x\nUPGRADE: WebSocket\nCONNECTION: uPGRADE\n"
 	 "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\nSEC-WEBSOCKET-VERSION: 13\n\n", 0, true},
-	{"no space after the colon", "GET / HTTP/1.1\nHost:x\nUpgrade:websocket\nConnection:Upgrade\n"
+	{"no space after the colon",
+	 "GET / HTTP/1.1\nHost:x\nUpgrade:websocket\nConnection:Upgrade\n"
 	 "Sec-WebSocket-Key:dGhlIHNhbXBsZSBub25jZQ==\nSec-WebSocket-Version:13\n\n", 0, true},
 	{"space and tab around values", "GET / HTTP/1.1\nHost: \t x \t\nUpgrade:\twebsocket \n"
 	 "Connection:  Upgrade\t\nSec-WebSocket-Key:  dGhlIHNhbXBsZSBub25jZQ==  \n"
 	 "Sec-WebSocket-Version: 13 \n\n", 0, true},
-	{"lists", GET HOST "Upgrade: h2c, websocket\nConnection: keep-alive, Upgrade\n" KEY VERSION "\n",
+	{"lists",
+	 GET HOST "Upgrade: h2c, websocket\nConnection: keep-alive, Upgrade\n" KEY VERSION "\n",
 	 0, true},
 	{"lists over several lines", GET HOST "Upgrade: h2c\nUpgrade: websocket\n"
 	 "Connection: keep-alive\nConnection: Upgrade\n" KEY VERSION "\n", 0, true},
-	{"empty members of a list", GET HOST "Upgrade: , websocket\nConnection: ,, upgrade,\n" KEY VERSION
-	 "\n", 0, true},
+	{"empty members of a list",
+	 GET HOST "Upgrade: , websocket\nConnection: ,, upgrade,\n" KEY VERSION "\n", 0, true},
 	{"another upgrade is no business of ours", GET HOST "Upgrade: h2c\nConnection: Upgrade\n\n",
 	 0, false},
 	{"part of a token", GET HOST "Upgrade: websockets\nConnection: Upgrade\n" KEY VERSION "\n",
@@ -73,15 +75,19 @@ static const struct {
 	{"no key", GET HOST UPGRADE VERSION "\n", -400, false},
 	{"empty key", GET HOST UPGRADE VERSION "Sec-WebSocket-Key:\n\n", -400, false},
 	{"short key", GET HOST UPGRADE VERSION "Sec-WebSocket-Key: c2hvcnQ=\n\n", -400, false},
-	{"key of 15 bytes", GET HOST UPGRADE VERSION "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2Rl\n\n", -400,
+	{"key of 15 bytes", GET HOST UPGRADE VERSION "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2Rl\n\n",
+	 -400,
 	 false},
-	{"key of 17 bytes", GET HOST UPGRADE VERSION "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZmc=\n\n",
+	{"key of 17 bytes",
+	 GET HOST UPGRADE VERSION "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZmc=\n\n",
 	 -400, false},
-	{"key of 18 bytes", GET HOST UPGRADE VERSION "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZmdo\n\n",
+	{"key of 18 bytes",
+	 GET HOST UPGRADE VERSION "Sec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZmdo\n\n",
 	 -400, false},
 	{"key that is not base64", GET HOST UPGRADE VERSION
 	 "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZ!==\n\n", -400, false},
-	{"key without padding", GET HOST UPGRADE VERSION "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ\n\n",
+	{"key without padding",
+	 GET HOST UPGRADE VERSION "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ\n\n",
 	 -400, false},
 	{"two keys", GET HOST UPGRADE VERSION KEY KEY "\n", -400, false},
 	{"no version", GET HOST UPGRADE KEY "\n", -426, false},
@@ -90,7 +96,8 @@ static const struct {
 	{"several versions", GET HOST UPGRADE KEY "Sec-WebSocket-Version: 13, 8\n\n", -426, false},
 	{"version twice", GET HOST UPGRADE KEY VERSION VERSION "\n", -400, false},
 	{"no Connection", GET HOST "Upgrade: websocket\n" KEY VERSION "\n", -400, false},
-	{"Connection without upgrade", GET HOST "Upgrade: websocket\nConnection: close\n" KEY VERSION "\n",
+	{"Connection without upgrade",
+	 GET HOST "Upgrade: websocket\nConnection: close\n" KEY VERSION "\n",
 	 -400, false},
 	{"upgrade of HTTP/1.0", "GET / HTTP/1.0\n" HOST UPGRADE KEY VERSION "\n", -400, false},
 	{"no Host", GET "\n", -400, false},
@@ -184,9 +191,9 @@ static void request_values(void **state)
 {
 	char head[1024];
 	struct ws_request r;
-	size_t len = wire(head, "GET /a/b?c=d?e HTTP/1.1\n" HOST "Origin:\nAuthorization: Bearer abc\n"
-	                        "Accept-Encoding: gzip, br\nSec-WebSocket-Protocol: a, b\n" UPGRADE KEY
-	                        VERSION "\n");
+	size_t len = wire(head, "GET /a/b?c=d?e HTTP/1.1\n" HOST "Origin:\n"
+	                        "Authorization: Bearer abc\nAccept-Encoding: gzip, br\n"
+	                        "Sec-WebSocket-Protocol: a, b\n" UPGRADE KEY VERSION "\n");
 
 	(void)state;
 	assert_int_equal(ws_request(&r, guarded(head, len), len), len);
@@ -291,8 +298,8 @@ static const struct {
 	{"names in any case", SWITCHING "upgrade: WEBSOCKET\nconnection: upgrade\n"
 	 "sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\n\n", 0},
 	{"other fields", SWITCHING "Server: x\n" UPGRADE "Date: y\n" ACCEPT "\n", 0},
-	{"Connection is a list", SWITCHING "Connection: keep-alive, Upgrade\nUpgrade: websocket\n" ACCEPT
-	 "\n", 0},
+	{"Connection is a list",
+	 SWITCHING "Connection: keep-alive, Upgrade\nUpgrade: websocket\n" ACCEPT "\n", 0},
 
 	{"400", "HTTP/1.1 400 Bad Request\n\n", -400},
 	{"401", "HTTP/1.1 401 Unauthorized\nWWW-Authenticate: Bearer\n\n", -401},
@@ -312,7 +319,8 @@ static const struct {
 	{"another upgrade", SWITCHING "Upgrade: h2c\nConnection: Upgrade\n" ACCEPT "\n", -1002},
 	{"extension nobody offered", SWITCHING UPGRADE ACCEPT
 	 "Sec-WebSocket-Extensions: permessage-deflate\n\n", -1002},
-	{"subprotocol nobody offered", SWITCHING UPGRADE ACCEPT "Sec-WebSocket-Protocol: chat\n\n", -1002},
+	{"subprotocol nobody offered", SWITCHING UPGRADE ACCEPT "Sec-WebSocket-Protocol: chat\n\n",
+	 -1002},
 	{"malformed field", SWITCHING UPGRADE ACCEPT "nonsense\n\n", -1002},
 	{"another protocol", "SSH-2.0-OpenSSH_9.2\n\n", -1002},
 	{"status of two digits", "HTTP/1.1 99 x\n\n", -1002},

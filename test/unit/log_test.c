@@ -34,7 +34,8 @@ static void escape(void **state)
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		char out[LOG_ESCAPED_MAX];
 
-		assert_ptr_equal(log_escape(out, guarded(rows[i].bytes, rows[i].len), rows[i].len), out);
+		assert_ptr_equal(log_escape(out, guarded(rows[i].bytes, rows[i].len), rows[i].len),
+		                 out);
 		assert_string_equal(out, rows[i].expected);
 	}
 }

@@ -271,7 +271,8 @@ static void pins(void **state)
 		Introspection__ServerMessage *message = decode(held[i]);
 
 		assert_int_equal(message->state->sequence, i + 1);
-		assert_int_equal(strlen(message->state->subsystems->connections[0]->peer_id), 100 + i);
+		assert_int_equal(strlen(message->state->subsystems->connections[0]->peer_id),
+		                 100 + i);
 		introspection__server_message__free_unpacked(message, NULL);
 	}
 	assert_ptr_equal(snapshot_in_the_way(&store), held[0]);
