@@ -21,11 +21,11 @@ export async function createNode (options) {
     transports: [tcp()],
     connectionEncrypters: [noise()],
     streamMuxers: [yamux()],
-    connectionMonitor: { pingInterval: 1_000 },
+    connectionMonitor: { pingInterval: 1_000, abortConnectionOnPingFailure: false },
     metrics: introspectionMetrics(),
     services: {
       identify: identify(),
-      ping: ping(),
+      ping: ping({ maxInboundStreams: 8, maxOutboundStreams: 8 }), // the monitor and the DHT ping as well
       // on loopback, private addresses are all there is
       dht: kadDHT({ clientMode: false, peerInfoMapper: passthroughMapper }),
       pubsub: gossipsub()

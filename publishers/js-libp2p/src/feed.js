@@ -6,8 +6,9 @@ const RETRY_LONGEST = 5_000 // ms
 
 /**
  * The connection to the daemon's Unix socket. It is made again whenever it is
- * lost, and never keeps the process alive. Nothing is queued but what the socket
- * buffers: while that is full, the next state waits and `send` drops.
+ * lost, and never keeps the process alive. Nothing is queued but in the socket's
+ * own buffer: while that is full, the next state is not made and offers are
+ * turned down.
  */
 export class Feed {
   #path
@@ -40,15 +41,10 @@ export class Feed {
     return this.#socket.readyState === 'open'
   }
 
-  /** Whether there is room for a message. */
-  get writable () {
-    return this.connected && !this.#socket.writableNeedDrain
-  }
-
-  /** @param {Uint8Array} message - dropped unless the feed is writable */
-  send (message) {
-    if (this.writable) {
-      this.#socket.write(message)
+  /** @param {() => Uint8Array} message - called, and its result sent, if there is room */
+  offer (message) {
+    if (this.#writable) {
+      this.#socket.write(message())
     }
   }
 
@@ -56,6 +52,10 @@ export class Feed {
     this.#stopped = true
     clearTimeout(this.#timer)
     this.#socket.destroy()
+  }
+
+  get #writable () {
+    return this.connected && !this.#socket.writableNeedDrain
   }
 
   #connect () {
@@ -84,7 +84,7 @@ export class Feed {
 
   /** Any number of requests that came before the answer are one. */
   #answer () {
-    if (this.#ready && this.writable) {
+    if (this.#ready && this.#writable) {
       this.#ready = false
       this.#answered = true
       this.#socket.write(this.#state())

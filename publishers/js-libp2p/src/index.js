@@ -37,13 +37,6 @@ export function publish (node, { path } = {}) {
     state: () => encode({ state: states.make() })
   })
 
-  const sendEvent = (name, detail) => {
-    if (feed.writable) {
-      feed.send(encode({ event: makeEvent(name, detail, !announced.has(name)) }))
-      announced.add(name)
-    }
-  }
-
   const note = {
     'connection:open': (connection) => states.opened(connection),
     'connection:close': (connection) => feed.connected && states.closed(connection),
@@ -53,7 +46,11 @@ export function publish (node, { path } = {}) {
   const listeners = EVENT_NAMES.map(name => [name, ({ detail }) => {
     try {
       note[name]?.(detail)
-      sendEvent(name, detail)
+      feed.offer(() => {
+        const event = makeEvent(name, detail, !announced.has(name))
+        announced.add(name)
+        return encode({ event })
+      })
     } catch (err) {
       log.error('%s: %e', name, err)
     }

@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { createServer } from 'node:net'
@@ -74,12 +75,15 @@ export class Daemon {
 
   /** Asks until the state is as expected. */
   async askUntil (expected) {
+    const deadline = Date.now() + 45_000
+
     for (;;) {
       const state = await this.ask()
 
       if (expected(state)) {
         return state
       }
+      assert.ok(Date.now() < deadline, `still not ${expected}: ${JSON.stringify(state)}`)
       await sleep(50)
     }
   }
