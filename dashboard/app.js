@@ -68,7 +68,8 @@ function draw() {
   if (focused !== document.activeElement && focused.isConnected)
     focused.focus({ preventScroll: true });
   // By then the frame has been painted.
-  setTimeout(() => connection.ready());
+  if (!document.hidden)
+    setTimeout(() => connection.ready());
 }
 
 const hostOf = (url) => url ? new URL(url).host : '';
@@ -382,6 +383,13 @@ function submitAddress(text) {
 
 // What happens
 
+// A hidden page is not drawn; it keeps a snapshot every now and then.
+function answerLater() {
+  clearTimeout(unanswered);
+  if (document.hidden)
+    unanswered = setTimeout(() => connection.ready(), HIDDEN);
+}
+
 connection.addEventListener('change', () => {
   if (connection.state !== 'open') {
     stopEvents?.();
@@ -403,15 +411,12 @@ connection.addEventListener('message', ({ detail }) => {
       throw e;
     trouble = `A snapshot could not be read: ${e.message}.`;
   }
-  if (document.hidden)
-    unanswered = setTimeout(() => connection.ready(), HIDDEN);
+  answerLater();
   update();
 });
 
 document.addEventListener('visibilitychange', () => {
-  clearTimeout(unanswered);
-  if (document.hidden)
-    unanswered = setTimeout(() => connection.ready(), HIDDEN);
+  answerLater();
   update();
 });
 

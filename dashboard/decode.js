@@ -159,8 +159,8 @@ function writeVarint(out, value) {
 function writeMessage(type, value) {
   const out = [];
   for (const [number, field] of Object.entries(type.fields)) {
-    const here = value[field.name];
-    for (const item of field.repeated ? here ?? [] : here ? [here] : []) {
+    const here = Object.hasOwn(value, field.name) && value[field.name];
+    for (const item of field.repeated ? here || [] : here ? [here] : []) {
       writeVarint(out, number * 8 + field.wire);
       if (field.wire === VARINT) {
         writeVarint(out, Number(field.numbers?.[item] ?? item));

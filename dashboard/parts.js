@@ -67,8 +67,11 @@ export const shares = (items) => {
   ];
 };
 
-export const inOut = (x, f = rate) => h('span', { class: 'inout' },
-  h('span', { title: 'in' }, h('i', { class: 'in', 'aria-label': 'in' }, '↓'), f(x.rateIn ?? x.in)),
-  h('span', { title: 'out' }, h('i', { class: 'out', 'aria-label': 'out' }, '↑'), f(x.rateOut ?? x.out)));
+// A number, or a dash for none, so that what happens stands out.
+export const dash = (n, f) => n ? f(n) : h('span', { class: 'faint' }, '–');
+
+export const inOut = (x) => h('span', { class: 'inout' },
+  h('span', { title: 'in' }, h('i', { class: 'in' }, '↓'), dash(x.rateIn, rate)),
+  h('span', { title: 'out' }, h('i', { class: 'out' }, '↑'), dash(x.rateOut, rate)));
 
 export const total = (x) => bytes(x.in + x.out);

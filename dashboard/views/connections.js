@@ -1,12 +1,11 @@
 import { h } from '../dom.js';
 import { bytes, count, duration, label, latency, plural, rate, words } from '../format.js';
 import { colourOf } from '../model.js';
-import { dot, id } from '../parts.js';
+import { dash, dot, id } from '../parts.js';
 import { Table } from '../table.js';
 import { panel } from './connection.js';
 
 const none = (f) => (rows) => !rows.some(f);
-const dash = (n, f) => n ? f(n) : h('span', { class: 'faint' }, '–');
 
 const filters = { status: '', role: '', transport: '', agent: '', process: '' };
 let selected;      // key of a row

@@ -123,7 +123,7 @@ export default {
       split(m),
       top('Top peers', m.peers, named, h('a', { href: '#/swarm' }, plural(m.peers.length, 'peer')), 'No peer is connected.'),
       kernel && processes.length
-        ? top('Top processes', processes, (x) => [x.key, h('span', { class: 'faint' }, ` ${plural(x.n, 'connection')}`)], null, '')
+        ? top('Top processes', processes, (x) => [x.key, h('span', { class: 'faint' }, ` ×${count(x.n)}`)], null, '')
         : top('Top protocols', m.protocols, (x) => h('span', { title: x.key }, x.key), h('a', { href: '#/streams' }, 'all'),
           kernel ? 'The kernel sees TCP connections, not what is spoken in them. Let the node tell: introspectd --feed PATH.' : 'No stream is open.'),
       agents.length > 0 && card('Agents', plural(agents.length, 'kind'),

@@ -1,9 +1,8 @@
 import { h } from '../dom.js';
 import { bytes, duration, latency, plural, rate, words } from '../format.js';
-import { bar, card, code, dot, id, why } from '../parts.js';
+import { bar, card, code, dash, dot, id, why } from '../parts.js';
 import { Table } from '../table.js';
 
-const dash = (n, f) => n ? f(n) : h('span', { class: 'faint' }, '–');
 let moment, chosen = '';   // protocol
 
 const table = new Table({

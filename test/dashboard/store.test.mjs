@@ -1,0 +1,129 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { ServerMessage } from '../integration/daemon.mjs'
+import { encode, fullState, load } from './page.mjs'
+
+const { CAP, Store } = await load('store.js')
+const { Moment } = await load('model.js')
+const { DecodeError } = await load('decode.js')
+
+const event = (ts, content = '{}') => encode({ event: { type: { name: 'E', propertyTypes: ts === 1 ? [{ name: 'x', type: 'TIME' }] : [] }, ts, content } })
+
+test('a snapshot keeps its bytes and what the charts need', () => {
+  const store = new Store()
+  const bytes = encode(fullState(5, 6))
+  const s = store.add(bytes, 1000)
+  assert.equal(s.bytes, bytes)
+  assert.deepEqual([s.at, s.ts, s.sequence, s.rateIn, s.rateOut, s.connections, s.streams, s.dht, s.runtime.hostname],
+    [1000, 1700000005000, 5, 100, 200, 5, 5, 2, 'lighthouse'])
+  assert.equal(store.state(s).subsystems.connections.length, 6)
+  assert.equal(store.state(s), store.state(s))
+})
+
+test('over the cap the oldest go first, the newest stays', () => {
+  const size = encode(fullState(1)).length
+  const store = new Store(size * 10)
+  for (let i = 1; i <= 100; i++) {
+    store.add(encode(fullState(i)), i)
+    assert.ok(store.bytes <= size * 10 + 20)
+    assert.equal(store.bytes, store.snapshots.reduce((n, s) => n + s.bytes.length, 0))
+  }
+  assert.equal(store.dropped + store.snapshots.length, 100)
+  assert.equal(store.snapshots.at(-1).sequence, 100)
+  assert.ok(store.snapshots.length >= 9)
+  const tiny = new Store(10)
+  tiny.add(encode(fullState(1)), 1)
+  tiny.add(encode(fullState(2)), 2)
+  assert.deepEqual(tiny.snapshots.map(s => s.sequence), [2])
+})
+
+test('the default cap holds half an hour of 70 connections', () => {
+  assert.ok(encode(fullState(1, 70)).length * 1800 < CAP * 1.6, 'with streams')
+  assert.equal(CAP, 32 * 2 ** 20)
+})
+
+test('events and snapshots leave in the order in which they came', () => {
+  const size = encode(fullState(1)).length
+  const store = new Store(size * 2)
+  store.add(event(1), 1)
+  for (let i = 1; i <= 3; i++) store.add(encode(fullState(i)), i)
+  assert.equal(store.events.length, 0)
+  assert.equal(store.eventType('E').property_types.length, 1)
+  for (let i = 0; i < 1000; i++) store.add(event(i, `"${'x'.repeat(100)}"`), 10 + i)
+  assert.ok(store.bytes <= size * 2)
+  assert.equal(store.snapshots.length, 0)
+})
+
+test('what is not a message changes nothing', () => {
+  const store = new Store()
+  store.add(encode(fullState(1)), 1)
+  assert.throws(() => store.add(Uint8Array.of(0x12, 0x05, 1), 2), DecodeError)
+  assert.equal(store.add(encode({ response: { id: 1 } }), 3), undefined)
+  assert.deepEqual([store.snapshots.length, store.events.length], [1, 0])
+})
+
+test('time never runs back, whatever the clock of the node says', () => {
+  const store = new Store()
+  for (const at of [5, 9, 3, 4, 10]) store.add(encode(fullState(1)), at)
+  assert.deepEqual(store.snapshots.map(s => s.at), [5, 9, 9, 9, 10])
+  assert.deepEqual([0, 5, 8, 9, 99].map(at => store.indexAt(at)), [0, 0, 0, 3, 4])
+})
+
+test('a runtime message counts for the states that carry none', () => {
+  const store = new Store()
+  store.add(encode({ runtime: { implementation: 'go-libp2p' } }))
+  assert.equal(store.add(encode({ state: { instantTs: 1 } })).runtime.implementation, 'go-libp2p')
+  assert.equal(store.add(encode(fullState(1))).runtime.implementation, 'js-libp2p')
+})
+
+test('one connection is found again in every snapshot', () => {
+  const store = new Store()
+  for (let i = 1; i <= 4; i++) store.add(encode(fullState(i, i)), i)
+  const id = store.state(store.snapshots[3]).subsystems.connections[2].id
+  assert.deepEqual(store.snapshots.map(s => store.track(s, id)?.traffic.traffic_in.inst_bw), [undefined, undefined, 2, 2])
+})
+
+test('the messages of a store make the same store again', () => {
+  const store = new Store()
+  for (let i = 1; i <= 3; i++) {
+    store.add(encode(fullState(i)), i)
+    store.add(event(i), i)
+  }
+  const [runtime, ...rest] = store.messages()
+  assert.equal(ServerMessage.decode(runtime).runtime.hostname, 'lighthouse')
+  assert.deepEqual(rest.map(m => ServerMessage.decode(m).payload), ['state', 'event', 'state', 'event', 'state', 'event'])
+  const again = new Store()
+  for (const m of store.messages()) again.add(m)
+  assert.deepEqual(again.messages(), store.messages())
+  assert.deepEqual(again.snapshots.map(s => s.bytes), store.snapshots.map(s => s.bytes))
+})
+
+test('a moment: peers, protocols, and connections that went away fade', () => {
+  const store = new Store()
+  store.add(encode(fullState(1, 6)), 1000)
+  store.add(encode(fullState(2, 3)), 2000)
+  const m = new Moment(store, 1)
+  assert.equal(m.rows.length, 3)
+  assert.deepEqual(m.fading.map(r => r.gone), [false, true, false, true, true, true])
+  assert.deepEqual(m.open.map(r => r.status), ['ACTIVE', 'OPENING'])
+  assert.deepEqual(m.peers.map(p => p.rows), [1, 1])
+  assert.deepEqual(m.protocols.map(p => [p.key, p.streams]), [['/ipfs/ping/1.0.0', 2]])
+  assert.equal(m.rows[0].transport, 'tcp')
+  store.add(encode(fullState(3, 3)), 60_000)
+  assert.equal(new Moment(store, 2).fading.length, 3, 'half a minute later they are gone')
+})
+
+test('without peer IDs, services go by host and port, callers by host', () => {
+  const connection = (role, address) => ({ id: Buffer.from(address), role, endpoints: { srcMultiaddr: '/ip4/10.0.0.1/tcp/22', dstMultiaddr: address }, userProvidedTags: ['process=sshd[9]'] })
+  const store = new Store()
+  store.add(encode({ state: { subsystems: { connections: [connection(0, '/ip4/1.2.3.4/tcp/443'), connection(1, '/ip4/5.6.7.8/tcp/50000'), connection(1, '/ip6/::1/tcp/50001')] } } }), 1)
+  const { rows } = new Moment(store, 0)
+  assert.deepEqual(rows.map(r => r.peer), ['1.2.3.4:443', '5.6.7.8', '[::1]'])
+  assert.deepEqual(rows.map(r => r.process), ['sshd[9]', 'sshd[9]', 'sshd[9]'])
+})
+
+test('ends given as initiator and responder are told apart by our peer ID', () => {
+  const store = new Store()
+  store.add(encode({ state: { runtime: { peerId: 'me' }, subsystems: { connections: [{ endpoints: { srcMultiaddr: 'you', dstMultiaddr: 'me' } }] } } }), 1)
+  assert.deepEqual([new Moment(store, 0).rows[0].local, new Moment(store, 0).rows[0].remote], ['me', 'you'])
+})
