@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "events.h"
 #include "log.h"
 #include "process.h"
 #include "tcpdiag.h"
@@ -30,6 +31,7 @@ struct connection {
 	uint32_t inode;                  /* 0: no process has it open */
 	int pid, fd;                     /* where it was found; pid 0: nowhere yet */
 	int lookups;                     /* snapshots in which it was searched */
+	bool announced;                  /* it was told, or is not to be told, that it opened */
 	uint32_t packets_in, packets_out;   /* as the kernel counts them, wrapping */
 	uint64_t before_in, before_out;  /* bytes, as of the previous snapshot */
 
@@ -461,7 +463,7 @@ static void fill_rate(Introspection__DataGauge *gauge, uint64_t *before, int64_t
 
 /* Lists the connections and adds them up. One that is no longer there is listed
  * as closed, and forgotten the next time. */
-static void fill_connections(struct kernel *k, int64_t elapsed)
+static void fill_connections(struct kernel *k, int64_t elapsed, int64_t now)
 {
 	size_t n = 0;
 
@@ -482,6 +484,11 @@ static void fill_connections(struct kernel *k, int64_t elapsed)
 		fill_rate(&c->out, &c->before_out, elapsed);
 		if (!is_shown(k, c))
 			continue;
+		if (!c->announced && elapsed > 0)
+			events_connection(&k->source, &c->message, c->timeline.open_ts, now);
+		if (c->announced && c->message.status == INTROSPECTION__STATUS__CLOSED)
+			events_connection(&k->source, &c->message, c->timeline.close_ts, now);
+		c->announced = true;
 		add_up(&k->in, &c->in);
 		add_up(&k->out, &c->out);
 		k->shown[n++] = &c->message;
@@ -503,7 +510,7 @@ static int take(struct source *s, int64_t now, struct snapshot_input *out)
 		return -1;
 	if (k->look_up)
 		look_up(k);
-	fill_connections(k, previous ? now - k->before : 0);
+	fill_connections(k, previous ? now - k->before : 0, now);
 	fill_resources(k);
 	k->before = now;
 	k->state.start_ts = previous ? previous : k->instant;
@@ -546,6 +553,8 @@ static void init_messages(struct kernel *k)
 	runtime->implementation = k->implementation;
 	runtime->version = k->system.release;
 	runtime->platform = k->platform;
+	runtime->event_types = events_types;
+	runtime->n_event_types = EVENTS_TYPES;
 
 	introspection__state__init(&k->state);
 	introspection__subsystems__init(&k->subsystems);
@@ -603,6 +612,7 @@ struct source *kernel_open(const char *process, const struct sockaddr_storage *o
 	k->source.serve = serve_nothing;
 	k->source.take = take;
 	k->source.close = close_kernel;
+	k->source.events_when_taken = true;
 	k->own = own;
 	k->own_count = own_count;
 	k->process = process;
