@@ -92,7 +92,9 @@ run: all
 
 check:
 	$(MAKE) BUILD=$(BUILD)/asan CFLAGS='$(SANITIZE)' HARDEN= HARDEN_LD= all unit-check
-	cd test && BUILD=$(BUILD)/asan $(NODE) --test --test-reporter=spec 'integration/*.test.mjs'
+	BUILD=$(BUILD)/asan $(NODE) --test --test-reporter=spec 'test/dashboard/*.test.mjs' \
+		'test/integration/*.test.mjs' 'test/browser/*.test.mjs' \
+		'publishers/js-libp2p/test/*.test.mjs'
 
 unit-check: $(UNIT_TESTS)
 	@for t in $^; do echo $$t; $$t || exit 1; done
@@ -112,6 +114,7 @@ test-deps: deps
 		python3-protobuf strace tmux util-linux valgrind \
 		$$(command -v npm > /dev/null || echo nodejs npm)
 	cd test && npm ci
+	cd publishers/js-libp2p && npm ci
 
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/sbin \
