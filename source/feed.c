@@ -158,7 +158,7 @@ static void receive(struct feed *f, int64_t now)
 		used += (size_t)n;
 	if (state.bytes)
 		hold_state(f, &state, used, now);
-	else
+	else if (used > 0)
 		memmove(f->in, f->in + used, f->in_len - used);
 	f->in_len -= used;
 	f->offset += used;

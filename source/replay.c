@@ -256,8 +256,8 @@ static size_t read_on(struct replay *r, int64_t now)
 		what = "checksum is wrong";
 	if (what)
 		log_skipped(r, byte, what);
-	/* An unproven length is trusted when it leads to the end or to one that makes sense. */
-	if (message || (len > 0 && (after == r->size || message_len(r, after, &ignored) > 0))) {
+	/* An unproven length is trusted when it leads to one that makes sense. */
+	if (message || (len > 0 && message_len(r, after, &ignored) > 0)) {
 		r->offset = after;
 	} else {
 		r->searching = true;

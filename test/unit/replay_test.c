@@ -613,16 +613,33 @@ static void shrinks_and_grows(void **state)
 	assert_non_null(strstr(logged, "replay done "));
 	close_replay();
 
-	/* looped, what was added is played too */
+	/* what is not there any more is not searched byte by byte */
+	struct snapshot_input input;
+	new_file();
+	for (int i = 0; file_len < 3 << 20; i++)
+		add_state((uint64_t)(i + 1) * SECOND, "a");
+	save(file_len);
+	assert_true(open_replay(false));
+	assert_string_equal(wait_for(), "a");
+	assert_int_equal(truncate(path, 1000), 0);
+	now += 24 * (int64_t)HOUR;
+	log_begin();
+	assert_int_equal(replay->take(replay, now, &input), 1);
+	log_end();
+	close_replay();
+
+	/* looped, the file is played as it is by then */
 	new_file();
 	add_state(1 * SECOND, "a");
 	save(file_len);
 	assert_true(open_replay(true));
-	add_state(2 * SECOND, "b");
+	new_file();
+	add_state(1 * SECOND, "b");
+	add_state(2 * SECOND, "c");
 	save(file_len);
 	assert_string_equal(wait_for(), "a");
-	assert_string_equal(wait_for(), "a");
 	assert_string_equal(wait_for(), "b");
+	assert_string_equal(wait_for(), "c");
 	close_replay();
 }
 
