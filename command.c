@@ -86,8 +86,26 @@ static bool keep(struct commands *all, const struct history_item *item, const ui
 	return true;
 }
 
-/* The number of the type, whose properties are learned from whoever names them
- * first. -1: there is no room for it. */
+/* Stands for what there is no room for, so that those who want it are told. */
+static void keep_lost(struct commands *all, enum history_kind kind, int64_t now)
+{
+	const struct history_item item = {.kind = (uint8_t)kind, .lost = true, .time = now};
+
+	keep(all, &item, (const uint8_t *)"", 1);
+}
+
+/* The type with its properties, if the node said them with the event or in its Runtime. */
+static const Introspection__EventType *describe(const Introspection__EventType *type,
+                                                const Introspection__Runtime *runtime)
+{
+	if (type->n_property_types == 0)
+		for (size_t i = 0; i < runtime->n_event_types; i++)
+			if (strcmp(runtime->event_types[i]->name, type->name) == 0)
+				return runtime->event_types[i];
+	return type;
+}
+
+/* The number of the type; its properties are kept. -1: there is no room for it. */
 static int learn_type(struct commands *all, const Introspection__EventType *type)
 {
 	size_t i = 0;
@@ -107,40 +125,52 @@ static int learn_type(struct commands *all, const Introspection__EventType *type
 	return (int)i;
 }
 
-/* One line a second says that there is no room for an event. */
-static const char *drop_event(struct commands *all, const char *reason, int64_t now)
+/* Puts an event that consists of type and rest in the history. Returns NULL, or why
+ * there is no room for it. */
+static const char *keep_event(struct commands *all, const Introspection__EventType *type,
+                              const Introspection__Event *rest, bool wanted, int64_t now)
 {
-	if (all->drop_logged == 0 || now - all->drop_logged >= DROP_LOG_MS) {
-		all->drop_logged = now;
-		log_event("event_dropped reason=\"%s\"", reason);
-	}
+	uint8_t packed[EVENT_MAX];
+	int number = learn_type(all, type);
+	size_t len = introspection__event__get_packed_size(rest);
+
+	if (number < 0)
+		return "too many event types, or one too long";
+	if (len > sizeof packed)
+		return "event over 8192 bytes";
+	introspection__event__pack(rest, packed);
+	const struct history_item item = {
+		.kind = HISTORY_EVENT, .event_type = (int8_t)number, .time = now};
+	if (wanted)
+		keep(all, &item, packed, len);
 	return NULL;
 }
 
-const char *commands_event(struct commands *all, const uint8_t *event, size_t len, bool wanted,
-                           int64_t now)
+const char *commands_event(struct commands *all, const uint8_t *event, size_t len,
+                           const Introspection__Runtime *runtime, bool wanted, int64_t now)
 {
-	uint8_t packed[EVENT_MAX];
+	const char *dropped = "event over 8192 bytes";
 
-	if (len > EVENT_MAX + EVENT_TYPE_MAX)
-		return drop_event(all, "event over 8192 bytes", now);
-	Introspection__Event *e =
-		(Introspection__Event *)unpack(&introspection__event__descriptor, event, len);
-	if (!e || !e->type)
-		return e ? "event has no type" : "event has too many fields";
-	if (!json_is_valid(e->content, strlen(e->content)))
-		return "content of the event is not JSON";
-	int type = learn_type(all, e->type);
-	e->type = NULL;
-	len = introspection__event__get_packed_size(e);
-	if (type < 0)
-		return drop_event(all, "too many event types, or one too long", now);
-	if (len > sizeof packed)
-		return drop_event(all, "event over 8192 bytes", now);
-	introspection__event__pack(e, packed);
-	const struct history_item item = {.kind = HISTORY_EVENT, .event_type = (int8_t)type, .time = now};
+	if (len <= EVENT_MAX + EVENT_TYPE_MAX) {
+		Introspection__Event *e =
+			(Introspection__Event *)unpack(&introspection__event__descriptor, event, len);
+
+		if (!e || !e->type)
+			return e ? "event has no type" : "event has too many fields";
+		if (!json_is_valid(e->content, strlen(e->content)))
+			return "content of the event is not JSON";
+		const Introspection__EventType *type = describe(e->type, runtime);
+		e->type = NULL;
+		dropped = keep_event(all, type, e, wanted, now);
+	}
+	if (!dropped)
+		return NULL;
 	if (wanted)
-		keep(all, &item, packed, len);
+		keep_lost(all, HISTORY_EVENT, now);
+	if (all->drop_logged == 0 || now - all->drop_logged >= DROP_LOG_MS) {
+		all->drop_logged = now;
+		log_event("event_dropped reason=\"%s\"", dropped);
+	}
 	return NULL;
 }
 
@@ -150,7 +180,8 @@ void commands_state(struct commands *all, const uint8_t *message, size_t len, ui
 	const struct history_item item = {
 		.kind = HISTORY_STATE, .checksum = checksum, .sequence = sequence, .time = now};
 
-	keep(all, &item, message, len);
+	if (!keep(all, &item, message, len))
+		keep_lost(all, HISTORY_STATE, now);
 }
 
 static void put_word(uint8_t *out, uint32_t n)
@@ -288,7 +319,7 @@ static void enable(struct command *c, const struct commands *all,
 		return;
 	if (!c->push_states && !c->push_events) {
 		c->cursor = all->history.next;
-		c->discarded = false;
+		c->discarded = c->told = false;
 	}
 	*push = true;
 	if (source == INTROSPECTION__CLIENT_COMMAND__SOURCE__STATE) {
@@ -304,6 +335,7 @@ static void resume(struct command *c, const struct commands *all, int64_t now)
 	if (!c->paused)
 		return;
 	c->paused = false;
+	c->told = false;
 	c->held_until = all->history.next;
 	c->keep_from = now - (int64_t)c->retention;
 }
@@ -427,6 +459,7 @@ static struct command_frame notice(struct command *c)
 	message.payload_case = INTROSPECTION__SERVER_MESSAGE__PAYLOAD_NOTICE;
 	message.notice = &dropped;
 	c->discarded = false;
+	c->told = true;
 	return pack_message(c, &message);
 }
 
@@ -468,6 +501,16 @@ static bool wants(const struct command *c, const struct history_item *item, uint
 	       item->time >= c->state_at + (int64_t)c->interval;
 }
 
+/* Of an item that the client wants: is it nevertheless not to be had, or too old? last:
+ * as in command_push. */
+static bool lost(const struct command *c, const struct history_item *item, uint64_t number,
+                 uint64_t last)
+{
+	/* A state that was requested during the pause overtook those before it. */
+	return item->lost || (number < c->held_until && item->time < c->keep_from) ||
+	       (item->kind == HISTORY_STATE && item->sequence < last);
+}
+
 void command_forget(struct command *c, const struct commands *all, uint64_t first)
 {
 	if (!c->push_states && !c->push_events)
@@ -477,7 +520,7 @@ void command_forget(struct command *c, const struct commands *all, uint64_t firs
 
 		if (!wants(c, item, c->cursor))
 			continue;
-		c->discarded = true;
+		c->discarded |= !c->told;
 		if (item->kind == HISTORY_STATE)
 			c->state_at = item->time;
 	}
@@ -496,17 +539,16 @@ bool command_push(struct command *c, const struct commands *all, uint64_t last,
 
 		if (!wants(c, item, c->cursor))
 			continue;
-		/* A state that was requested during the pause overtook those before it. */
-		bool lost = (c->cursor < c->held_until && item->time < c->keep_from) ||
-		            (state && item->sequence < last);
-		if (c->discarded && !lost)
+		const bool gone = lost(c, item, c->cursor, last);
+		if (c->discarded && !gone)
 			break;
 		if (state)
 			c->state_at = item->time;
-		c->discarded |= lost;
-		if (lost || (state && item->sequence == last))
+		c->discarded |= gone && !c->told;
+		if (gone || (state && item->sequence == last))
 			continue;
 		*frame = state ? item_frame(c, all, c->cursor) : event_frame(c, all, item);
+		c->told = false;
 		c->cursor++;
 		return true;
 	}

@@ -56,6 +56,7 @@ struct command {
 	bool push_events;
 	bool paused;
 	bool discarded;          /* it must be told that something was dropped */
+	bool told;               /* it was, and nothing came from the history since */
 	unsigned requests;       /* states asked for and not sent yet */
 	uint64_t retention;      /* ms */
 	uint64_t interval;       /* ms */
@@ -88,10 +89,12 @@ struct command_frame {
 int commands_open(struct commands *all, size_t history_bytes);
 void commands_close(struct commands *all);
 
-/* Takes in an encoded Event that is well-formed. keep: somebody wants it, put it
- * in the history. Returns NULL, or what is wrong with it. */
-const char *commands_event(struct commands *all, const uint8_t *event, size_t len, bool keep,
-                           int64_t now);
+/* Takes in an encoded Event that is well-formed; what runtime says of its type is
+ * learned. wanted: somebody wants it, put it in the history. Returns NULL, or what is
+ * wrong with it. One that is over a limit is dropped, which the log tells, at most once
+ * a second, and a notice those who wanted it. */
+const char *commands_event(struct commands *all, const uint8_t *event, size_t len,
+                           const Introspection__Runtime *runtime, bool wanted, int64_t now);
 
 /* Puts a state (an encoded ServerMessage) in the history for those that paused. */
 void commands_state(struct commands *all, const uint8_t *message, size_t len, uint32_t checksum,

@@ -4,6 +4,7 @@
 /* Recent states and events by number, in one ring of bytes: the newest take the
  * room of the oldest. Clients walk through it at their own pace. */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,6 +20,7 @@ enum history_kind {
 
 struct history_item {
 	uint8_t kind;        /* enum history_kind */
+	bool lost;           /* there was no room for it: it is not in the ring */
 	int8_t event_type;   /* of an event: its number among the types */
 	uint32_t checksum;   /* of a ServerMessage: FNV-1a */
 	uint64_t sequence;   /* of a state */

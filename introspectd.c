@@ -260,7 +260,7 @@ static bool begin_message(struct server *srv, struct slot *s)
 		write_control(s, WS_PONG, s->ws.control, s->ws.control_len);
 		s->pong_due = false;
 	} else if (s->ping_due) {
-		write_control(s, WS_PING, NULL, 0);
+		write_control(s, WS_PING, s->out, 0);
 		s->ping_due = false;
 	} else if (s->command && command_push(s->command, &srv->commands, s->sent, &frame)) {
 		begin_frame(s, &frame);
@@ -748,7 +748,8 @@ static const char *take_event(void *arg, const uint8_t *event, size_t len, int64
 {
 	struct server *srv = arg;
 	const char *error =
-		commands_event(&srv->commands, event, len, srv->event_readers > 0, now);
+		commands_event(&srv->commands, event, len, &srv->source->runtime,
+		               srv->event_readers > 0, now);
 
 	srv->event_came = true;
 	return error;
