@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 import { test } from 'node:test'
-import { setImmediate } from 'node:timers/promises'
+import { setImmediate, setTimeout } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { publish } from 'introspectd-publisher'
@@ -189,6 +189,9 @@ test('stop leaves the node as it was', options, async (t) => {
   publisher.stop()
   await closed
   assert.deepEqual(listeners(), before)
+
+  await setTimeout(500) // several times what a first retry takes
+  assert.equal(daemon.sockets.length, 1)
 })
 
 test('what is no path is refused, what is no socket is not', options, async (t) => {

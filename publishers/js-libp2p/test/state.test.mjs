@@ -84,13 +84,21 @@ test('a connection is told with all the node knows about it', options, async (t)
   assert.equal(echoed.timeline.openTs, stream.timeline.open)
 
   assert.ok(state.instantTs >= began && state.instantTs <= now)
-  assert.ok(state.startTs < state.instantTs)
 
-  const next = await daemon.ask()
-  const [again] = next.subsystems.connections
-  assert.equal(next.startTs, state.instantTs)
+  const { subsystems: { connections: [again] } } = await daemon.ask()
   assert.deepEqual(again.id, seen.id)
   assert.deepEqual(again.streams.streams.find(({ protocol }) => protocol === ECHO).id, echoed.id)
+})
+
+test('what a state covers begins where the one before ended', options, async (t) => {
+  const node = await start(t)
+  const began = Date.now()
+  const daemon = await watch(t, node)
+
+  const first = await daemon.ask()
+  const second = await daemon.ask()
+  assert.ok(first.startTs >= began && first.startTs <= first.instantTs)
+  assert.equal(second.startTs, first.instantTs)
 })
 
 test('the other end of a connection is its responder', options, async (t) => {
