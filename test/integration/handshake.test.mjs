@@ -1,0 +1,189 @@
+// The opening handshake from outside: how it arrives, and who is let in.
+import assert from 'node:assert/strict'
+import { join } from 'node:path'
+import test from 'node:test'
+import { setInterval as every } from 'node:timers/promises'
+import WebSocket from 'ws'
+import { client, daemon, folder } from './daemon.mjs'
+import { accept, connect, handshake, open, request } from './raw.mjs'
+
+const HOUR = ['--interval', '3600000']
+const verbose = { expect: [/^open /, /^clos/, /^refused /] }
+
+async function answer (t, target, ...parts) {
+  const c = await connect(t, target)
+  c.send(...parts)
+  await c.answered()
+  return c
+}
+
+test('what the answer says', async t => {
+  const d = await daemon(t, HOUR)
+  const c = await open(t, { port: d.port })
+  assert.match(c.head, /^HTTP\/1\.1 101 Switching Protocols\r\n/)
+  assert.equal(c.field('Upgrade'), 'websocket')
+  assert.equal(c.field('Connection'), 'Upgrade')
+  assert.equal(c.field('Sec-WebSocket-Accept'), accept)
+  assert.equal(c.head.split('\r\n').length, 6)
+})
+
+test('compression is not taken up', async t => {
+  const d = await daemon(t, HOUR)
+  const c = await client(t, d.ws, { perMessageDeflate: true })
+  await c.received(1)
+  assert.equal(c.socket.extensions, '')
+})
+
+test('byte by byte', async t => {
+  const d = await daemon(t, HOUR)
+  const c = await connect(t, { port: d.port })
+  for (const byte of handshake()) await new Promise(resolve => c.socket.write(byte, resolve))
+  await c.frame(0)
+})
+
+test('every way to get it wrong', async t => {
+  const d = await daemon(t, [...HOUR, '-v'], verbose)
+  const bystander = await client(t, d.ws)
+  await bystander.received(1)
+  const post = request('POST / HTTP/1.1', { 'Content-Length': 5 }) + 'hello'
+  const rows = {
+    'no version': [handshake({ 'Sec-WebSocket-Version': undefined }), 426],
+    'version 12': [handshake({ 'Sec-WebSocket-Version': 12 }), 426],
+    'no key': [handshake({ 'Sec-WebSocket-Key': undefined }), 400],
+    'key of 3 bytes': [handshake({ 'Sec-WebSocket-Key': 'YWJj' }), 400],
+    'key that is not base64': [handshake({ 'Sec-WebSocket-Key': '????????????????????????' }), 400],
+    'no Connection: Upgrade': [handshake({ Connection: 'close' }), 400],
+    'no Host': [handshake({ Host: undefined }), 400],
+    'empty Host': [handshake({ Host: '' }), 400],
+    'HTTP/1.0': [handshake().replace('HTTP/1.1', 'HTTP/1.0'), 400],
+    'HTTP/2': ['PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 400],
+    'another path': [handshake({}, '/nothing'), 404],
+    'by POST': [handshake().replace('GET', 'POST'), 405],
+    'a post': [post, 405],
+    'line without a colon': [request('GET / HTTP/1.1').replace('\r\n\r\n', '\r\nx\r\n\r\n'), 400],
+    'bare line feeds': ['GET / HTTP/1.1\nHost: localhost\n\n', 400],
+    'TLS': [Buffer.from('16030100c8010000c40303', 'hex'), 400],
+    'NUL': [Buffer.alloc(3), 400],
+    'no space': ['GET/HTTP/1.1\r\n\r\n', 400],
+    'over 8 KiB': [request('GET / HTTP/1.1', { X: 'x'.repeat(8192) }), 431],
+    'over 8 KiB and no end': ['GET / HTTP/1.1\r\nX: ' + 'x'.repeat(8192), 431],
+    'foreign Host': [handshake({ Host: 'evil.example' }), 403],
+    'foreign Origin': [handshake({ Origin: 'http://evil.example' }), 403],
+    'Origin null': [handshake({ Origin: 'null' }), 403],
+    'empty Origin': [handshake({ Origin: '' }), 403]
+  }
+  for (const [name, [bytes, status]] of Object.entries(rows)) {
+    await t.test(name, async t => {
+      const c = await answer(t, { port: d.port }, bytes)
+      assert.equal(c.status, status)
+      assert.equal(c.field('Sec-WebSocket-Version'), status === 426 ? '13' : undefined)
+      assert.equal(c.field('Allow'), status === 405 ? 'GET, HEAD' : undefined)
+      await c.end()
+      assert.equal(c.error, undefined)
+      assert.equal(c.body.length, Number(c.field('Content-Length')))
+      assert.match(c.body, new RegExp(`^${status} `))
+      await d.line(new RegExp(`^refused status=${status} `))
+    })
+  }
+  assert.equal(bystander.socket.readyState, WebSocket.OPEN)
+})
+
+test('a head of exactly 8 KiB', async t => {
+  const d = await daemon(t, HOUR)
+  const rest = 8192 - request('GET /healthz HTTP/1.1', { X: '' }).length
+  const c = await answer(t, { port: d.port }, request('GET /healthz HTTP/1.1', { X: 'x'.repeat(rest) }))
+  assert.equal(c.status, 200)
+})
+
+test('the log says which option lets a Host in, and it does', async t => {
+  const foreign = { Host: 'node.example:4801' }
+  const d = await daemon(t, HOUR, { expect: [/^refused status=403 peer=127\.0\.0\.1:\d+ reason="this Host is not allowed"/] })
+  assert.equal((await answer(t, { port: d.port }, handshake(foreign))).status, 403)
+  const line = await d.line(/^refused /)
+  const [, option, value] = line.match(/allow_with="(\S+)" value="(\S+)"$/)
+  assert.equal(option, '--allow-host')
+  const other = await daemon(t, [...HOUR, option, value])
+  assert.equal((await answer(t, { port: other.port }, handshake(foreign))).status, 101)
+})
+
+test('the log says which option lets an Origin in, and it does', async t => {
+  const foreign = { Origin: 'https://watch.example' }
+  const d = await daemon(t, HOUR, { expect: [/^refused status=403 peer=127\.0\.0\.1:\d+ reason="this Origin is not allowed"/] })
+  assert.equal((await answer(t, { port: d.port }, handshake(foreign))).status, 403)
+  const line = await d.line(/^refused /)
+  const [, option, value] = line.match(/allow_with="(\S+)" value="(\S+)"$/)
+  assert.equal(option, '--allow-origin')
+  const other = await daemon(t, [...HOUR, option, value])
+  assert.equal((await answer(t, { port: other.port }, handshake(foreign))).status, 101)
+})
+
+test('the help in the log comes once a second, however many are refused', async t => {
+  const d = await daemon(t, HOUR, { expect: [/^refused /] })
+  for (let i = 0; i < 20; i++) {
+    await answer(t, { port: d.port }, handshake({ Host: `h${i}.example` }))
+  }
+  assert.ok(d.lines.filter(line => /^refused /.test(line)).length < 10)
+})
+
+test('what a peer sent cannot break a log line', async t => {
+  const d = await daemon(t, HOUR, { expect: [/^refused status=403 peer=\S+ reason="this Origin is not allowed" allow_with="--allow-origin" value="/] })
+  const origin = Buffer.from(handshake({ Origin: '?\x1b[31m"\\\u00ff' }).replace('\x1b', '\t'), 'latin1')
+  assert.equal((await answer(t, { port: d.port }, origin)).status, 403)
+  const line = await d.line(/^refused /)
+  assert.ok(line.endsWith('value="?\\x09[31m\\x22\\x5c\\xff"'), line)
+})
+
+test('Host and Origin that need no option', async t => {
+  const d = await daemon(t, HOUR)
+  const rows = [
+    { Host: 'localhost' }, { Host: `LOCALHOST:${d.port}` }, { Host: '127.0.0.1' }, { Host: '192.0.2.1:80' },
+    { Host: '[::1]' }, { Host: `[2001:db8::1]:${d.port}` },
+    { Host: '192.0.2.1:99', Origin: 'http://192.0.2.1:99' },
+    { Origin: 'http://localhost:3000' }, { Origin: 'https://127.0.0.1' }, { Origin: 'http://[::1]:8080' }
+  ]
+  for (const fields of rows) {
+    assert.equal((await answer(t, { port: d.port }, handshake(fields))).status, 101, JSON.stringify(fields))
+  }
+})
+
+test('only who comes from loopback may be a page of any local port', async t => {
+  const path = join(folder(t), 'socket')
+  const d = await daemon(t, [...HOUR, '-v', '--listen', '127.0.0.1:0', '--listen', path], verbose)
+  const local = { Host: 'localhost', Origin: 'http://localhost:3000' }
+  assert.equal((await answer(t, { port: d.port }, handshake(local))).status, 101)
+  assert.equal((await answer(t, { path }, handshake(local))).status, 403)
+  assert.equal((await answer(t, { path }, handshake({ ...local, Origin: 'http://localhost' }))).status, 101)
+})
+
+test('several addresses: IPv4, IPv6 and a Unix socket', async t => {
+  const path = join(folder(t), 'socket')
+  const d = await daemon(t, [...HOUR, '--listen', '127.0.0.1:0', '--listen', '[::1]:0', '--listen', path])
+  const six = await d.line(/^listening url=http:\/\/\[::1\]:\d+\/$/)
+  await d.line(new RegExp(`^listening path=${path}$`))
+  const clients = []
+  for (const url of [d.ws, six.split('=')[1].replace('http', 'ws'), `ws+unix:${path}:/`]) {
+    clients.push(await client(t, url))
+    await clients.at(-1).received(1)
+  }
+  for (const c of clients) assert.deepEqual(c.raw, clients[0].raw)
+})
+
+test('a handshake that is not finished in 5 s', async t => {
+  const d = await daemon(t, [...HOUR, '-v'], { expect: [/^closed peer=\S+ reason="handshake not finished in 5 s" snapshots=0$/] })
+  const start = performance.now()
+  const silent = await connect(t, { port: d.port })
+  const slow = await connect(t, { port: d.port })
+  const dribble = (async () => {
+    for await (const _ of every(500)) {
+      if (slow.ended) return
+      slow.send('G')
+    }
+  })()
+  await Promise.all([silent, slow].map(async c => {
+    await c.end()
+    const seconds = (performance.now() - start) / 1000
+    assert.ok(seconds > 4.9 && seconds < 8, `closed after ${seconds} s`)
+    assert.equal(c.head, '')
+  }))
+  await dribble
+})

@@ -1,0 +1,182 @@
+// The command line: what is told to whoever gets it wrong.
+import assert from 'node:assert/strict'
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { join } from 'node:path'
+import test from 'node:test'
+import { build, client, daemon, folder, root } from './daemon.mjs'
+
+const program = join(build, 'introspectd')
+
+function run (...args) {
+  const { status, stdout, stderr } = spawnSync(program, args, { encoding: 'utf8', timeout: 10000 })
+  return { status, stdout, stderr }
+}
+
+const wrong = [
+  [['--interval', '9'], '--interval 9: expected milliseconds from 10 to 3600000'],
+  [['--interval', '3600001'], '--interval 3600001: expected milliseconds from 10 to 3600000'],
+  [['--interval', ''], '--interval : expected milliseconds from 10 to 3600000'],
+  [['--interval', '1s'], '--interval 1s: expected milliseconds from 10 to 3600000'],
+  [['--interval', '-100'], '--interval -100: expected milliseconds from 10 to 3600000'],
+  [['--interval', ' 100'], '--interval  100: expected milliseconds from 10 to 3600000'],
+  [['--interval', '99999999999999999999'], '--interval 99999999999999999999: expected milliseconds from 10 to 3600000'],
+  [['--max-clients', '0'], '--max-clients 0: expected a number from 1 to 100000'],
+  [['--max-clients', '100001'], '--max-clients 100001: expected a number from 1 to 100000'],
+  [['--max-clients', 'many'], '--max-clients many: expected a number from 1 to 100000'],
+  [['--max-snapshot', '1023'], '--max-snapshot 1023: expected bytes from 1024 to 1073741824'],
+  [['--max-snapshot', '1073741825'], '--max-snapshot 1073741825: expected bytes from 1024 to 1073741824'],
+  [['--max-snapshot', '16M'], '--max-snapshot 16M: expected bytes from 1024 to 1073741824'],
+  [['--ping', '0'], '--ping 0: expected seconds from 0.01 to 86400'],
+  [['--ping', '86401'], '--ping 86401: expected seconds from 0.01 to 86400'],
+  [['--ping', 'nan'], '--ping nan: expected seconds from 0.01 to 86400'],
+  [['--ping', '5s'], '--ping 5s: expected seconds from 0.01 to 86400'],
+  [['--drain', '-1'], '--drain -1: expected seconds from 0.01 to 86400'],
+  [['--drain', ''], '--drain : expected seconds from 0.01 to 86400'],
+  [['--pid', ''], '--pid : expected a process ID or a name'],
+  [['--feed', ''], '--feed : expected a path or -'],
+  [['--feed', 'x', '--feed-mode', '0888'], '--feed-mode 0888: expected an octal mode such as 0660'],
+  [['--feed', 'x', '--feed-mode', '1777'], '--feed-mode 1777: expected an octal mode such as 0660'],
+  [['--feed', 'x', '--feed-mode', 'rw'], '--feed-mode rw: expected an octal mode such as 0660'],
+  [['--replay', ''], '--replay : expected a file'],
+  [['--pid', '1', '--feed', 'x'], 'only one of --pid, --feed and --replay'],
+  [['--replay', 'x', '--feed', 'x'], 'only one of --pid, --feed and --replay'],
+  [['--loop'], '--loop goes with --replay'],
+  [['4801'], '4801: not an option'],
+  [['--', '-v'], '-v: not an option'],
+  [['--colour'], "unrecognized option '--colour'"],
+  [['-x'], "invalid option -- 'x'"],
+  [['--interval'], "option '--interval' requires an argument"],
+  [['-l'], "option requires an argument -- 'l'"],
+  [['--loop=yes'], "option '--loop' doesn't allow an argument"],
+  [['--ma', '5'], "option '--ma' is ambiguous; possibilities: '--max-clients' '--max-snapshot'"]
+]
+
+test('a wrong option: one line that names it, status 2', () => {
+  for (const [args, message] of wrong) {
+    const { status, stdout, stderr } = run(...args)
+    assert.equal(stderr.replace(/^\S*introspectd: /, ''), `${message}\n`)
+    assert.match(stderr, /^\S*introspectd: /)
+    assert.equal(stdout, '')
+    assert.equal(status, 2, args.join(' '))
+  }
+})
+
+test('more of an option than there is room for', () => {
+  for (const [option, value, most] of [['--listen', '127.0.0.1:0', 16], ['--allow-host', 'x', 32], ['--allow-origin', 'x', 32]]) {
+    const { status, stderr } = run(...Array(most + 1).fill([option, value]).flat())
+    assert.match(stderr, new RegExp(`^introspectd: ${option} ${value}: .*\n$`))
+    assert.equal(status, 2)
+  }
+})
+
+test('--help names every option and its default, from the source', () => {
+  const { status, stdout, stderr } = run('--help')
+  assert.equal(status, 0)
+  assert.equal(stderr, '')
+  const names = [...readFileSync(join(root, 'options.c'), 'utf8').matchAll(/\{"([a-z-]+)", (?:no|required)_argument/g)].map(([, name]) => name)
+  assert.ok(names.length > 15)
+  for (const name of names) assert.match(stdout, new RegExp(`--${name}\\b`))
+  assert.ok(stdout.includes('(default: 127.0.0.1:4801 and [::1]:4801)'))
+  const defaults = [...readFileSync(join(root, 'options.h'), 'utf8').matchAll(/DEFAULT_(\w+) = ([^,]+),/g)]
+  assert.ok(defaults.length > 5)
+  for (const [, name, value] of defaults) {
+    const number = /^0\d/.test(value) ? value : Function(`return ${value}`)() / (/^(PING|DRAIN)_MS$/.test(name) ? 1000 : 1)
+    assert.ok(stdout.includes(`(default: ${number})`), `${name} ${number}`)
+  }
+  for (const line of stdout.split('\n')) assert.ok(line.length <= 90, line)
+  assert.deepEqual(run('-h'), { status, stdout, stderr })
+})
+
+test('--version', () => {
+  const { status, stdout, stderr } = run('--version')
+  assert.deepEqual([status, stderr], [0, ''])
+  assert.match(stdout, /^introspectd \d+\.\d+\.\d+\n$/)
+})
+
+test('the limits of every number are in', async t => {
+  await daemon(t, ['--interval', '10', '--max-clients', '1', '--max-snapshot', '1024', '--ping', '0.01', '--drain', '0.01'])
+  await daemon(t, ['--interval', '3600000', '--ping', '86400', '--drain', '86400'])
+})
+
+// Starts the daemon where it cannot listen and returns its only line.
+function refused (...listen) {
+  const { status, stderr } = run(...listen.flatMap(address => ['--listen', address]))
+  assert.equal(status, 1)
+  assert.match(stderr, /^.*\n$/)
+  return stderr.trimEnd()
+}
+
+test('addresses nobody can listen on', async t => {
+  const format = 'not HOST:PORT, [IPV6]:PORT or /PATH'
+  for (const address of ['', ':', ':4801', '127.0.0.1:', '127.0.0.1:x', '127.0.0.1:65536', '127.0.0.1:-1',
+    '127.0.0.1:123456', '::1', '::1:4801', '[::1', '[::1]4801', '[::1]:', '[]:4801']) {
+    assert.equal(refused(address), `error listen=${address} reason="${format}"`)
+  }
+  assert.match(refused('192.0.2.1:0'), /^error listen=192\.0\.2\.1:0 reason="Cannot assign requested address"$/)
+  assert.match(refused('127.0.0.1:0', 'x:y:z'), /^error listen=x:y:z reason=/)
+})
+
+test('a port in use', async t => {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const address = `127.0.0.1:${server.address().port}`
+  assert.equal(refused(address), `error listen=${address} reason="Address already in use"`)
+  server.close()
+})
+
+test('a daemon that was there a moment ago does not keep its port', async t => {
+  const d = await daemon(t)
+  const c = await client(t, d.ws)
+  await c.received(1)
+  await d.stop()
+  const again = await daemon(t, ['--listen', `127.0.0.1:${d.port}`])
+  assert.equal(again.port, d.port)
+})
+
+test('Unix sockets', async t => {
+  const path = join(folder(t), 'socket')
+  await t.test('live: left alone', async t => {
+    const d = await daemon(t, ['--listen', path])
+    assert.equal(refused(path), `error listen=${path} reason="in use by another process"`)
+    const c = await client(t, `ws+unix:${path}:/`)
+    await c.received(1)
+    await d.stop()
+    assert.equal(existsSync(path), false)
+  })
+  await t.test('left behind: replaced', async t => {
+    const dead = spawn(program, ['--listen', path], { stdio: ['ignore', 'ignore', 'pipe'] })
+    await once(dead.stderr, 'data')
+    dead.kill('SIGKILL')
+    await once(dead, 'exit')
+    assert.ok(statSync(path).isSocket())
+    await daemon(t, ['--listen', path])
+    const c = await client(t, `ws+unix:${path}:/`)
+    await c.received(1)
+  })
+  await t.test('another kind of file: left alone', () => {
+    writeFileSync(path, 'precious')
+    assert.equal(refused(path), `error listen=${path} reason="exists and is not a socket"`)
+    assert.equal(readFileSync(path, 'utf8'), 'precious')
+  })
+  await t.test('nowhere', () => {
+    const nowhere = join(path, 'socket')
+    assert.equal(refused(nowhere), `error listen=${nowhere} reason="Not a directory"`)
+  })
+  await t.test('too long', () => {
+    const long = `/${'x'.repeat(108)}`
+    assert.equal(refused(long), `error listen=${long} reason="path over 107 bytes"`)
+    assert.equal(existsSync(long), false)
+  })
+})
+
+test('sources that cannot be opened', t => {
+  const path = join(folder(t), 'missing')
+  for (const [option, value] of [['--replay', path], ['--feed', join(path, 'feed')]]) {
+    const { status, stderr } = run('--listen', '127.0.0.1:0', option, value)
+    assert.equal(status, 1)
+    assert.match(stderr, new RegExp(`^listening url=.*\n^error \\S*=${value} reason=".*"\n$`, 'm'))
+  }
+})
