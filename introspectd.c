@@ -71,7 +71,7 @@ struct slot {
 	bool waiting;            /* counted in server.waiting */
 	bool reads_events;       /* counted in server.event_readers */
 	bool holds_state;        /* counted in server.state_holders */
-	bool pong_due;           /* with the payload that stands in ws.control */
+	bool pong_due;           /* with the payload that stands in pong */
 	bool ping_due;
 	bool close_due;          /* with close_code */
 	bool eof;                /* the peer sends no more */
@@ -99,6 +99,8 @@ struct slot {
 		struct sockaddr_in6 v6;
 	} peer;
 	uint8_t out[OUT_MAX];
+	uint8_t pong[WS_CONTROL_MAX];
+	uint8_t pong_len;
 };
 
 /* What only some slots need at a time. */
@@ -257,7 +259,7 @@ static bool begin_message(struct server *srv, struct slot *s)
 		write_control(s, WS_CLOSE, code, s->close_code == WS_NO_STATUS ? 0 : sizeof code);
 		s->state = SLOT_ENDING;
 	} else if (s->pong_due) {
-		write_control(s, WS_PONG, s->ws.control, s->ws.control_len);
+		write_control(s, WS_PONG, s->pong, s->pong_len);
 		s->pong_due = false;
 	} else if (s->ping_due) {
 		write_control(s, WS_PING, s->out, 0);
@@ -330,6 +332,15 @@ static void slot_write(struct server *srv, struct slot *s)
 	}
 }
 
+/* The payload is kept, since whatever control frame comes next, even in part,
+ * takes its place in the decoder. */
+static void owe_pong(struct slot *s)
+{
+	memcpy(s->pong, s->ws.control, s->ws.control_len);
+	s->pong_len = s->ws.control_len;
+	s->pong_due = true;
+}
+
 static void begin_close(struct slot *s, uint16_t code, const char *reason)
 {
 	char text[ADDRESS_TEXT_MAX];
@@ -369,7 +380,7 @@ static void client_bytes(struct server *srv, struct slot *s, uint8_t *in, size_t
 		} else if (s->ws.event == WS_GOT_PING) {
 			/* Written at once, so that each of several is answered; if the
 			 * socket is full, the newest (section 5.5.3). */
-			s->pong_due = true;
+			owe_pong(s);
 			slot_write(srv, s);
 		}
 	}
@@ -404,7 +415,7 @@ static void serve_commands(struct server *srv, struct slot *s)
 		else if (s->ws.event == WS_GOT_CLOSE)
 			begin_close(s, s->ws.close_code, "asked by the client");
 		else if (s->ws.event == WS_GOT_PING)
-			s->pong_due = true;
+			owe_pong(s);
 		s->since = srv->now;
 		slot_write(srv, s);
 	}
