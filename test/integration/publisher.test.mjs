@@ -155,7 +155,7 @@ test('nobody ready, nothing asked of the node', limit, async t => {
   }
 })
 
-test('killed and started again in every order, node and daemon find each other', limit, async t => {
+test('killed and started again in every order, node and daemon find each other', { timeout: 180000 }, async t => {
   const feed = join(folder(t), 'feed.sock')
 
   // the node before the daemon
