@@ -44,7 +44,8 @@ static void arena_free(void *arg, void *pointer)
 	(void)pointer;
 }
 
-static ProtobufCMessage *unpack(const ProtobufCMessageDescriptor *type, const uint8_t *in, size_t len)
+static ProtobufCMessage *unpack(const ProtobufCMessageDescriptor *type, const uint8_t *in,
+                                size_t len)
 {
 	static struct arena arena;
 	ProtobufCAllocator allocator = {arena_alloc, arena_free, &arena};
@@ -219,7 +220,8 @@ static struct command_frame small_frame(struct command *c, size_t len)
 	return frame;
 }
 
-static struct command_frame item_frame(struct command *c, const struct commands *all, uint64_t number)
+static struct command_frame item_frame(struct command *c, const struct commands *all,
+                                       uint64_t number)
 {
 	const struct history_item *item = history_item(&all->history, number);
 	struct command_frame frame = frame_of(c, item->len, item->checksum);
@@ -394,8 +396,9 @@ static int answer(struct command *c, struct commands *all, const Introspection__
 	c->message_len = 0;
 	if (!command)
 		return -WS_INVALID_DATA;
-	bool hello = command->command == INTROSPECTION__CLIENT_COMMAND__COMMAND__HELLO;
-	bool configured = hello || command->command == INTROSPECTION__CLIENT_COMMAND__COMMAND__UPDATE_CONFIG;
+	const bool hello = command->command == INTROSPECTION__CLIENT_COMMAND__COMMAND__HELLO;
+	const bool configured =
+		hello || command->command == INTROSPECTION__CLIENT_COMMAND__COMMAND__UPDATE_CONFIG;
 	if (!c->hello && !hello) {
 		error = "HELLO must come first";
 	} else if (command->command != INTROSPECTION__CLIENT_COMMAND__COMMAND__REQUEST) {

@@ -16,7 +16,7 @@
 
 enum {
 	COMMAND_MESSAGE_MAX = 4096,   /* bytes of a ClientCommand */
-	COMMAND_FRAME_MAX = 22,       /* bytes before a message: frame header, version, checksum, length */
+	COMMAND_FRAME_MAX = 22,       /* bytes before a message: header, version, checksum, length */
 	COMMAND_OUT_MAX = 11 << 10,   /* bytes of an answer or event, with all that stands before */
 	COMMAND_INTERVAL_MIN = 500,   /* ms */
 	COMMAND_INTERVAL_MAX = INT32_MAX,
@@ -39,8 +39,8 @@ struct commands {
 	struct event_type *types;         /* EVENT_TYPES_MAX of them */
 	size_t type_count;
 	int64_t interval;                 /* ms, the daemon's */
-	int64_t drop_logged;              /* ms; when the log last said that an event was dropped; 0: never */
-	uint64_t runtime;                 /* number of the item that holds the newest Runtime, if it is there still */
+	int64_t drop_logged;              /* ms; last log line on a dropped event; 0: never */
+	uint64_t runtime;                 /* number of the item that holds, or held, the Runtime */
 
 	/* Set by the owner. Called before items of the history with lower numbers
 	 * are written over: whoever is reading one of them must stop, and all
