@@ -1,0 +1,141 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import test from 'node:test'
+import { client, daemon } from './daemon.mjs'
+import { encodeState, feedDaemon, node } from './node.mjs'
+import { close, CLOSE, connect, handshake, open, request } from './raw.mjs'
+
+const HOUR = ['--interval', '3600000']
+
+// The exit status, and the ms from the signal to the end.
+async function stop (d, signal) {
+  const start = performance.now()
+  const { code } = await d.stop(signal)
+  return { code, ms: performance.now() - start }
+}
+
+for (const signal of ['SIGTERM', 'SIGINT']) {
+  test(`${signal} says goodbye to all`, async t => {
+    const d = await daemon(t, HOUR)
+    const clients = await Promise.all(Array.from({ length: 10 }, () => client(t, d.ws)))
+    await Promise.all(clients.map(c => c.received(1)))
+    const { code, ms } = await stop(d, signal)
+    assert.equal(code, 0)
+    assert.ok(ms < 2000, `${ms} ms`)
+    for (const c of clients) assert.deepEqual(await c.closed, { code: 1001, reason: '' })
+  })
+}
+
+test('with nobody there it ends at once', async t => {
+  const d = await daemon(t)
+  const { code, ms } = await stop(d)
+  assert.equal(code, 0)
+  assert.ok(ms < 1500, `${ms} ms`)
+})
+
+test('who does not answer is waited for 2 s', async t => {
+  const d = await daemon(t, HOUR)
+  const c = await open(t, { port: d.port, lingers: true })
+  await c.frame(0)
+  const { code, ms } = await stop(d)
+  assert.equal(code, 0)
+  assert.ok(ms > 1500 && ms < 5000, `${ms} ms`)
+  const { opcode, data } = await c.frame(1)
+  assert.equal(opcode, CLOSE)
+  assert.equal(data.readUInt16BE(0), 1001)
+})
+
+test('nor longer for who does not read', async t => {
+  const d = await feedDaemon(t, HOUR)
+  await node(t, d, () => encodeState(8 << 20))
+  const c = await connect(t, { port: d.port })
+  c.socket.pause()
+  c.send(handshake())
+  const other = await client(t, d.ws)
+  await other.received(1)
+  const { code, ms } = await stop(d)
+  assert.equal(code, 0)
+  assert.ok(ms < 5000, `${ms} ms`)
+  assert.equal((await other.closed).code, 1001)
+})
+
+test('the second signal ends the wait', async t => {
+  const d = await daemon(t, HOUR)
+  const c = await open(t, { port: d.port, lingers: true })
+  await c.frame(0)
+  d.child.kill('SIGTERM')
+  await c.frame(1)
+  const { code, ms } = await stop(d, 'SIGINT')
+  assert.equal(code, 0)
+  assert.ok(ms < 1500, `${ms} ms`)
+})
+
+test('handshakes under way end, answers under way arrive', async t => {
+  const d = await daemon(t, HOUR)
+  const half = await connect(t, { port: d.port })
+  half.send('GET / HTTP/1.1\r\n')
+  const whole = await connect(t, { port: d.port })
+  whole.send(request('GET /introspection.proto HTTP/1.1'))
+  await whole.answered()
+  const { code } = await stop(d)
+  assert.equal(code, 0)
+  await half.end()
+  assert.equal(half.head, '')
+  await whole.end()
+  assert.equal(whole.body.length, Number(whole.field('Content-Length')))
+})
+
+test('who was about to leave leaves', async t => {
+  const d = await daemon(t, HOUR)
+  const c = await open(t, { port: d.port })
+  await c.frame(0)
+  d.child.kill('SIGSTOP')
+  c.send(close(1000))
+  d.child.kill('SIGTERM')
+  d.child.kill('SIGCONT')
+  const { data } = await c.frame(1)
+  assert.ok([1000, 1001].includes(data.readUInt16BE(0)))
+  assert.equal((await stop(d)).code, 0)
+})
+
+test('SIGUSR1 writes a line for each slot', async t => {
+  const d = await daemon(t, HOUR, { expect: [/^slot /] })
+  const line = pattern => d.line(new RegExp(`^slot number=\\d+ ${pattern}`))
+  const c = await client(t, d.ws)
+  await c.received(1)
+  c.ready()
+  c.socket.ping()
+  await once(c.socket, 'pong')
+  const half = await connect(t, { port: d.port })
+  half.send('GET')
+  const done = await open(t, { port: d.port, lingers: true })
+  done.send(close(1000))
+  await done.end()
+  d.child.kill('SIGUSR1')
+  await line(`state=open peer=127\\.0\\.0\\.1:\\d+ ready=1 sequence=1 snapshots=1 unsent=0 quiet_ms=\\d+$`)
+  await line(`state=head peer=127\\.0\\.0\\.1:${half.socket.localPort} ready=0 sequence=0 snapshots=0 unsent=0 quiet_ms=\\d+$`)
+  await line(`state=lingering peer=127\\.0\\.0\\.1:${done.socket.localPort} ready=0 sequence=1 snapshots=1 unsent=0 quiet_ms=\\d+$`)
+  assert.equal(d.lines.filter(line => line.startsWith('slot ')).length, 3)
+  done.socket.end()
+})
+
+test('SIGPIPE and SIGUSR1 harm nobody', async t => {
+  const d = await daemon(t, ['--interval', '10'], { expect: [/^slot /] })
+  const c = await client(t, d.ws)
+  await c.received(1)
+  for (let i = 0; i < 20; i++) {
+    d.child.kill('SIGPIPE')
+    d.child.kill('SIGUSR1')
+    await c.next()
+  }
+  assert.equal(c.snapshots.length, 21)
+})
+
+test('nor does a log that nobody reads any more', async t => {
+  const readsOneLine = ['bash', '-c', 'exec "$@" 2> >(sed --unbuffered 1q >&2)', 'bash']
+  const d = await daemon(t, ['--interval', '10', '-v'], { prefix: readsOneLine })
+  const c = await client(t, d.ws)
+  await c.received(1)
+  for (let i = 0; i < 5; i++) await client(t, d.ws)
+  await c.next()
+})
