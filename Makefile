@@ -3,10 +3,11 @@
 # make                  builds introspectd and introspect in $(BUILD)
 # make install          installs them below $(DESTDIR)$(PREFIX)
 #
-# CC, CFLAGS, LDFLAGS, PKG_CONFIG, PREFIX and BUILD may be set.
+# CC, CFLAGS, LDFLAGS, PKG_CONFIG, PREFIX and BUILD may be set. TLS=0 leaves TLS out.
 
 PREFIX ?= /usr/local
 BUILD ?= build
+TLS ?= 1
 PKG_CONFIG ?= pkg-config
 CFLAGS ?= -O2 -g
 HARDEN ?= -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE
@@ -16,14 +17,14 @@ SUDO = $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 NODE = $(CURDIR)/test/node_modules/.bin/node
 
 WARN = -Wall -Wextra -Wpedantic -Wshadow -Wconversion
-FLAGS = -std=c11 -D_GNU_SOURCE -I. -I$(BUILD) $(WARN) $(HARDEN) \
+FLAGS = -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DTLS=$(TLS) -I. -I$(BUILD) $(WARN) $(HARDEN) \
         $(shell $(PKG_CONFIG) --cflags libprotobuf-c) $(CPPFLAGS) $(CFLAGS)
 HOSTCC ?= cc
-LIBS = $(shell $(PKG_CONFIG) --libs libprotobuf-c) -lmbedcrypto
+LIBS = $(shell $(PKG_CONFIG) --libs libprotobuf-c) $(if $(filter 1,$(TLS)),-lmbedtls -lmbedx509) -lmbedcrypto
 
 # Everything but the two programs' main files, which the unit tests cannot have.
-COMMON = log.c ws.c source/wire.c
-DAEMON = options.c listen.c http.c snapshot.c command.c history.c json.c \
+COMMON = log.c ws.c tls.c source/wire.c
+DAEMON = options.c listen.c http.c auth.c sandbox.c snapshot.c command.c history.c json.c \
          $(filter-out source/wire.c,$(wildcard source/*.c))
 CLIENT = $(filter-out client/introspect.c,$(wildcard client/*.c))
 UNIT_TESTS = $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/*_test.c))

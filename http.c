@@ -214,6 +214,8 @@ void http_decide(struct http_answer *a, const struct ws_request *r,
 		refuse_unless(a, "this Origin is not allowed", "--allow-origin", r->origin);
 	else if (!head && !ws_text_is(r->method, "GET"))
 		http_refuse(a, 405, "only GET and HEAD");
+	else if (r->upgrade && !auth_shown(policy->auth, r))
+		http_refuse(a, 401, "a wrong or no token");
 	else
 		route(a, r);
 	a->no_body = head;
@@ -247,11 +249,12 @@ size_t http_head(char *out, const struct http_answer *a, struct ws_text host)
 	                 "HTTP/1.1 %d %s\r\n"
 	                 "Content-Type: %s\r\n"
 	                 "Content-Length: %zu\r\n"
-	                 "%s%s%s%s"
+	                 "%s%s%s%s%s"
 	                 "Cache-Control: no-cache\r\n" SECURITY_HEADERS
 	                 "Connection: close\r\n\r\n",
 	                 a->status, status_text(a->status), a->type, a->body ? a->body_len : text_len,
 	                 a->gzip ? "Content-Encoding: gzip\r\n" : "",
+	                 a->status == 401 ? "WWW-Authenticate: Bearer\r\n" : "",
 	                 a->status == 405 ? "Allow: GET, HEAD\r\n" : "",
 	                 a->status == 426 ? "Sec-WebSocket-Version: 13\r\n" : "",
 	                 a->status == 503 ? "Retry-After: 5\r\n" : "");

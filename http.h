@@ -6,10 +6,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "auth.h"
 #include "ws.h"
 
 /* Names beyond the built-in ones; borrowed, compared whole and without case. */
 struct http_policy {
+	const struct auth *auth;
 	const char *const *hosts;
 	size_t host_count;
 	const char *const *origins;

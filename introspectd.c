@@ -2,6 +2,7 @@
  * end: main, run, turn, and then what they call. */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -18,13 +19,16 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "auth.h"
 #include "command.h"
 #include "http.h"
 #include "listen.h"
 #include "log.h"
 #include "options.h"
+#include "sandbox.h"
 #include "snapshot.h"
 #include "source/source.h"
+#include "tls.h"
 #include "ws.h"
 
 enum {
@@ -55,8 +59,9 @@ static const int64_t NEVER = INT64_MAX;
 
 enum slot_state {
 	SLOT_FREE = 0,
-	SLOT_HEAD,       /* reads a request head */
+	SLOT_HEAD,       /* reads a request head, after the TLS handshake if there is one */
 	SLOT_OPEN,       /* a WebSocket client */
+	SLOT_DELAYED,    /* holds back the answer to a wrong token */
 	SLOT_ENDING,     /* writes its last bytes: a close frame or an HTTP answer */
 	SLOT_LINGERING,  /* has written them and waits for the peer to close */
 	SLOT_DROPPED,    /* to be freed */
@@ -79,8 +84,10 @@ struct slot {
 	uint16_t close_code;     /* WS_NO_STATUS: an empty close frame */
 	uint16_t head_len;       /* bytes of the request head that have come */
 	int buffer;              /* the one it holds while it has a head to read or write; -1: none */
+	struct tls *tls;         /* NULL: none */
 	struct command *command; /* a client of the command protocol: in that buffer; else NULL */
-	int64_t since;           /* start of the state's time limit: accept, last bytes written, shutdown */
+	int64_t since;           /* start of the state's time limit: accept, last bytes written, shutdown;
+	                            of SLOT_DELAYED, the end of it */
 	int64_t quiet;           /* since when it is silent: last bytes from it, or last ping to it */
 	int64_t stale_at;        /* when the old snapshot is better than none; 0: does not apply */
 	uint64_t stale;          /* sequence number of that old snapshot; 0: there is none */
@@ -112,6 +119,8 @@ union buffer {
 struct server {
 	struct options options;
 	struct source *source;
+	struct auth auth;
+	struct tls_config *tls;      /* of every TCP connection; NULL: none */
 	struct snapshot_store store;
 	struct listener listeners[LISTENERS_MAX];
 	size_t listener_count;
@@ -306,6 +315,8 @@ static void end_message(struct server *srv, struct slot *s)
 	if (s->state == SLOT_ENDING) {
 		/* Closing at once could destroy our bytes on their way: unread
 		 * input would make it a reset. */
+		if (s->tls)
+			tls_bye(s->tls);
 		shutdown(s->fd, SHUT_WR);
 		s->state = SLOT_LINGERING;
 	} else if (s->eof) {
@@ -313,14 +324,23 @@ static void end_message(struct server *srv, struct slot *s)
 	}
 }
 
+/* A socket call failed: try again when poll() says so, or give up. */
+static void socket_failed(struct slot *s)
+{
+	char why[TLS_WHY_MAX];
+
+	if (errno != EAGAIN && errno != EINTR)
+		slot_drop(s, s->tls && errno == EPROTO ? tls_error(s->tls, why) : strerror(errno));
+}
+
 static void slot_write(struct server *srv, struct slot *s)
 {
-	while (s->tx_left > 0 || begin_message(srv, s)) {
-		ssize_t n = send(s->fd, s->tx, s->tx_left, MSG_NOSIGNAL | MSG_DONTWAIT);
+	while (s->state != SLOT_DELAYED && (s->tx_left > 0 || begin_message(srv, s))) {
+		ssize_t n = s->tls ? tls_send(s->tls, s->tx, s->tx_left)
+		                   : send(s->fd, s->tx, s->tx_left, MSG_NOSIGNAL | MSG_DONTWAIT);
 
 		if (n < 0) {
-			if (errno != EAGAIN && errno != EINTR)
-				slot_drop(s, strerror(errno));
+			socket_failed(s);
 			return;
 		}
 		s->tx += n;
@@ -479,19 +499,21 @@ static void first_bytes(struct server *srv, struct slot *s, bool command, char *
 }
 
 /* Section 4.2.2. */
-static void open_client(struct server *srv, struct slot *s, struct ws_text key)
+static void open_client(struct server *srv, struct slot *s, const struct ws_request *r)
 {
+	bool offered = ws_has_token(r->protocols, AUTH_PROTOCOL);
 	char accept[WS_ACCEPT_LEN + 1], text[ADDRESS_TEXT_MAX];
 
 	log_verbose("open peer=%s", address_text(text, &s->peer.any));
-	ws_accept(accept, key);
+	ws_accept(accept, r->key);
 	s->tx = s->out;
 	s->tx_left = (size_t)snprintf((char *)s->out, sizeof s->out,
 	                              "HTTP/1.1 101 Switching Protocols\r\n"
 	                              "Upgrade: websocket\r\n"
 	                              "Connection: Upgrade\r\n"
-	                              "Sec-WebSocket-Accept: %s\r\n\r\n",
-	                              accept);
+	                              "Sec-WebSocket-Accept: %s\r\n%s\r\n",
+	                              accept,
+	                              offered ? "Sec-WebSocket-Protocol: " AUTH_PROTOCOL "\r\n" : "");
 	s->ws.max_message = MESSAGE_MAX;
 	s->state = SLOT_OPEN;
 	s->since = srv->now;
@@ -500,7 +522,7 @@ static void open_client(struct server *srv, struct slot *s, struct ws_text key)
 static void head_bytes(struct server *srv, struct slot *s, size_t len)
 {
 	const struct http_policy policy = {
-		srv->options.allow_host, srv->options.allow_host_count,
+		&srv->auth, srv->options.allow_host, srv->options.allow_host_count,
 		srv->options.allow_origin, srv->options.allow_origin_count,
 	};
 	char *head = srv->buffers[s->buffer].head;
@@ -522,9 +544,13 @@ static void head_bytes(struct server *srv, struct slot *s, size_t len)
 		http_refuse(&a, 503, "as many clients as --max-clients allows");
 	if (a.status != 101) {
 		answer(srv, s, &a, request.host);
+		if (a.status == 401) {
+			s->state = SLOT_DELAYED;
+			s->since = srv->now + auth_delay(&srv->auth, &s->peer.any, srv->now);
+		}
 		return;
 	}
-	open_client(srv, s, request.key);
+	open_client(srv, s, &request);
 	first_bytes(srv, s, a.command, head + n, (size_t)(s->head_len - n));
 }
 
@@ -544,11 +570,10 @@ static void slot_read(struct server *srv, struct slot *s)
 {
 	size_t room;
 	uint8_t *in = receive_room(srv, s, &room);
-	ssize_t n = recv(s->fd, in, room, MSG_DONTWAIT);
+	ssize_t n = s->tls ? tls_recv(s->tls, in, room) : recv(s->fd, in, room, MSG_DONTWAIT);
 
 	if (n < 0) {
-		if (errno != EAGAIN && errno != EINTR)
-			slot_drop(s, strerror(errno));
+		socket_failed(s);
 		return;
 	}
 	if (n == 0) {
@@ -575,6 +600,8 @@ static int64_t slot_deadline(const struct server *srv, const struct slot *s)
 		return s->since + HANDSHAKE_MS;
 	case SLOT_LINGERING:
 		return s->since + LINGER_MS;
+	case SLOT_DELAYED:
+		return s->since;
 	default:
 		break;
 	}
@@ -593,15 +620,25 @@ static short slot_events(const struct slot *s)
 	bool reads = s->state == SLOT_OPEN ? !s->eof && !s->close_due : s->state != SLOT_ENDING;
 
 	/* No more commands while the answer to one is unsent. */
-	if (s->command && s->tx_left > 0)
+	if ((s->command && s->tx_left > 0) || s->state == SLOT_DELAYED)
 		reads = false;
-	return (short)((reads ? POLLIN : 0) | (s->tx_left > 0 ? POLLOUT : 0));
+	bool writes = s->tx_left > 0 && s->state != SLOT_DELAYED;
+	if (s->tls && reads && !writes && tls_wants_write(s->tls))
+		return POLLOUT;
+	return (short)((reads ? POLLIN : 0) | (writes ? POLLOUT : 0));
+}
+
+/* Bytes that TLS has decrypted already: poll() will not tell. */
+static bool has_unread(const struct slot *s)
+{
+	return s->tls && slot_events(s) & POLLIN && tls_pending(s->tls) > 0;
 }
 
 static void slot_free(struct server *srv, struct slot *s, size_t i)
 {
 	release_snapshot(s);
 	release_buffer(srv, s);
+	tls_close(s->tls);
 	close(s->fd);
 	memset(s, 0, sizeof *s);
 	srv->fds[FD_SLOTS + i].fd = -1;
@@ -645,7 +682,7 @@ static void slot_settle(struct server *srv, size_t i)
 		return;
 	}
 	srv->fds[FD_SLOTS + i].events = slot_events(s);
-	srv->deadlines[i] = slot_deadline(srv, s);
+	srv->deadlines[i] = has_unread(s) ? srv->now : slot_deadline(srv, s);
 }
 
 static void slot_expire(struct server *srv, struct slot *s)
@@ -654,6 +691,9 @@ static void slot_expire(struct server *srv, struct slot *s)
 		slot_drop(s, "handshake not finished in 5 s");
 	} else if (s->state == SLOT_LINGERING) {
 		slot_drop(s, "closed");
+	} else if (s->state == SLOT_DELAYED) {
+		s->state = SLOT_ENDING;
+		s->since = srv->now;
 	} else if (s->tx_left > 0) {
 		slot_drop(s, "takes nothing of what is sent to it");
 	} else if (s->waiting && s->stale_at > 0 && s->stale_at <= srv->now) {
@@ -675,7 +715,8 @@ static void slot_serve(struct server *srv, size_t i)
 	struct slot *s = &srv->slots[i];
 	short revents = srv->fds[FD_SLOTS + i].revents;
 
-	if (revents & (POLLIN | POLLHUP | POLLERR) && slot_events(s) & POLLIN)
+	bool reads = slot_events(s) & POLLIN || (s->tls && tls_wants_write(s->tls));
+	if ((revents && reads) || has_unread(s))
 		slot_read(srv, s);
 	if (s->state != SLOT_DROPPED && srv->deadlines[i] <= srv->now &&
 	    slot_deadline(srv, s) <= srv->now)
@@ -713,6 +754,8 @@ static void slot_open(struct server *srv, int fd, const struct sockaddr_in6 *pee
 	s->since = s->quiet = srv->now;
 	s->buffer = srv->free_buffers[--srv->free_buffer_count];
 	s->peer.v6 = *peer;
+	if (srv->tls && peer->sin6_family != AF_UNIX && !(s->tls = tls_open(srv->tls, fd, NULL)))
+		slot_drop(s, "no memory for TLS");
 	srv->fds[FD_SLOTS + i] = (struct pollfd){.fd = fd};
 	srv->high = i >= srv->high ? i + 1 : srv->high;
 	slot_settle(srv, i);
@@ -827,7 +870,8 @@ static void push_events(struct server *srv)
 
 static void log_slots(const struct server *srv)
 {
-	static const char *const names[] = {"free", "head", "open", "ending", "lingering", "dropped"};
+	static const char *const names[] = {"free",   "head",      "open",   "delayed",
+	                                    "ending", "lingering", "dropped"};
 	char text[ADDRESS_TEXT_MAX];
 
 	for (size_t i = 0; i < srv->high; i++) {
@@ -872,6 +916,26 @@ static void stop(struct server *srv)
 	}
 }
 
+/* Reads token and certificates again; those that are wrong are not taken. */
+static int reload(struct server *srv)
+{
+	const struct options *o = &srv->options;
+	char why[TLS_WHY_MAX];
+
+	if (o->token_file && auth_read(&srv->auth, o->token_file) != 0)
+		return -1;
+	if (!o->tls_cert)
+		return 0;
+	struct tls_config *tls = tls_server(o->tls_cert, o->tls_key, o->tls_client_ca, why);
+	if (!tls) {
+		log_event("error tls=\"%s\"", why);
+		return -1;
+	}
+	tls_release(srv->tls);
+	srv->tls = tls;
+	return 0;
+}
+
 static void serve_signals(struct server *srv)
 {
 	struct signalfd_siginfo info;
@@ -879,6 +943,8 @@ static void serve_signals(struct server *srv)
 	while (read(srv->fds[FD_SIGNALS].fd, &info, sizeof info) == (ssize_t)sizeof info) {
 		if (info.ssi_signo == SIGUSR1)
 			log_slots(srv);
+		else if (info.ssi_signo == SIGHUP)
+			reload(srv);
 		else
 			stop(srv);
 	}
@@ -1044,7 +1110,6 @@ static int make_table(struct server *srv)
 static int open_listeners(struct server *srv)
 {
 	const struct options *o = &srv->options;
-	char text[ADDRESS_TEXT_MAX];
 
 	for (size_t i = 0; i < o->listen_count; i++)
 		if (listen_on(srv->listeners, &srv->listener_count, o->listen[i], false) != 0)
@@ -1058,13 +1123,28 @@ static int open_listeners(struct server *srv)
 
 		srv->own[i] = l->address;
 		srv->fds[FD_LISTENERS + i].fd = l->fd;
-		if (l->address.ss_family == AF_UNIX)
-			log_event("listening path=%s", ((const struct sockaddr_un *)&l->address)->sun_path);
-		else
-			log_event("listening url=http://%s/",
-			          address_text(text, (const struct sockaddr *)&l->address));
 	}
 	return 0;
+}
+
+/* Says where to look, and what is dangerous about it. */
+static void announce(const struct server *srv)
+{
+	char text[ADDRESS_TEXT_MAX];
+
+	for (size_t i = 0; i < srv->listener_count; i++) {
+		const struct sockaddr *address = (const struct sockaddr *)&srv->own[i];
+
+		address_text(text, address);
+		if (address->sa_family == AF_UNIX) {
+			log_event("listening path=%s", ((const struct sockaddr_un *)address)->sun_path);
+			continue;
+		}
+		log_event("listening url=http%s://%s/", srv->tls ? "s" : "", text);
+		if (!address_is_loopback(address) && srv->auth.len == 0 && !srv->options.tls_client_ca)
+			log_event("warning address=%s reason=\"anybody who reaches it may watch: see "
+			          "--token-file and --tls-client-ca\"", text);
+	}
 }
 
 static int open_source(struct server *srv)
@@ -1096,6 +1176,7 @@ static int open_signals(struct server *srv)
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
 	sigaddset(&set, SIGUSR1);
 	if (sigprocmask(SIG_BLOCK, &set, NULL) != 0)
 		return -1;
@@ -1113,12 +1194,40 @@ static void release(struct server *srv)
 	if (srv->source)
 		srv->source->close(srv->source);
 	snapshot_close(&srv->store);
+	tls_release(srv->tls);
 	free(srv->fds);
 	free(srv->slots);
 	free(srv->deadlines);
 	commands_close(&srv->commands);
 	free(srv->buffers);
 	free(srv->free_buffers);
+}
+
+/* Descriptors 0 to 2 must not become sockets that others write to. */
+static int open_standard(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+	return fd < 0 ? -1 : 0;
+}
+
+/* Everything that needs more than the loop does. */
+static int start(struct server *srv)
+{
+	const struct options *o = &srv->options;
+
+	if (open_standard() != 0 || fit_descriptors(&srv->options) != 0 || make_table(srv) != 0 ||
+	    open_signals(srv) != 0 || reload(srv) != 0 || open_listeners(srv) != 0 ||
+	    open_source(srv) != 0 || (o->user && sandbox_user(o->user) != 0) ||
+	    (!o->no_sandbox && sandbox_enter(o->feed || o->replay) != 0))
+		return -1;
+	announce(srv);
+	return 0;
 }
 
 int main(int argc, char **argv)
@@ -1129,10 +1238,7 @@ int main(int argc, char **argv)
 	if (status >= 0)
 		return status;
 	log_set_verbose(srv.options.verbose);
-	status = 1;
-	if (fit_descriptors(&srv.options) == 0 && make_table(&srv) == 0 && open_signals(&srv) == 0 &&
-	    open_listeners(&srv) == 0 && open_source(&srv) == 0)
-		status = run(&srv);
+	status = start(&srv) == 0 ? run(&srv) : 1;
 	release(&srv);
 	return status;
 }

@@ -19,6 +19,12 @@ enum {
 	LOOP,
 	ALLOW_HOST,
 	ALLOW_ORIGIN,
+	TOKEN_FILE,
+	TLS_CERT,
+	TLS_KEY,
+	TLS_CLIENT_CA,
+	USER,
+	NO_SANDBOX,
 	SHOW_VERSION,
 };
 
@@ -31,7 +37,11 @@ static void help(void)
 	       "                         given %d times (default: %s and %s)\n"
 	       "      --max-clients N    WebSocket clients at once (default: %d)\n"
 	       "      --allow-host NAME  accept this Host besides localhost and IP addresses\n"
-	       "      --allow-origin O   accept web pages of this Origin, e.g. https://example.org\n\n",
+	       "      --allow-origin O   accept web pages of this Origin, e.g. https://example.org\n"
+	       "      --token-file FILE  clients must show the token on its first line\n"
+	       "      --tls-cert FILE    speak TLS with this certificate (PEM, its chain behind it)\n"
+	       "      --tls-key FILE     ... and this key\n"
+	       "      --tls-client-ca F  ... to clients that have a certificate of these authorities\n\n",
 	       LISTENERS_MAX, DEFAULT_LISTEN, DEFAULT_LISTEN_6, DEFAULT_MAX_CLIENTS);
 	printf("What it shows (default: every TCP connection of this machine):\n"
 	       "      --pid PID|NAME     the TCP connections of one process; a name is followed\n"
@@ -53,6 +63,8 @@ static void help(void)
 	       "                         (default: %d)\n"
 	       "      --drain SECONDS    after which a client that takes nothing of what was sent\n"
 	       "                         to it is dropped (default: %d)\n"
+	       "      --user NAME        become this user after start\n"
+	       "      --no-sandbox       do without seccomp and Landlock\n"
 	       "  -v, --verbose          log every connection\n"
 	       "  -h, --help\n"
 	       "      --version\n",
@@ -148,6 +160,24 @@ static const char *take(struct options *o, int option, const char *value)
 	case LOOP:
 		o->loop = true;
 		return NULL;
+	case TOKEN_FILE:
+		o->token_file = value;
+		return NULL;
+	case TLS_CERT:
+		o->tls_cert = value;
+		return NULL;
+	case TLS_KEY:
+		o->tls_key = value;
+		return NULL;
+	case TLS_CLIENT_CA:
+		o->tls_client_ca = value;
+		return NULL;
+	case USER:
+		o->user = value;
+		return NULL;
+	case NO_SANDBOX:
+		o->no_sandbox = true;
+		return NULL;
 	default:
 		o->verbose = true;
 		return NULL;
@@ -161,6 +191,10 @@ static const char *conflict(const struct options *o)
 		return "only one of --pid, --feed and --replay";
 	if (o->loop && !o->replay)
 		return "--loop goes with --replay";
+	if (!o->tls_cert != !o->tls_key)
+		return "--tls-cert goes with --tls-key";
+	if (o->tls_client_ca && !o->tls_cert)
+		return "--tls-client-ca goes with --tls-cert";
 	return NULL;
 }
 
@@ -181,6 +215,12 @@ int options_read(struct options *o, int argc, char **argv)
 		{"loop", no_argument, NULL, LOOP},
 		{"allow-host", required_argument, NULL, ALLOW_HOST},
 		{"allow-origin", required_argument, NULL, ALLOW_ORIGIN},
+		{"token-file", required_argument, NULL, TOKEN_FILE},
+		{"tls-cert", required_argument, NULL, TLS_CERT},
+		{"tls-key", required_argument, NULL, TLS_KEY},
+		{"tls-client-ca", required_argument, NULL, TLS_CLIENT_CA},
+		{"user", required_argument, NULL, USER},
+		{"no-sandbox", no_argument, NULL, NO_SANDBOX},
 		{"verbose", no_argument, NULL, 'v'},
 		{"help", no_argument, NULL, 'h'},
 		{"version", no_argument, NULL, SHOW_VERSION},

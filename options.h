@@ -42,6 +42,12 @@ struct options {
 	const char *replay;
 	bool loop;
 	bool verbose;
+	const char *token_file;
+	const char *tls_cert;
+	const char *tls_key;
+	const char *tls_client_ca;
+	const char *user;               /* to become after start */
+	bool no_sandbox;
 	const char *allow_host[ALLOWED_MAX];
 	size_t allow_host_count;
 	const char *allow_origin[ALLOWED_MAX];

@@ -97,10 +97,20 @@ static int cut_field(struct ws_text *rest, struct ws_text *name, struct ws_text 
 	return 1;
 }
 
+bool ws_next_token(struct ws_text *list, struct ws_text *token)
+{
+	if (list->len == 0)
+		return false;
+	*token = trim(cut(list, ','));
+	return true;
+}
+
 bool ws_has_token(struct ws_text list, const char *token)
 {
-	while (list.len > 0)
-		if (ws_text_is(trim(cut(&list, ',')), token))
+	struct ws_text one;
+
+	while (ws_next_token(&list, &one))
+		if (ws_text_is(one, token))
 			return true;
 	return false;
 }

@@ -47,6 +47,10 @@ struct ws_text {
 /* True when text equals the C string, ASCII letters compared without case. */
 bool ws_text_is(struct ws_text text, const char *s);
 
+/* Cuts the first element, which may be empty, off a comma-separated list. False:
+ * there is none left. */
+bool ws_next_token(struct ws_text *list, struct ws_text *token);
+
 /* True when the token stands in a comma-separated list, whatever its case. */
 bool ws_has_token(struct ws_text list, const char *token);
 

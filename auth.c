@@ -1,0 +1,109 @@
+#include "auth.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "log.h"
+
+enum {
+	DELAY_FIRST = 250,       /* ms, doubled with each failure */
+	DELAY_DOUBLINGS = 5,
+	FORGET_MS = 60000,       /* after the last failure */
+	NETWORK_BYTES = 8,       /* what one owner has of an IPv6 address at least */
+};
+
+int auth_read(struct auth *a, const char *file)
+{
+	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	                              "0123456789._~-";
+	char line[AUTH_TOKEN_MAX + 2] = "";
+	FILE *f = fopen(file, "re");
+
+	if (!f || (!fgets(line, sizeof line, f) && ferror(f))) {
+		log_event("error token_file=%s reason=\"%s\"", file, strerror(errno));
+		if (f)
+			fclose(f);
+		return -1;
+	}
+	fclose(f);
+	line[strcspn(line, "\r\n")] = '\0';
+	size_t len = strlen(line);
+	if (len < AUTH_TOKEN_MIN || len > AUTH_TOKEN_MAX || strspn(line, allowed) != len) {
+		log_event("error token_file=%s reason=\"its first line must be %d to %d letters, digits "
+		          "or . _ ~ -\"",
+		          file, AUTH_TOKEN_MIN, AUTH_TOKEN_MAX);
+		return -1;
+	}
+	memcpy(a->token, line, len);
+	a->len = len;
+	return 0;
+}
+
+/* Takes the same time wherever the first difference is. */
+static bool is_token(const struct auth *a, const char *text, size_t len)
+{
+	volatile unsigned char difference = len != a->len;
+
+	for (size_t i = 0; i < a->len; i++)
+		difference = (unsigned char)(difference | (a->token[i] ^ (len ? text[i % len] : 0)));
+	return difference == 0;
+}
+
+bool auth_shown(const struct auth *a, const struct ws_request *r)
+{
+	static const char bearer[] = "Bearer ";
+	const size_t bearer_len = sizeof bearer - 1, prefix_len = sizeof AUTH_TOKEN_PREFIX - 1;
+	struct ws_text offers = r->protocols, offer;
+
+	if (a->len == 0)
+		return true;
+	if (r->authorization.len > bearer_len &&
+	    strncasecmp(r->authorization.at, bearer, bearer_len) == 0 &&
+	    is_token(a, r->authorization.at + bearer_len, r->authorization.len - bearer_len))
+		return true;
+	while (ws_next_token(&offers, &offer))
+		if (offer.len > prefix_len && memcmp(offer.at, AUTH_TOKEN_PREFIX, prefix_len) == 0 &&
+		    is_token(a, offer.at + prefix_len, offer.len - prefix_len))
+			return true;
+	return false;
+}
+
+static void owner_of(uint8_t out[16], const struct sockaddr *peer)
+{
+	memset(out, 0, 16);
+	if (peer->sa_family == AF_INET) {
+		memset(out + 10, 0xff, 2);
+		memcpy(out + 12, &((const struct sockaddr_in *)(const void *)peer)->sin_addr, 4);
+	} else if (peer->sa_family == AF_INET6) {
+		const struct in6_addr *v6 = &((const struct sockaddr_in6 *)(const void *)peer)->sin6_addr;
+
+		memcpy(out, v6, IN6_IS_ADDR_V4MAPPED(v6) ? 16 : NETWORK_BYTES);
+	}
+}
+
+int64_t auth_delay(struct auth *a, const struct sockaddr *peer, int64_t now)
+{
+	struct auth_failure *oldest = a->failures, *f = NULL;
+	uint8_t owner[16];
+
+	owner_of(owner, peer);
+	for (size_t i = 0; i < AUTH_FAILURES && !f; i++) {
+		if (a->failures[i].count > 0 && memcmp(a->failures[i].address, owner, sizeof owner) == 0)
+			f = &a->failures[i];
+		else if (a->failures[i].last < oldest->last)
+			oldest = &a->failures[i];
+	}
+	if (!f || now - f->last > FORGET_MS) {
+		f = f ? f : oldest;
+		f->count = 0;
+		memcpy(f->address, owner, sizeof owner);
+	}
+	f->last = now;
+	unsigned doublings = f->count < DELAY_DOUBLINGS ? f->count : DELAY_DOUBLINGS;
+	f->count++;
+	int64_t delay = (int64_t)DELAY_FIRST << doublings;
+	return delay < AUTH_DELAY_MAX ? delay : AUTH_DELAY_MAX;
+}

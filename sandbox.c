@@ -1,0 +1,203 @@
+#include "sandbox.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/landlock.h>
+#include <linux/seccomp.h>
+#include <pwd.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "log.h"
+
+#if defined(__x86_64__)
+#define ARCH AUDIT_ARCH_X86_64
+#elif defined(__i386__)
+#define ARCH AUDIT_ARCH_I386
+#elif defined(__aarch64__)
+#define ARCH AUDIT_ARCH_AARCH64
+#elif defined(__arm__)
+#define ARCH AUDIT_ARCH_ARM
+#elif defined(__mips__) && defined(__MIPSEL__)
+#define ARCH AUDIT_ARCH_MIPSEL
+#elif defined(__s390x__)
+#define ARCH AUDIT_ARCH_S390X
+#elif defined(__riscv) && __riscv_xlen == 64
+#define ARCH AUDIT_ARCH_RISCV64
+#endif
+
+int sandbox_user(const char *name)
+{
+	errno = 0;
+	const struct passwd *user = getpwnam(name);
+
+	if (!user) {
+		log_event("error user=%s reason=\"%s\"", name, errno ? strerror(errno) : "no such user");
+		return -1;
+	}
+	if (initgroups(name, user->pw_gid) == 0 && setgid(user->pw_gid) == 0 &&
+	    setuid(user->pw_uid) == 0)
+		return 0;
+	log_event("error user=%s reason=\"%s\"", name, strerror(errno));
+	return -1;
+}
+
+/* No rule follows: of what is handled, nothing is allowed. Reading is not handled,
+ * since /proc and renewed certificates are read. */
+static void forbid_writing(void)
+{
+	const struct landlock_ruleset_attr attr = {
+		.handled_access_fs = LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_WRITE_FILE |
+	                             LANDLOCK_ACCESS_FS_MAKE_CHAR | LANDLOCK_ACCESS_FS_MAKE_DIR |
+	                             LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_MAKE_SOCK |
+	                             LANDLOCK_ACCESS_FS_MAKE_FIFO | LANDLOCK_ACCESS_FS_MAKE_BLOCK |
+	                             LANDLOCK_ACCESS_FS_MAKE_SYM | LANDLOCK_ACCESS_FS_REMOVE_DIR,
+	};
+	long fd = syscall(SYS_landlock_create_ruleset, &attr, sizeof attr, 0);
+
+	if (fd < 0)
+		return; /* a kernel before 5.13, or one without it */
+	syscall(SYS_landlock_restrict_self, fd, 0);
+	close((int)fd);
+}
+
+#ifdef ARCH
+
+#define FIELD(name) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, name))
+#define ALLOW(call) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (call), 0, 1), RETURN(SECCOMP_RET_ALLOW)
+#define RETURN(what) BPF_STMT(BPF_RET | BPF_K, (what))
+
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define OPENAT_FLAGS FIELD(args[2])
+#else
+#define OPENAT_FLAGS                                                                               \
+	BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2]) + sizeof(int))
+#endif
+
+static const struct sock_filter filter[] = {
+	FIELD(arch),
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ARCH, 1, 0),
+	RETURN(SECCOMP_RET_KILL_PROCESS),
+	FIELD(nr),
+
+	/* waiting, and the clients */
+#ifdef SYS_poll
+	ALLOW(SYS_poll),
+#endif
+	ALLOW(SYS_ppoll),
+#ifdef SYS_ppoll_time64
+	ALLOW(SYS_ppoll_time64),
+#endif
+	ALLOW(SYS_restart_syscall),
+	ALLOW(SYS_accept4),
+	ALLOW(SYS_recvfrom),
+	ALLOW(SYS_sendto),
+	ALLOW(SYS_shutdown),
+	ALLOW(SYS_read),
+	ALLOW(SYS_write),
+	ALLOW(SYS_close),
+
+	/* the kernel source: netlink and /proc */
+	ALLOW(SYS_sendmsg),
+	ALLOW(SYS_recvmsg),
+	ALLOW(SYS_readlinkat),
+	ALLOW(SYS_getdents64),
+#ifdef SYS_newfstatat
+	ALLOW(SYS_newfstatat),
+#endif
+#ifdef SYS_fstat
+	ALLOW(SYS_fstat),
+#endif
+#ifdef SYS_fstat64
+	ALLOW(SYS_fstat64),
+	ALLOW(SYS_fstatat64),
+#endif
+#ifdef SYS_statx
+	ALLOW(SYS_statx),
+#endif
+	ALLOW(SYS_lseek),
+#ifdef SYS__llseek
+	ALLOW(SYS__llseek),
+#endif
+
+	/* replay, TLS, memory, time, the end */
+	ALLOW(SYS_pread64),
+	ALLOW(SYS_fcntl),
+#ifdef SYS_fcntl64
+	ALLOW(SYS_fcntl64),
+#endif
+	ALLOW(SYS_getrandom),
+	ALLOW(SYS_futex),
+	ALLOW(SYS_brk),
+#ifdef SYS_mmap2
+	ALLOW(SYS_mmap2),
+#else
+	ALLOW(SYS_mmap),
+#endif
+	ALLOW(SYS_munmap),
+	ALLOW(SYS_mremap),
+	ALLOW(SYS_madvise),
+	ALLOW(SYS_clock_gettime),
+#ifdef SYS_clock_gettime64
+	ALLOW(SYS_clock_gettime64),
+#endif
+	ALLOW(SYS_rt_sigreturn),
+#ifdef SYS_unlink
+	ALLOW(SYS_unlink),
+#endif
+	ALLOW(SYS_unlinkat),
+#ifdef SYS_lstat
+	ALLOW(SYS_lstat),
+#endif
+	ALLOW(SYS_exit),
+	ALLOW(SYS_exit_group),
+
+	/* opening, as long as it is for reading */
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_openat, 1, 0),
+	RETURN(SECCOMP_RET_KILL_PROCESS),
+	OPENAT_FLAGS,
+	BPF_STMT(BPF_ALU | BPF_AND | BPF_K, O_ACCMODE | O_CREAT | O_TRUNC),
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, O_RDONLY, 0, 1),
+	RETURN(SECCOMP_RET_ALLOW),
+	RETURN(SECCOMP_RET_KILL_PROCESS),
+};
+
+static int filter_calls(void)
+{
+	const struct sock_fprog program = {
+		.len = sizeof filter / sizeof *filter,
+		.filter = (struct sock_filter *)(uintptr_t)filter,
+	};
+
+	return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
+}
+
+#else
+
+static int filter_calls(void)
+{
+	errno = ENOSYS;
+	return -1;
+}
+
+#endif
+
+int sandbox_enter(bool landlock)
+{
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0) {
+		if (landlock)
+			forbid_writing();
+		if (filter_calls() == 0)
+			return 0;
+	}
+	log_event("error sandbox=\"%s\" reason=\"start with --no-sandbox where it cannot be had\"",
+	          strerror(errno));
+	return -1;
+}
