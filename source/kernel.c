@@ -416,10 +416,11 @@ static void begin_to_watch(struct kernel *k, size_t others)
 	k->unreadable = false;
 	for (size_t i = 0; i < k->used; i++)
 		k->all[i].lookups = 0;
-	log_event("watching process=\"%s\" pid=%d others=%zu", k->watched.name, k->watched.pid, others);
+	log_event("watching process=\"%s\" pid=%d others=%zu", k->watched.name, k->watched.pid,
+	          others);
 	if (process_elsewhere(&k->watched))
-		log_event("error pid=%d reason=\"its sockets cannot be seen from here, it is in another "
-		          "network namespace: run introspectd there, with nsenter --target %d --net\"",
+		log_event("error pid=%d reason=\"it is in another network namespace, its sockets cannot "
+		          "be seen from here: use nsenter --target %d --net introspectd ...\"",
 		          k->watched.pid, k->watched.pid);
 }
 
@@ -599,7 +600,8 @@ static bool open_watched(struct kernel *k)
 	return false;
 }
 
-struct source *kernel_open(const char *process, const struct sockaddr_storage *own, size_t own_count)
+struct source *kernel_open(const char *process, const struct sockaddr_storage *own,
+                           size_t own_count)
 {
 	/* Pages that are never needed are never touched, and cost nothing. */
 	struct kernel *k = calloc(1, sizeof *k);
