@@ -2,7 +2,6 @@
  * end: main, run, turn, and then what they call. */
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -12,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -26,6 +24,7 @@
 #include "log.h"
 #include "options.h"
 #include "sandbox.h"
+#include "setup.h"
 #include "snapshot.h"
 #include "source/source.h"
 #include "tls.h"
@@ -46,6 +45,7 @@ enum {
 	GATHER_SLOTS = 256,     /* in use, for each ms in which ready clients may gather ... */
 	GATHER_MAX_MS = 16,     /* ... up to this, and to this part of the interval: */
 	GATHER_PART = 60,
+	OTHER_FDS = 16,         /* that sources and libraries open for a moment */
 	OUT_MAX = 192,          /* bytes of a control frame, or of the answer to a handshake */
 
 	/* the table for poll(): these, then one entry for each slot */
@@ -885,24 +885,13 @@ static void log_slots(const struct server *srv)
 	}
 }
 
-static void close_listeners(struct server *srv)
-{
-	for (size_t i = 0; i < srv->listener_count; i++) {
-		const struct sockaddr_storage *address = &srv->listeners[i].address;
-
-		if (address->ss_family == AF_UNIX)
-			unlink(((const struct sockaddr_un *)address)->sun_path);
-		close(srv->listeners[i].fd);
-		srv->fds[FD_LISTENERS + i].fd = -1;
-	}
-	srv->listener_count = 0;
-}
-
 /* Says goodbye to everybody; the second time, stops waiting for their answers. */
 static void stop(struct server *srv)
 {
 	srv->stop_at = srv->stop_at ? srv->now : srv->now + STOP_MS;
-	close_listeners(srv);
+	listen_close(srv->listeners, &srv->listener_count);
+	for (size_t i = 0; i < LISTENERS_MAX; i++)
+		srv->fds[FD_LISTENERS + i].fd = -1;
 	for (size_t i = 0; i < srv->high; i++) {
 		struct slot *s = &srv->slots[i];
 
@@ -1047,37 +1036,6 @@ static int run(struct server *srv)
 	return 0;
 }
 
-/* Raises the limit on open descriptors to what the table needs, or cuts the
- * table to what the limit allows. */
-static int fit_descriptors(struct options *o)
-{
-	const rlim_t others = SPARE_SLOTS + FD_SLOTS + 16;
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
-		return 0;
-	rlim_t wanted = o->max_clients + others;
-	if (limit.rlim_cur >= wanted)
-		return 0;
-	struct rlimit raised = {wanted, limit.rlim_max < wanted ? wanted : limit.rlim_max};
-	if (setrlimit(RLIMIT_NOFILE, &raised) == 0)
-		return 0;
-	raised = (struct rlimit){limit.rlim_max, limit.rlim_max};
-	if (setrlimit(RLIMIT_NOFILE, &raised) == 0)
-		limit = raised;
-	if (limit.rlim_cur >= wanted)
-		return 0;
-	if (limit.rlim_cur <= others) {
-		log_event("error open_files=%ju reason=\"too few to serve anybody\"",
-		          (uintmax_t)limit.rlim_cur);
-		return -1;
-	}
-	o->max_clients = (size_t)(limit.rlim_cur - others);
-	log_event("max_clients_reduced to=%zu reason=\"limit on open files is %ju\"", o->max_clients,
-	          (uintmax_t)limit.rlim_cur);
-	return 0;
-}
-
 static int make_table(struct server *srv)
 {
 	size_t n = srv->slot_count = srv->options.max_clients + SPARE_SLOTS;
@@ -1096,6 +1054,7 @@ static int make_table(struct server *srv)
 	}
 	for (size_t i = 0; i < FD_SLOTS + n; i++)
 		srv->fds[i].fd = -1;
+	srv->fds[FD_SIGNALS].events = POLLIN;
 	for (size_t i = 0; i < n; i++) {
 		srv->deadlines[i] = NEVER;
 		srv->free_buffers[i] = (int)(n - 1 - i);
@@ -1166,31 +1125,12 @@ static int open_source(struct server *srv)
 	return 0;
 }
 
-/* Signals come through a descriptor, so that none can get between a look at the
- * state and poll(). */
-static int open_signals(struct server *srv)
-{
-	sigset_t set;
-
-	signal(SIGPIPE, SIG_IGN);
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGHUP);
-	sigaddset(&set, SIGUSR1);
-	if (sigprocmask(SIG_BLOCK, &set, NULL) != 0)
-		return -1;
-	srv->fds[FD_SIGNALS] = (struct pollfd){
-		.fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC), .events = POLLIN};
-	return srv->fds[FD_SIGNALS].fd < 0 ? -1 : 0;
-}
-
 static void release(struct server *srv)
 {
 	for (size_t i = 0; i < srv->high; i++)
 		if (srv->slots[i].state != SLOT_FREE)
 			slot_free(srv, &srv->slots[i], i);
-	close_listeners(srv);
+	listen_close(srv->listeners, &srv->listener_count);
 	if (srv->source)
 		srv->source->close(srv->source);
 	snapshot_close(&srv->store);
@@ -1203,27 +1143,15 @@ static void release(struct server *srv)
 	free(srv->free_buffers);
 }
 
-/* Descriptors 0 to 2 must not become sockets that others write to. */
-static int open_standard(void)
-{
-	int fd;
-
-	do
-		fd = open("/dev/null", O_RDWR);
-	while (fd >= 0 && fd <= STDERR_FILENO);
-	if (fd >= 0)
-		close(fd);
-	return fd < 0 ? -1 : 0;
-}
-
 /* Everything that needs more than the loop does. */
 static int start(struct server *srv)
 {
-	const struct options *o = &srv->options;
+	struct options *o = &srv->options;
 
-	if (open_standard() != 0 || fit_descriptors(&srv->options) != 0 || make_table(srv) != 0 ||
-	    open_signals(srv) != 0 || reload(srv) != 0 || open_listeners(srv) != 0 ||
-	    open_source(srv) != 0 || (o->user && sandbox_user(o->user) != 0) ||
+	if (setup_standard() != 0 ||
+	    setup_descriptors(&o->max_clients, SPARE_SLOTS + FD_SLOTS + OTHER_FDS) != 0 ||
+	    make_table(srv) != 0 || (srv->fds[FD_SIGNALS].fd = setup_signals()) < 0 ||
+	    reload(srv) != 0 || open_listeners(srv) != 0 || open_source(srv) != 0 || (o->user && sandbox_user(o->user) != 0) ||
 	    (!o->no_sandbox && sandbox_enter(o->feed || o->replay) != 0))
 		return -1;
 	announce(srv);

@@ -116,6 +116,16 @@ int listen_unix(const char *path, mode_t mode)
 	return -1;
 }
 
+void listen_close(struct listener list[LISTENERS_MAX], size_t *count)
+{
+	for (size_t i = 0; i < *count; i++) {
+		if (list[i].address.ss_family == AF_UNIX)
+			unlink(((const struct sockaddr_un *)&list[i].address)->sun_path);
+		close(list[i].fd);
+	}
+	*count = 0;
+}
+
 static int listen_tcp(struct listener *l, const struct addrinfo *info)
 {
 	const int on = 1;

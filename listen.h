@@ -26,6 +26,9 @@ struct listener {
  * what was wrong. *count is at most LISTENERS_MAX. */
 int listen_on(struct listener list[LISTENERS_MAX], size_t *count, const char *text, bool optional);
 
+/* Closes all of them and removes the files of Unix sockets. */
+void listen_close(struct listener list[LISTENERS_MAX], size_t *count);
+
 /* A Unix stream socket that listens at path, non-blocking, its mode set before
  * anyone can connect. A socket file nobody listens at is replaced; one that is
  * in use, and anything that is not a socket, is left alone. -1 with one line

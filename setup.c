@@ -1,0 +1,66 @@
+#include "setup.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "log.h"
+
+int setup_standard(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd < 0)
+		return -1;
+	close(fd);
+	return 0;
+}
+
+int setup_descriptors(size_t *clients, size_t others)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+		return 0;
+	rlim_t wanted = *clients + others;
+	if (limit.rlim_cur >= wanted)
+		return 0;
+	struct rlimit raised = {wanted, limit.rlim_max < wanted ? wanted : limit.rlim_max};
+	if (setrlimit(RLIMIT_NOFILE, &raised) == 0)
+		return 0;
+	raised = (struct rlimit){limit.rlim_max, limit.rlim_max};
+	if (setrlimit(RLIMIT_NOFILE, &raised) == 0)
+		limit = raised;
+	if (limit.rlim_cur >= wanted)
+		return 0;
+	if (limit.rlim_cur <= others) {
+		log_event("error open_files=%ju reason=\"too few to serve anybody\"",
+		          (uintmax_t)limit.rlim_cur);
+		return -1;
+	}
+	*clients = (size_t)(limit.rlim_cur - others);
+	log_event("max_clients_reduced to=%zu reason=\"limit on open files is %ju\"", *clients,
+	          (uintmax_t)limit.rlim_cur);
+	return 0;
+}
+
+int setup_signals(void)
+{
+	sigset_t set;
+
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGUSR1);
+	if (sigprocmask(SIG_BLOCK, &set, NULL) != 0)
+		return -1;
+	return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+}
