@@ -65,7 +65,7 @@ function draw() {
   const focused = document.activeElement;
   drawShell();
   drawView();
-  if (focused !== document.activeElement && focused.isConnected)
+  if (document.activeElement === document.body && focused.isConnected)
     focused.focus({ preventScroll: true });
   // By then the frame has been painted.
   if (!document.hidden)
@@ -404,6 +404,9 @@ connection.addEventListener('message', ({ detail }) => {
     trouble = '';
     if (snapshot?.sequence)
       connection.count(snapshot.sequence);
+    // Decoded here and drawn in the next frame, so that neither takes long.
+    if (snapshot && !file && !chosen && !document.hidden)
+      live.state(snapshot);
     if (!stopEvents && snapshot?.runtime?.event_types.length)
       stopEvents = watchEvents(connection.url, (message) => { live.add(message, Date.now()); update(); });
   } catch (e) {

@@ -53,7 +53,7 @@ export class Table {
     const steps = { ArrowUp: -1, ArrowDown: 1, PageUp: -page, PageDown: page, Home: -Infinity, End: Infinity };
     if (e.key in steps)
       this.#focus(Math.max(0, Math.min(this.#rows.length - 1, at + steps[e.key])));
-    else if (e.key === 'Enter' || e.key === ' ')
+    else if (at >= 0 && (e.key === 'Enter' || e.key === ' '))
       this.#options.onopen?.(this.#rows[at]);
     else
       return;

@@ -75,7 +75,6 @@ export function panel(m, row, { close, again }) {
   const both = (g) => `${bytes(g.cum_bytes)}${g.cum_packets ? ` in ${plural(g.cum_packets, 'packet')}` : ''}`;
   return h('aside', {
     class: 'panel', key: 'panel', 'aria-label': 'Connection', tabindex: -1,
-    onkeydown: (e) => { if (e.key === 'Escape') close(); },
     ref: (el) => el.focus({ preventScroll: true }),
   },
   h('header', null,

@@ -79,7 +79,7 @@ export default {
       update();
       table.el.querySelector('[role=row][tabindex="0"]')?.focus();
     };
-    return h('div', { class: `split${chosen ? ' open' : ''}` },
+    return h('div', { class: 'split', onkeydown: (e) => { if (chosen && e.key === 'Escape') close(); } },
       h('div', { class: 'column' },
         h('div', { class: 'tools' },
           h('input', {

@@ -162,7 +162,7 @@ export default {
         peers.length ? size.width > 0 && picture(m, peers) : h('div', { class: 'empty' }, h('h2', null, 'Nobody here'), why('No peer was connected at this moment.'))),
       h('div', { class: 'caption' },
         h('ul', { class: 'legend row' },
-          transports.map((t) => h('li', { key: t.key }, h('span', { class: `swatch ${colourOf(t.key)}` }), `${t.key} `, h('span', { class: 'faint' }, count(t.n)))),
+          transports.map((t) => h('li', { key: t.key }, h('span', { class: `swatch ${colourOf(t.key)}` }), h('span', { class: 'clip' }, t.key), h('span', { class: 'faint' }, count(t.n)))),
           h('li', { class: 'faint', key: ' width' }, `the wider the line, the more per second${rest ? `; ${count(peers.length)} of ${count(m.peers.length)} peers, those that moved most` : ''}`)),
         h('p', { class: 'about' }, chosen ? [
           h('strong', null, short(chosen.first.c.peer_id || chosen.key)), ' ',

@@ -1,0 +1,197 @@
+// How the page finds, keeps, loses and finds again a daemon.
+import assert from 'node:assert/strict'
+import { createServer } from 'node:http'
+import { readFile } from 'node:fs/promises'
+import net from 'node:net'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { client, daemon } from '../integration/daemon.mjs'
+import { pageFolder } from '../dashboard/page.mjs'
+import { hasText, open, show, snapshot, when, withBrowser } from './browser.mjs'
+
+withBrowser()
+const limit = { timeout: 60000 }
+
+const TYPES = { html: 'text/html', css: 'text/css', js: 'text/javascript', svg: 'image/svg+xml' }
+
+// The page from a static web server, as a developer would serve it.
+async function staticServer (t) {
+  const server = createServer(async ({ url }, response) => {
+    const name = url === '/' ? 'index.html' : url.slice(1)
+    try {
+      response.setHeader('Content-Type', TYPES[name.split('.').pop()] ?? 'text/plain')
+      response.end(await readFile(join(pageFolder, name)))
+    } catch {
+      response.writeHead(404).end()
+    }
+  })
+  await new Promise(resolve => server.listen(0, '127.0.0.1', resolve))
+  t.after(() => { server.close(); server.closeAllConnections() })
+  return server.address().port
+}
+
+const isFree = (port, host) => new Promise(resolve => {
+  const server = net.createServer().on('error', () => resolve(false)).listen(port, host, () => server.close(() => resolve(true)))
+})
+
+const connected = (page, host) => hasText(page, '.state.open', `Connected to ${host}`)
+const connect = async (page, address) => {
+  await page.fill('[name=address]', address)
+  await page.press('[name=address]', 'Enter')
+}
+
+test('served by a daemon, the page connects to it at once and follows', limit, async t => {
+  const d = await daemon(t, ['--interval', '50'])
+  const page = await open(t, d.url)
+  await connected(page, d.host)
+  await when(page, () => Number(document.querySelector('.vitals dd')?.textContent.slice(1)) > 5)
+  for (const word of ['Snapshot#', 'Last', 'Skipped0', 'Size', 'Rate']) assert.ok((await page.textContent('.vitals')).includes(word), word)
+})
+
+// In the page: what it showed at the moment it said that it was ready.
+const watchReady = () => {
+  window.readies = []
+  const send = WebSocket.prototype.send
+  WebSocket.prototype.send = function (data) {
+    if (data === 'r') window.readies.push(Number(document.querySelector('.vitals dd')?.textContent.slice(1)))
+    return send.call(this, data)
+  }
+}
+
+test('ready is said once for each snapshot, and only when that one is on the screen', limit, async t => {
+  const d = await daemon(t, ['--interval', '50'])
+  const page = await open(t, d.url, { init: watchReady })
+  await when(page, () => window.readies.length >= 20)
+  const readies = await page.evaluate(() => window.readies)
+  const wire = page.wire.slice(0, 40)
+  const came = wire.filter(Number.isInteger)
+  assert.deepEqual(wire, came.flatMap(n => [n, 'r']).slice(0, wire.length), 'one ready after each snapshot')
+  assert.deepEqual(readies.slice(0, came.length), came, 'shown before ready')
+})
+
+test('a page that is busy skips snapshots, counts them, and gets the newest', limit, async t => {
+  const d = await daemon(t, ['--interval', '50'])
+  const other = await client(t, d.ws)   // asks for every snapshot, so that they are taken
+  let on = true
+  const pulling = (async () => { while (on) await other.next() })()
+  const page = await open(t, d.url)
+  await when(page, () => Number(document.querySelector('.vitals dd')?.textContent.slice(1)) > 3)
+  await page.evaluate(() => { const end = performance.now() + 1500; while (performance.now() < end); })
+  await when(page, () => Number(/Skipped(\d+)/.exec(document.querySelector('.vitals').textContent)[1]) >= 10)
+  on = false
+  await pulling
+  const came = page.wire.filter(Number.isInteger)
+  const largest = Math.max(...came.slice(1).map((n, i) => n - came[i]))
+  assert.ok(largest > 10, `the largest step is ${largest}`)
+  assert.equal(page.wire.filter(x => x === 'r').length, came.length - (page.wire.at(-1) === 'r' ? 0 : 1))
+})
+
+test('a hidden page asks rarely, and at once when it is seen again', limit, async t => {
+  const d = await daemon(t, ['--interval', '50'])
+  const page = await open(t, d.url)
+  await when(page, () => Number(document.querySelector('.vitals dd')?.textContent.slice(1)) > 3)
+  const hide = hidden => page.evaluate(value => {
+    Object.defineProperty(document, 'hidden', { value, configurable: true })
+    document.dispatchEvent(new Event('visibilitychange'))
+  }, hidden)
+  await hide(true)
+  await when(page, last => performance.now() - last > 2000, await page.evaluate(() => performance.now()))
+  const before = page.wire.length
+  await when(page, last => performance.now() - last > 1000, await page.evaluate(() => performance.now()))
+  assert.equal(page.wire.length, before, 'nothing was asked for meanwhile')
+  await hide(false)
+  await when(page, n => Number(document.querySelector('.vitals dd').textContent.slice(1)) > n + 3, page.wire.filter(Number.isInteger).at(-1))
+})
+
+test('another daemon: by typing, remembered, part of the address, linked, and back', limit, async t => {
+  const [a, b] = await Promise.all([daemon(t), daemon(t)])
+  const page = await open(t, `${a.url}#/connections`)
+  await connected(page, a.host)
+  await connect(page, b.host)
+  await connected(page, b.host)
+  const hash = new URL(page.url()).hash
+  assert.match(hash, /^#\/connections\?at=/)
+  assert.ok(decodeURIComponent(hash).includes(b.ws))
+  await show(page, 'swarm')
+  assert.ok(decodeURIComponent(page.url()).includes(b.ws), 'other views keep it')
+  await page.reload()
+  await connected(page, b.host)
+  assert.deepEqual(await page.$$eval('datalist option', options => options.map(o => o.value)), [b.ws])
+  const linked = await open(t, `${a.url}${hash}`)
+  await connected(linked, b.host)
+  await snapshot(linked)
+  await connect(page, '')
+  await connected(page, a.host)
+  assert.ok(!page.url().includes('at='))
+})
+
+test('what is no address is said to be none, and changes nothing', limit, async t => {
+  const d = await daemon(t)
+  const page = await open(t, d.url)
+  await connected(page, d.host)
+  await connect(page, 'ftp://example.test')
+  await hasText(page, '.wrong', 'ftp:// is not a scheme')
+  await connected(page, d.host)
+})
+
+test('a daemon that refuses the origin: the page says so, and the option it names helps', limit, async t => {
+  const port = await staticServer(t)
+  const origin = `http://example.test:${port}`
+  const d = await daemon(t, [], { expect: [/origin/i] })
+  const page = await open(t, `${origin}/#/overview?at=${encodeURIComponent(d.host)}`)
+  await hasText(page, 'main', 'refused this page')
+  const [option, value] = (await page.textContent('main .code')).split(' ').slice(1)
+  assert.deepEqual([option, value], ['--allow-origin', origin])
+  await page.click('main .code')
+  assert.equal(await page.evaluate(() => navigator.clipboard?.readText()) ?? `introspectd ${option} ${value}`, `introspectd ${option} ${value}`)
+  await d.stop()
+  await daemon(t, ['--listen', d.host, option, value])
+  await connected(page, d.host)
+  await snapshot(page)
+})
+
+test('nothing there: the page says what to run', limit, async t => {
+  const port = await staticServer(t)
+  const free = await new Promise(resolve => {
+    const server = net.createServer().listen(0, '127.0.0.1', () => { const { port } = server.address(); server.close(() => resolve(port)) })
+  })
+  const page = await open(t, `http://127.0.0.1:${port}/#/overview?at=127.0.0.1:${free}`)
+  await hasText(page, 'main', `Nothing answers at 127.0.0.1:${free}`)
+  await hasText(page, 'main .code', `introspectd --listen 127.0.0.1:${free}`)
+  await hasText(page, '.state.lost', 'Trying again in')
+})
+
+for (const host of ['127.0.0.1', '[::1]']) {
+  test(`served from elsewhere, the page finds ${host}:4801 by itself`, limit, async t => {
+    if (!await isFree(4801, '127.0.0.1') || !await isFree(4801, '::1')) return t.skip('port 4801 is taken')
+    const port = await staticServer(t)
+    await daemon(t, ['--listen', `${host}:4801`])
+    const page = await open(t, `http://localhost:${port}/`)
+    await connected(page, `${host}:4801`)
+    await snapshot(page)
+    assert.ok(!page.url().includes('at='))
+  })
+}
+
+test('after a restart of the daemon the page comes back by itself; until then it looks stale', limit, async t => {
+  const d = await daemon(t, ['--interval', '50'])
+  const page = await open(t, d.url)
+  await when(page, () => Number(document.querySelector('.vitals dd')?.textContent.slice(1)) > 3)
+  await d.stop()
+  await when(page, () => document.body.classList.contains('stale'))
+  await hasText(page, '.problem', 'Last snapshot')
+  await hasText(page, '.state.lost', 'Trying again in')
+  const held = Number(await page.getAttribute('.handle', 'aria-valuemax'))
+  await daemon(t, ['--listen', d.host, '--interval', '50'])
+  await connected(page, d.host)
+  await when(page, n => Number(document.querySelector('.handle').getAttribute('aria-valuemax')) > n, held)
+  await when(page, () => !document.body.classList.contains('stale') && !document.querySelector('.problem'))
+  assert.match(await page.textContent('.vitals'), /Skipped0/)
+})
+
+test('when the table of clients is full, the page says so', limit, async t => {
+  const d = await daemon(t, ['--max-clients', '1'])
+  await client(t, d.ws)
+  const page = await open(t, d.url)
+  await hasText(page, 'main', '--max-clients')
+})
