@@ -214,7 +214,7 @@ void http_decide(struct http_answer *a, const struct ws_request *r,
 		refuse_unless(a, "this Origin is not allowed", "--allow-origin", r->origin);
 	else if (!head && !ws_text_is(r->method, "GET"))
 		http_refuse(a, 405, "only GET and HEAD");
-	else if (r->upgrade && !auth_shown(policy->auth, r))
+	else if (r->upgrade && policy->auth && !auth_shown(policy->auth, r))
 		http_refuse(a, 401, "a wrong or no token");
 	else
 		route(a, r);

@@ -11,11 +11,11 @@
 
 /* Names beyond the built-in ones; borrowed, compared whole and without case. */
 struct http_policy {
-	const struct auth *auth;
 	const char *const *hosts;
 	size_t host_count;
 	const char *const *origins;
 	size_t origin_count;
+	const struct auth *auth;   /* NULL: no token is needed */
 };
 
 struct http_answer {

@@ -522,8 +522,9 @@ static void open_client(struct server *srv, struct slot *s, const struct ws_requ
 static void head_bytes(struct server *srv, struct slot *s, size_t len)
 {
 	const struct http_policy policy = {
-		&srv->auth, srv->options.allow_host, srv->options.allow_host_count,
+		srv->options.allow_host, srv->options.allow_host_count,
 		srv->options.allow_origin, srv->options.allow_origin_count,
+		&srv->auth,
 	};
 	char *head = srv->buffers[s->buffer].head;
 	struct ws_request request;
