@@ -1,0 +1,58 @@
+// With nothing to do it does nothing, as the kernel sees it.
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import test from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
+import { client, daemon, folder } from './daemon.mjs'
+import { open, PING } from './raw.mjs'
+
+// The daemon with a log of its system calls, a line each, written by the end of
+// the call. The process is the daemon, not strace.
+async function traced (t, options) {
+  const log = join(folder(t), 'calls')
+  const d = await daemon(t, options, {
+    prefix: ['strace', '--daemonize', '--follow-forks', '--quiet=all', '--output', log],
+    env: { ASAN_OPTIONS: 'detect_leaks=0' }   // which is not possible under ptrace
+  })
+  d.calls = () => readFileSync(log, 'utf8')
+  // Resolves when no call has come for a while.
+  d.quiet = async () => {
+    for (let before; before !== (before = d.calls());) await delay(200)
+  }
+  return d
+}
+
+async function silent (d, ms) {
+  const before = d.calls()
+  await delay(ms)
+  assert.equal(d.calls().slice(before.length), '')
+}
+
+test('without a client: no system call', async t => {
+  const d = await traced(t, ['--interval', '10'])
+  await d.quiet()
+  await silent(d, 3000)
+  const before = d.calls()
+  await fetch(`${d.url}healthz`)
+  assert.ok(d.calls().length > before.length)
+})
+
+test('with ten silent clients: none until the ping is due', async t => {
+  const d = await traced(t, ['--interval', '10', '--ping', '4'])
+  const clients = await Promise.all(Array.from({ length: 10 }, () => open(t, { port: d.port })))
+  await Promise.all(clients.map(c => c.frame(0)))
+  await d.quiet()
+  await silent(d, 3000)
+  await Promise.all(clients.map(async c => assert.equal((await c.frame(1)).opcode, PING)))
+})
+
+test('with a client that waits for what is not there yet: one turn for an interval', async t => {
+  const d = await traced(t, ['--interval', '1500'])
+  const c = await client(t, d.ws)
+  await c.received(1)
+  c.ready()
+  await d.quiet()
+  await silent(d, 700)
+  await c.received(2)
+})

@@ -1,0 +1,43 @@
+// Which parts may know of which, by the symbols of the object files.
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { join } from 'node:path'
+import test from 'node:test'
+import { build } from './daemon.mjs'
+
+// What compilers add: sanitizers, stack protector, fortified forms of the same function.
+const ADDED = /^(__(asan|ubsan|stack_chk)_\w+|_GLOBAL_OFFSET_TABLE_)$/
+
+function symbols (object) {
+  const lines = execFileSync('nm', ['--format=posix', '--extern-only', join(build, object)], { encoding: 'utf8' }).trim().split('\n')
+  const all = lines.map(line => line.split(' ')).filter(([name]) => !ADDED.test(name))
+  const plain = ([name]) => name.replace(/^__(\w+)_chk$/, '$1')
+  return {
+    imports: all.filter(([, type]) => type === 'U').map(plain),
+    exports: all.filter(([, type]) => type !== 'U').map(plain)
+  }
+}
+
+const MEMORY = 'mem(chr|cmp|cpy|move|set)|str(chr|cmp|cpy|len|ncasecmp)'
+const SCHEMA = '(introspection_|protobuf_c)_\\w+'
+
+// object: what it may export, what it may import.
+const parts = {
+  'ws.o': [/^ws_/, `${MEMORY}|mbedtls_sha1|mbedtls_sha1_ret|mbedtls_base64_(en|de)code`],
+  'snapshot.o': [/^snapshot_/, `${MEMORY}|${SCHEMA}|wire_\\w+|malloc|free`],
+  'command.o': [/^commands?_/, `${MEMORY}|${SCHEMA}|(history|json|wire|ws|log)_\\w+|calloc|malloc|free`],
+  'history.o': [/^history_/, `${MEMORY}|calloc|malloc|free`],
+  'json.o': [/^json_/, MEMORY],
+  'http.o': [/^http_/, `${MEMORY}|snprintf|inet_pton|auth_\\w+|dashboard_\\w+|ws_\\w+`],
+  'log.o': [/^log_/, `${MEMORY}|vsnprintf|write`],
+  'source/wire.o': [/^wire_/, `${MEMORY}|${SCHEMA}`]
+}
+
+for (const [object, [own, others]] of Object.entries(parts)) {
+  test(object, () => {
+    const { imports, exports } = symbols(object)
+    assert.ok(exports.length > 0)
+    assert.deepEqual(exports.filter(name => !own.test(name)), [])
+    assert.deepEqual(imports.filter(name => !new RegExp(`^(${others})$`).test(name)), [])
+  })
+}

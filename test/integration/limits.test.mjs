@@ -1,0 +1,234 @@
+// As many as there are, and what happens to one more.
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { readdirSync, readFileSync } from 'node:fs'
+import test from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
+import { client, daemon, until } from './daemon.mjs'
+import { encodeState, feedDaemon, node } from './node.mjs'
+import { close, connect, frame, handshake, open, request, text } from './raw.mjs'
+
+const HOUR = ['--interval', '3600000']
+const SHORT = ['--interval', '10']
+const connections = [/^open peer=/, /^clos(ed|ing) peer=/, /^refused status=/]
+
+// poll() fails when its table is longer than the limit, and this part of it is
+// there whether it is used or not.
+const LISTENERS = Array(16).fill(['--listen', '127.0.0.1:0']).flat()
+
+const descriptors = d => readdirSync(`/proc/${d.pid}/fd`).length
+
+// Sets the limit so that there is no descriptor for one more.
+function exhaust (d) {
+  const used = new Set(readdirSync(`/proc/${d.pid}/fd`).map(Number))
+  let free = 0
+  while (used.has(free)) free++
+  execFileSync('prlimit', ['--pid', `${d.pid}`, `--nofile=${free}:`])
+}
+
+// Bytes that are resident.
+const memory = d => Number(readFileSync(`/proc/${d.pid}/status`, 'utf8').match(/^VmRSS:\s+(\d+) kB$/m)[1]) * 1024
+
+// ms of processor time since the start.
+function busy (d) {
+  const fields = readFileSync(`/proc/${d.pid}/stat`, 'utf8').split(') ')[1].split(' ')
+  return (Number(fields[11]) + Number(fields[12])) * 10
+}
+
+async function answer (t, d, bytes = handshake()) {
+  const c = await connect(t, { port: d.port })
+  c.send(bytes)
+  await c.answered()
+  return c
+}
+
+test('one client more than --max-clients', async t => {
+  const d = await daemon(t, [...SHORT, '--max-clients', '3', '-v'], { expect: connections })
+  const clients = await Promise.all([1, 2, 3].map(() => client(t, d.ws)))
+  await Promise.all(clients.map(c => c.received(1)))
+  for (let i = 0; i < 5; i++) {
+    const c = await answer(t, d)
+    assert.equal(c.status, 503)
+    assert.equal(c.field('Retry-After'), '5')
+    assert.match(c.body, /--max-clients/)
+    await c.end()
+    await Promise.all(clients.map(c => c.next()))
+  }
+  assert.equal((await answer(t, d, request('GET /healthz HTTP/1.1'))).status, 200)
+  clients[0].socket.close()
+  await clients[0].closed
+  const fourth = await client(t, d.ws)
+  await fourth.received(1)
+  await Promise.all(clients.slice(1).map(c => c.next()))
+})
+
+test('every slot taken by connections that say nothing', async t => {
+  const d = await daemon(t, [...SHORT, '--max-clients', '2'])
+  const c = await client(t, d.ws)
+  await c.received(1)
+  const silent = []
+  for (let i = 0; i < 17; i++) silent.push(await connect(t, { port: d.port }))
+  for (let i = 0; i < 5; i++) {
+    const refused = await answer(t, d)
+    assert.equal(refused.status, 503)
+    assert.equal(refused.field('Retry-After'), '5')
+    await refused.end()
+    await c.next()
+  }
+  // One of them comes to life.
+  silent[7].send(handshake())
+  await silent[7].frame(0)
+  assert.ok(silent.every(c => !c.ended))
+})
+
+test('the limit on open files is raised for the clients there may be', async t => {
+  const d = await daemon(t, [...SHORT, '--max-clients', '100'], { prefix: ['prlimit', '--nofile=40:1000'] })
+  const clients = await Promise.all(Array.from({ length: 100 }, () => client(t, d.ws)))
+  await Promise.all(clients.map(c => c.received(1)))
+  assert.equal((await answer(t, d)).status, 503)
+})
+
+test('or said to be too low', async t => {
+  const may = ['setpriv', '--bounding-set=-sys_resource', '--inh-caps=-sys_resource']
+  if (process.getuid() !== 0) may.length = 0
+  const d = await daemon(t, [...SHORT, '--max-clients', '1000'], {
+    prefix: [...may, 'prlimit', '--nofile=100:100'],
+    expect: [/^max_clients_reduced to=\d+ reason="limit on open files is 100"$/]
+  })
+  const most = Number((await d.line(/^max_clients_reduced/)).match(/to=(\d+)/)[1])
+  assert.ok(most > 10 && most < 100)
+  const clients = await Promise.all(Array.from({ length: most }, () => client(t, d.ws)))
+  await Promise.all(clients.map(c => c.received(1)))
+  assert.equal((await answer(t, d)).status, 503)
+  await Promise.all(clients.map(c => c.next()))
+})
+
+test('no descriptors left: it waits without work, and serves when there are some', async t => {
+  const d = await feedDaemon(t, [...SHORT, ...LISTENERS], { expect: [/^accept_paused reason="Too many open files" ms=1000$/] })
+  await node(t, d)
+  const c = await client(t, d.ws)
+  await c.received(1)
+  exhaust(d)
+  const waiting = await connect(t, { port: d.port })
+  waiting.send(handshake())
+  await d.line(/^accept_paused/)
+  const start = busy(d)
+  await delay(1500)
+  assert.ok(busy(d) - start <= 100, `${busy(d) - start} ms of work in 1500`)
+  assert.ok(d.lines.filter(line => line.startsWith('accept_paused')).length <= 4)
+  assert.equal(waiting.status, 0)
+  await c.next()
+  execFileSync('prlimit', ['--pid', `${d.pid}`, '--nofile=1024:'])
+  await waiting.frame(0)
+})
+
+test('no descriptors left: the next is served as soon as another goes', async t => {
+  const d = await daemon(t, [...HOUR, ...LISTENERS], { expect: [/^accept_paused /] })
+  const first = await client(t, d.ws)
+  await first.received(1)
+  exhaust(d)
+  const waiting = await connect(t, { port: d.port })
+  waiting.send(handshake())
+  await d.line(/^accept_paused/)
+  const start = performance.now()
+  first.socket.close()
+  await waiting.frame(0)
+  assert.ok(performance.now() - start < 900)
+})
+
+test('no descriptor is lost, however connections end', async t => {
+  const d = await daemon(t, [...HOUR, '-v'], { expect: connections })
+  const c = await client(t, d.ws)
+  await c.received(1)
+  const before = descriptors(d)
+  const ways = [
+    async c => c.socket.resetAndDestroy(),
+    async c => c.socket.end(),
+    async c => { c.send('GET / HT'); c.socket.end() },
+    async c => { c.send(request('GET / HTTP/1.1')); await c.end() },
+    async c => { c.send(request('GET / HTTP/1.1')); c.socket.resetAndDestroy() },
+    async c => { c.send('nonsense\r\n\r\n'); await c.end() },
+    async c => { c.send(handshake()); await c.frame(0); c.socket.end() },
+    async c => { c.send(handshake()); await c.frame(0); c.socket.resetAndDestroy() },
+    async c => { c.send(handshake(), close(1000)); await c.end() },
+    async c => { c.send(handshake(), frame(0xff)); await c.end() },
+    async c => { c.send(handshake({ Origin: 'null' })); await c.end() }
+  ]
+  let total = 0
+  for (let round = 0; round < 5; round++) {
+    await Promise.all(ways.map(async way => {
+      total++
+      await way(await connect(t, { port: d.port }))
+    }))
+  }
+  await until(d.child, 'line', () => d.lines.filter(line => line.startsWith('closed ')).length >= total)
+  assert.equal(descriptors(d), before)
+})
+
+test('200 clients, one of them never reads', async t => {
+  const d = await feedDaemon(t, [...SHORT, '--max-clients', '200'])
+  await node(t, d, () => encodeState(30000))
+  const stuck = await connect(t, { port: d.port })
+  stuck.socket.pause()
+  stuck.send(handshake())
+  const clients = []
+  for (let i = 0; i < 199; i++) clients.push(await open(t, { port: d.port }))
+  await Promise.all(clients.map(c => c.frame(0)))
+  let before, delivered = 0
+  const start = performance.now()
+  for (let round = 1; round <= 60; round++) {
+    // It asks for all of them, too, until what it does not read fills its socket.
+    stuck.send(text('r'))
+    for (const c of clients) c.send(text('r'))
+    const frames = await Promise.all(clients.map(c => c.frame(round)))
+    delivered += frames.length
+    for (const c of clients) c.frames[round - 1].data = null
+    if (round === 10) before = memory(d)
+  }
+  const after = memory(d)
+  for (const c of clients) {
+    assert.equal(c.frames.length, 61)
+    assert.equal(c.ended, false)
+  }
+  assert.ok(delivered > 10000)
+  assert.ok(after - before < 1 << 20, `grew by ${after - before} bytes`)
+  t.diagnostic(`${delivered} snapshots in ${Math.round(performance.now() - start)} ms, ${after - before} bytes more`)
+})
+
+test('memory stays flat over 10000 snapshots', async t => {
+  const d = await feedDaemon(t, SHORT)
+  await node(t, d, i => encodeState(i % 2 ? 1000 : 200000))
+  const clients = await Promise.all(Array.from({ length: 25 }, () => client(t, d.ws)))
+  await Promise.all(clients.map(c => c.received(1)))
+  const ask = n => Promise.all(clients.map(async c => {
+    for (let i = 0; i < n; i++) {
+      await c.next()
+      c.raw.length = 0
+    }
+  }))
+  await ask(20)
+  const before = memory(d)
+  await ask(400)
+  const after = memory(d)
+  assert.ok(after - before < 1 << 20, `grew by ${after - before} bytes`)
+})
+
+test('a state over --max-snapshot', async t => {
+  const d = await feedDaemon(t, [...SHORT, '--max-snapshot', '10000'], {
+    expect: [/^snapshot_too_big bytes=10\d\d\d max_snapshot=10000$/]
+  })
+  // It fits what a node may send, but not with what the daemon adds.
+  const sizes = [100, 9970, 9970, 200]
+  const n = await node(t, d, i => encodeState(sizes[i - 1]))
+  const c = await client(t, d.ws)
+  await c.received(1)
+  c.ready()
+  await d.line(/^snapshot_too_big/)
+  const old = await client(t, d.ws)
+  const next = await c.received(2)
+  assert.equal(n.requests, 4)
+  assert.equal(next.state.topics[0].name.length, 200)
+  assert.deepEqual(c.sequences(), [1, 2])
+  assert.ok([1, 2].includes(Number((await old.received(1)).state.sequence)))
+  assert.equal(d.lines.filter(line => line.startsWith('snapshot_too_big')).length, 1)
+})
