@@ -619,8 +619,12 @@ struct source *kernel_open(const char *process, const struct sockaddr_storage *o
 	k->own_count = own_count;
 	k->process = process;
 	k->watched.dir = -1;
-	k->diag.fd = -1;
 	init_messages(k);
+	if (tcpdiag_open(&k->diag) != 0) {
+		log_event("error source=kernel reason=\"%s\"", strerror(errno));
+		close_kernel(&k->source);
+		return NULL;
+	}
 	/* A kernel that cannot answer is met here, not with the first client. */
 	if (!dump(k) || (process && !open_watched(k))) {
 		close_kernel(&k->source);

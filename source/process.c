@@ -160,7 +160,7 @@ bool process_elsewhere(const struct process *p)
 {
 	char theirs[64], ours[64];
 	ssize_t their_len = readlinkat(p->dir, "ns/net", theirs, sizeof theirs);
-	ssize_t our_len = readlink("/proc/self/ns/net", ours, sizeof ours);
+	ssize_t our_len = readlinkat(AT_FDCWD, "/proc/self/ns/net", ours, sizeof ours);
 
 	return their_len > 0 && our_len > 0 &&
 	       (their_len != our_len || memcmp(theirs, ours, (size_t)our_len) != 0);

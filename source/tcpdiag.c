@@ -8,11 +8,11 @@
 #include <linux/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 enum {
 	ALL_STATES = 0x1ffe,   /* 1 << state; those up to 12, which is told as SYN_RECV */
 	STATES = ALL_STATES & ~(1 << TCPDIAG_TIME_WAIT) & ~(1 << TCPDIAG_CLOSE),
+	DATAGRAMS_MAX = 65536, /* more than a dump has */
 };
 
 struct tcpdiag_end tcpdiag_end_of(uint8_t family, const void *address, uint16_t port)
@@ -123,17 +123,22 @@ static const char *read_answer(struct tcpdiag *d,
 	}
 }
 
-/* Connected to the kernel, so that messages of others are not taken. */
-static int open_socket(void)
+/* Throws away what is left of an answer, so that the next request is not met by
+ * it. The kernel gives the rest of a dump as fast as it is read. */
+static void drain(struct tcpdiag *d)
+{
+	for (int i = 0; i < DATAGRAMS_MAX; i++)
+		if (recv(d->fd, d->answer, sizeof d->answer, 0) < 0)
+			break;
+}
+
+int tcpdiag_open(struct tcpdiag *d)
 {
 	struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
-	int fd = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_SOCK_DIAG);
 
-	if (fd >= 0 && connect(fd, (struct sockaddr *)&kernel, sizeof kernel) != 0) {
-		close(fd);
-		fd = -1;
-	}
-	return fd;
+	d->fd = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_SOCK_DIAG);
+	/* Connected to the kernel, it takes no messages of others. */
+	return d->fd < 0 ? -1 : connect(d->fd, (struct sockaddr *)&kernel, sizeof kernel);
 }
 
 const char *tcpdiag_dump(struct tcpdiag *d, uint8_t family,
@@ -152,18 +157,11 @@ const char *tcpdiag_dump(struct tcpdiag *d, uint8_t family,
 		.body.idiag_ext = 1 << (INET_DIAG_INFO - 1),
 		.body.idiag_states = STATES,
 	};
-	const char *wrong;
 
-	if (d->fd < 0)
-		d->fd = open_socket();
-	if (d->fd < 0 || send(d->fd, &request, sizeof request, 0) < 0)
-		wrong = strerror(errno);
-	else
-		wrong = read_answer(d, each, arg);
-	/* The rest of an answer must not be met by the next request. */
-	if (wrong && d->fd >= 0) {
-		close(d->fd);
-		d->fd = -1;
-	}
+	if (send(d->fd, &request, sizeof request, 0) < 0)
+		return strerror(errno);
+	const char *wrong = read_answer(d, each, arg);
+	if (wrong)
+		drain(d);
 	return wrong;
 }

@@ -52,10 +52,13 @@ struct tcpdiag_socket {
 };
 
 struct tcpdiag {
-	int fd;                 /* -1: to be opened with the next request */
+	int fd;
 	uint32_t request;       /* sequence number of the last one */
 	_Alignas(8) char answer[TCPDIAG_ANSWER_MAX];
 };
+
+/* Opens d->fd, which the caller closes. 0, or -1 with errno. */
+int tcpdiag_open(struct tcpdiag *d);
 
 /* Calls each(arg, socket) for every socket of a family (AF_INET or AF_INET6) but
  * those that are closed or in TIME_WAIT; the listening ones come first. One whose
