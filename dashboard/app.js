@@ -81,7 +81,7 @@ function stateOf() {
   return {
     open: ['open', `Connected to ${host}`],
     connecting: ['busy', host ? `Connecting to ${host}` : 'Looking for a daemon'],
-    waiting: ['lost', `Trying again in ${Math.max(0, Math.ceil((connection.retryAt - Date.now()) / 1000))} s`],
+    waiting: ['lost', 'Not connected'],
     closed: ['lost', 'Not connected'],
   }[connection.state];
 }
@@ -156,8 +156,9 @@ function drawShell() {
   render(document.getElementById('side'), [
     h('a', { class: 'brand', href: '#/overview' }, h('img', { src: 'icon.svg', alt: '', width: 20, height: 20 }), 'introspectd'),
     h('div', { class: 'link' },
-      h('p', { class: `state ${state}`, role: 'status' }, h('span', { class: 'lamp' }), h('span', null, text),
-        connection.state === 'waiting' && !file && h('button', { type: 'button', class: 'quiet', onclick: () => connection.retryNow() }, 'Now')),
+      h('p', { class: `state ${state}` }, h('span', { class: 'lamp' }), h('span', { role: 'status' }, text),
+        connection.state === 'waiting' && !file && h('button', { type: 'button', class: 'quiet', onclick: () => connection.retryNow() },
+          `Trying again in ${Math.max(0, Math.ceil((connection.retryAt - Date.now()) / 1000))} s`)),
       addressField()),
     vitals(),
     h('nav', { 'aria-label': 'Views' }, Object.entries(VIEWS).map(([name, view]) => {
@@ -226,13 +227,15 @@ function problem() {
       h('button', { type: 'button', class: 'quiet', onclick: () => { file.problems = []; update(); } }, 'Dismiss'));
   const { failure } = connection;
   if (failure && connection.lastAt)
-    return h('div', { class: 'problem', key: 'stale', role: 'alert' },
-      h('p', null, h('strong', null, `Last snapshot ${ago(Date.now() - connection.lastAt)}. `), explain(failure)));
+    return late(explain(failure));
   if (connection.state === 'open' && isStale())
-    return h('div', { class: 'problem', key: 'quiet', role: 'alert' },
-      h('p', null, h('strong', null, `Last snapshot ${ago(Date.now() - connection.lastAt)}. `), 'The daemon is there, but its source has nothing new.'));
+    return late('The daemon is there, but its source has nothing new.');
   return trouble && h('div', { class: 'problem', key: 'trouble', role: 'alert' }, h('p', null, trouble));
 }
+
+// Screen readers hear the reason once, not every second of it.
+const late = (reason) => h('div', { class: 'problem', key: 'late' },
+  h('p', null, h('strong', null, `Last snapshot ${ago(Date.now() - connection.lastAt)}. `), h('span', { role: 'alert' }, reason)));
 
 function explain({ kind, url, code: status }) {
   if (kind === 'refused')

@@ -55,7 +55,7 @@ export class Connection extends EventTarget {
   #timer;
   #attempt = 0;        // failures since the last success
   #round = 0;          // tells a superseded attempt that it is one
-  #home;               // where looking around found a daemon
+  #served = false;     // a daemon served this page: without a choice, that one is meant
   #sequence = 0;       // of the last snapshot
   #owing = false;      // a snapshot came and was not yet answered
 
@@ -104,11 +104,10 @@ export class Connection extends EventTarget {
   }
 
   async #candidates() {
-    if (this.chosen || this.#home)
-      return [this.chosen || this.#home];
-    const around = [`ws://127.0.0.1:${PORT}/`, `ws://[::1]:${PORT}/`];
     const own = location.origin.replace(/^http/, 'ws') + '/';
-    return (await probe(own)).daemon ? [own] : around;
+    if (!this.chosen && !this.#served)
+      this.#served = (await probe(own)).daemon;
+    return this.chosen ? [this.chosen] : this.#served ? [own] : [`ws://127.0.0.1:${PORT}/`, `ws://[::1]:${PORT}/`];
   }
 
   async #try() {
@@ -150,7 +149,6 @@ export class Connection extends EventTarget {
         clearTimeout(silence);
         if (round !== this.#round)
           return socket.close();
-        this.#home = this.chosen ? this.#home : url;
         this.#attempt = this.#sequence = this.received = this.skipped = 0;
         this.#owing = false;
         this.failure = null;

@@ -19,6 +19,7 @@ export class DecodeError extends Error {
   }
 }
 
+const NONE = Object.freeze([]);   // what a repeated field without values reads as
 const utf8 = new TextDecoder('utf-8', { ignoreBOM: true });
 let buf, pos;   // of the message being read; nothing here yields
 
@@ -126,18 +127,18 @@ function readMessage(type, target, end, depth) {
     } else {
       const stop = length(end);
       if (field.message) {
-        const merge = !field.repeated && Object.hasOwn(target, field.name);
-        value = merge ? target[field.name] : Object.create(field.message.defaults);
+        const before = field.repeated ? field.message.defaults : target[field.name];
+        value = before !== field.message.defaults ? before : Object.create(field.message.defaults);
         readMessage(field.message, value, stop, depth + 1);
       } else {
         value = string(stop, field.kind === 'bytes');
       }
     }
     if (field.repeated) {
-      if (Object.hasOwn(target, field.name))
-        target[field.name].push(value);
-      else
+      if (target[field.name] === NONE)
         target[field.name] = [value];
+      else
+        target[field.name].push(value);
     } else {
       if (field.others.length) {
         for (const other of field.others)
@@ -198,7 +199,7 @@ export function codec(only) {
         others: type.source.filter(([, f]) => oneof && f[3] === oneof && f[0] !== name)
           .map(([, f]) => f[0]),
       };
-      type.defaults[name] = repeated ? Object.freeze([]) : message?.defaults ?? names?.[0] ?? DEFAULTS[kind];
+      type.defaults[name] = repeated ? NONE : message?.defaults ?? names?.[0] ?? DEFAULTS[kind];
     }
   }
   return {

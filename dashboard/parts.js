@@ -59,7 +59,7 @@ export const shares = (items) => {
   const all = items.reduce((n, i) => n + i.n, 0);
   return [
     h('div', { class: 'shares', 'aria-hidden': 'true' },
-      items.map((i) => h('span', { key: i.key, class: i.colour, style: { width: part(i.n, all) } }))),
+      items.filter((i) => i.n).map((i) => h('span', { key: i.key, class: i.colour, style: { width: part(i.n, all) } }))),
     h('ul', { class: 'legend' }, items.map((i) => h('li', { key: i.key },
       h('span', { class: `swatch ${i.colour}`, 'aria-hidden': 'true' }),
       h('span', { class: 'grow' }, i.label ?? i.key),

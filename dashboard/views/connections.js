@@ -95,7 +95,7 @@ export default {
               update();
             },
           }, 'Clear'),
-          h('span', { class: 'aside', role: 'status' }, rows.length === all.length ? plural(rows.length, 'connection') : `${count(rows.length)} of ${count(all.length)}`)),
+          h('span', { class: 'aside' }, rows.length === all.length ? plural(rows.length, 'connection') : `${count(rows.length)} of ${count(all.length)}`)),
         table.update(rows, chosen?.key)),
       chosen && panel(m, chosen, { close, again: update }));
   },

@@ -81,7 +81,7 @@ export default {
         h('input', { type: 'search', class: 'search', placeholder: 'Search events', 'aria-label': 'Search events', value: params.get('q') ?? '', oninput: (e) => setParam('q', e.target.value) }),
         h('select', { 'aria-label': 'kind', value: kind, onchange: (e) => { kind = e.target.value; update(); } },
           h('option', { value: '' }, 'any kind'), kinds.map((k) => h('option', { key: k, value: k }, k))),
-        h('span', { class: 'aside', role: 'status' }, rows.length === events.length ? plural(rows.length, 'event') : `${count(rows.length)} of ${count(events.length)}`)),
+        h('span', { class: 'aside' }, rows.length === events.length ? plural(rows.length, 'event') : `${count(rows.length)} of ${count(events.length)}`)),
       table.update(rows, chosen?.key),
       chosen && h('section', { class: 'below', 'aria-label': 'Event', key: 'event' },
         h('header', null, h('h2', null, `${chosen.e.name}, ${moment(chosen.e.ts, m.ts)}`),

@@ -34,7 +34,7 @@ function tiles(m) {
       ? tile('Streams', count(m.snapshot.streams), plural(m.protocols.length, 'protocol'), sparkline(last.map((s) => s.streams), 'plain'))
       : tile('Peers', count(m.peers.length), m.runtime.source === 'kernel' ? 'by address, as the kernel knows no peer IDs' : ''),
     tile('Round trip', trips.length ? latency(trips[trips.length >> 1]) : '–',
-      trips.length ? `median; nine in ten below ${latency(trips[Math.floor(trips.length * 0.9)])}` : 'not measured',
+      trips.length ? `median; 90 % below ${latency(trips[Math.floor(trips.length * 0.9)])}` : 'not measured',
       trips.length > 1 && bars(spread(trips))));
 }
 
@@ -63,8 +63,9 @@ function node(m) {
 const STATUS = ['ACTIVE', 'OPENING', 'CLOSING', 'ERROR', 'CLOSED'];
 
 function split(m) {
-  const statuses = group(m.rows, (r) => r.status, { n: 0 }, (g) => { g.n++; });
-  statuses.sort((a, b) => STATUS.indexOf(a.key) - STATUS.indexOf(b.key));
+  // All of them always, so that nothing moves when the first one closes.
+  const statuses = [...new Set([...STATUS, ...m.rows.map((r) => r.status)])]
+    .map((key) => ({ key, n: m.rows.filter((r) => r.status === key).length }));
   const roles = [['INITIATOR', 'opened by us', 'in-tone'], ['RESPONDER', 'opened by peers', 'plain-tone']];
   return card('Connections', h('a', { href: '#/connections' }, 'all'),
     m.rows.length ? [

@@ -10,14 +10,14 @@ const MOST = 500;   // peers drawn
 const LABEL = 120;  // px of a name
 
 // How many peers fit, the gap between places as part of the radius, the radius
-// of a peer in px, how many are named.
+// of a peer in px, how many are named, how wide lines are.
 const TIERS = [
-  { fits: 12, rings: [[0.74, 24]], size: 9, names: 12 },
-  { fits: 28, gap: 0.26, size: 7.5, names: 28 },
-  { fits: 56, gap: 0.2, size: 6.5, names: 16 },
-  { fits: 110, gap: 0.14, size: 5, names: 10 },
-  { fits: 230, gap: 0.096, size: 4.2, names: 8 },
-  { fits: MOST, gap: 0.066, size: 3.2, names: 6 },
+  { fits: 12, rings: [[0.74, 24]], size: 9, names: 12, scale: 1.1 },
+  { fits: 28, gap: 0.26, size: 7.5, names: 28, scale: 1 },
+  { fits: 56, gap: 0.2, size: 6.5, names: 16, scale: 0.9 },
+  { fits: 110, gap: 0.14, size: 5, names: 10, scale: 0.7 },
+  { fits: 230, gap: 0.096, size: 4.2, names: 8, scale: 0.55 },
+  { fits: MOST, gap: 0.066, size: 3.2, names: 6, scale: 0.35 },
 ];
 for (const tier of TIERS) {
   tier.rings ??= Array.from({ length: Math.floor(0.62 / tier.gap) + 1 }, (_, i) => 0.96 - i * tier.gap)
@@ -75,7 +75,7 @@ function drawn(peers) {
 }
 
 // Logarithmic and absolute, so that one peer's burst does not thin the others.
-const width = (p) => 0.75 + Math.min(6, 0.7 * Math.log2(1 + (p.rateIn + p.rateOut) / 4096));
+const width = (p) => (0.75 + Math.min(6, 0.7 * Math.log2(1 + (p.rateIn + p.rateOut) / 4096))) * TIERS[tier].scale;
 
 const observer = new ResizeObserver(([{ contentRect }]) => {
   size = { width: contentRect.width, height: contentRect.height };
