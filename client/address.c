@@ -10,16 +10,17 @@
 
 #define URL_PORT "80"
 
-/* Takes the port after the host: nothing, or ":" and a number. */
+/* Takes what stands behind the host: nothing, or ":" and a port. */
 static const char *read_port(struct address *a, const char *text, const char *fallback)
 {
+	const char *digits = *text == ':' ? text + 1 : fallback;
 	char *end;
-	long port = strtol(text[0] == ':' ? text + 1 : fallback, &end, 10);
+	unsigned long port = strtoul(digits, &end, 10);
 
-	if ((text[0] != ':' && text[0] != '\0') || (text[0] == ':' && *end != '\0') ||
-	    text[1] == '+' || port < 1 || port > 65535)
+	if ((*text != ':' && *text != '\0') || *digits < '0' || *digits > '9' || *end != '\0' ||
+	    port < 1 || port > 65535)
 		return "what follows the host is not a port from 1 to 65535";
-	snprintf(a->port, sizeof a->port, "%ld", port);
+	snprintf(a->port, sizeof a->port, "%lu", port);
 	return NULL;
 }
 
@@ -106,7 +107,7 @@ static size_t add_path(struct endpoint *out, const char *path)
 }
 
 static size_t add_host(struct endpoint *out, size_t room, const char *host, const char *port,
-                       int flags, const char **why)
+		       int flags, const char **why)
 {
 	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = flags | AI_NUMERICSERV};
 	struct addrinfo *list;
@@ -123,8 +124,8 @@ static size_t add_host(struct endpoint *out, size_t room, const char *host, cons
 
 		out[n] = (struct endpoint){.len = i->ai_addrlen};
 		memcpy(&out[n].at, i->ai_addr, i->ai_addrlen);
-		snprintf(out[n].host, sizeof out[n].host, strchr(host, ':') ? "[%.*s]:%s" : "%.*s:%s",
-		         len, host, port);
+		snprintf(out[n].host, sizeof out[n].host,
+			 strchr(host, ':') ? "[%.*s]:%s" : "%.*s:%s", len, host, port);
 		memcpy(out[n].name, out[n].host, sizeof out[n].name);
 	}
 	freeaddrinfo(list);
@@ -132,7 +133,7 @@ static size_t add_host(struct endpoint *out, size_t room, const char *host, cons
 }
 
 size_t address_resolve(const struct address *a, struct endpoint out[ENDPOINTS_MAX],
-                       const char **why)
+		       const char **why)
 {
 	if (a->is_path)
 		return add_path(out, a->host);

@@ -13,12 +13,14 @@ enum { MAX_MESSAGE = 256 };
 
 static void help(void)
 {
-	printf("Usage: introspect [OPTION]... [ADDRESS]\n"
-	       "Watches a libp2p node through introspectd: live on a terminal, else as JSON, one\n"
-	       "snapshot to a line.\n\n"
-	       "ADDRESS is HOST[:PORT], [IPV6]:PORT, ws://HOST[:PORT]/, or the path of a Unix\n"
-	       "socket. Without it the daemon of this machine is looked for: 127.0.0.1:" DEFAULT_PORT ",\n"
-	       "[::1]:" DEFAULT_PORT ", " DEFAULT_SOCKET ".\n\n");
+	printf(
+	    "Usage: introspect [OPTION]... [ADDRESS]\n"
+	    "Watches a libp2p node through introspectd: live on a terminal, else as JSON, one\n"
+	    "snapshot to a line.\n\n"
+	    "ADDRESS is HOST[:PORT], [IPV6]:PORT, ws://HOST[:PORT]/, or the path of a Unix\n"
+	    "socket. Without it the daemon of this machine is looked for: 127.0.0.1:" DEFAULT_PORT
+	    ",\n"
+	    "[::1]:" DEFAULT_PORT ", " DEFAULT_SOCKET ".\n\n");
 	printf("  -j, --json              print JSON, also on a terminal\n"
 	       "  -o, --record FILE       write a recording, which introspectd --replay plays;\n"
 	       "                          - is standard output\n"
@@ -32,13 +34,14 @@ static void help(void)
 	       "  -h, --help\n"
 	       "  -V, --version\n\n",
 	       DEFAULT_VIEW_INTERVAL_MS / 1000.0, DEFAULT_MAX_MESSAGE);
-	printf("Exit status: %d all is done, %d no connection, %d wrong usage, %d the time was over\n"
-	       "before all had come, %d the output could not be written.\n",
-	       STATUS_DONE, STATUS_NO_CONNECTION, STATUS_USAGE, STATUS_INCOMPLETE, STATUS_OUTPUT);
+	printf(
+	    "Exit status: %d all is done, %d no connection, %d wrong usage, %d the time was over\n"
+	    "before all had come, %d the output could not be written.\n",
+	    STATUS_DONE, STATUS_NO_CONNECTION, STATUS_USAGE, STATUS_INCOMPLETE, STATUS_OUTPUT);
 }
 
 static bool read_number(const char *text, unsigned long long low, unsigned long long high,
-                        unsigned long long *number)
+			unsigned long long *number)
 {
 	char *end;
 
@@ -60,7 +63,7 @@ static bool read_seconds(const char *text, int64_t *ms)
 	return true;
 }
 
-/* Takes one option. NULL, or what would have been right in its place. */
+/* Takes one option. NULL, or what is wrong with it. */
 static const char *take(struct arguments *a, int option, const char *value)
 {
 	unsigned long long n;
@@ -69,7 +72,7 @@ static const char *take(struct arguments *a, int option, const char *value)
 	case 'j':
 	case 'o':
 		if (a->mode != AUTO)
-			return "only one of --json and --record, once";
+			return "there is another --json or --record";
 		a->mode = option == 'j' ? JSON : RECORD;
 		a->file = value;
 		return NULL;
@@ -81,16 +84,16 @@ static const char *take(struct arguments *a, int option, const char *value)
 		return NULL;
 	case 'n':
 		if (!read_number(value, 1, UINT64_MAX, &n))
-			return "a number from 1";
+			return "needs a number from 1";
 		a->count = n;
 		return NULL;
 	case 't':
-		return read_seconds(value, &a->duration) ? NULL : "seconds";
+		return read_seconds(value, &a->duration) ? NULL : "needs seconds";
 	case 'i':
-		return read_seconds(value, &a->interval) ? NULL : "seconds";
+		return read_seconds(value, &a->interval) ? NULL : "needs seconds";
 	default:
 		if (!read_number(value, 1, UINT32_MAX, &n))
-			return "bytes from 1 to 4294967295";
+			return "needs bytes from 1 to 4294967295";
 		a->max_message = (uint32_t)n;
 		return NULL;
 	}
@@ -110,7 +113,7 @@ static int settle(struct arguments *a, const char *address)
 		a->mode = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) ? VIEW : JSON;
 	if (a->mode == VIEW && (!term || !*term || strcmp(term, "dumb") == 0)) {
 		fprintf(stderr, "introspect: TERM=%s cannot show the live view: try --json\n",
-		        term ? term : "");
+			term ? term : "");
 		return STATUS_USAGE;
 	}
 	if (a->mode == RECORD && strcmp(a->file, "-") == 0 && isatty(STDOUT_FILENO)) {
@@ -125,22 +128,23 @@ static int settle(struct arguments *a, const char *address)
 int arguments_read(struct arguments *a, int argc, char **argv)
 {
 	static const struct option names[] = {
-		{"json", no_argument, NULL, 'j'},
-		{"record", required_argument, NULL, 'o'},
-		{"force", no_argument, NULL, 'f'},
-		{"count", required_argument, NULL, 'n'},
-		{"duration", required_argument, NULL, 't'},
-		{"interval", required_argument, NULL, 'i'},
-		{"wait", no_argument, NULL, 'w'},
-		{"max-message", required_argument, NULL, MAX_MESSAGE},
-		{"help", no_argument, NULL, 'h'},
-		{"version", no_argument, NULL, 'V'},
-		{0},
+	    {"json", no_argument, NULL, 'j'},
+	    {"record", required_argument, NULL, 'o'},
+	    {"force", no_argument, NULL, 'f'},
+	    {"count", required_argument, NULL, 'n'},
+	    {"duration", required_argument, NULL, 't'},
+	    {"interval", required_argument, NULL, 'i'},
+	    {"wait", no_argument, NULL, 'w'},
+	    {"max-message", required_argument, NULL, MAX_MESSAGE},
+	    {"help", no_argument, NULL, 'h'},
+	    {"version", no_argument, NULL, 'V'},
+	    {0},
 	};
 	const char *wrong;
 	int option;
 
-	*a = (struct arguments){.duration = NEVER, .interval = -1, .max_message = DEFAULT_MAX_MESSAGE};
+	*a = (struct arguments){
+	    .duration = NEVER, .interval = -1, .max_message = DEFAULT_MAX_MESSAGE};
 	while ((option = getopt_long(argc, argv, "jo:fn:t:i:whV", names, NULL)) != -1) {
 		if (option == '?')
 			return STATUS_USAGE;
@@ -158,8 +162,8 @@ int arguments_read(struct arguments *a, int argc, char **argv)
 			for (const struct option *o = names; o->name; o++)
 				if (o->val == option)
 					name = o->name;
-			fprintf(stderr, "introspect: --%s%s%s: expected %s\n", name, optarg ? " " : "",
-			        optarg ? optarg : "", wrong);
+			fprintf(stderr, "introspect: --%s%s%s: %s\n", name, optarg ? " " : "",
+				optarg ? optarg : "", wrong);
 			return STATUS_USAGE;
 		}
 	}

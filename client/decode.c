@@ -26,14 +26,15 @@ Introspection__ServerMessage *decode(const uint8_t *bytes, size_t len, char why[
 	struct wire_error error;
 
 	if (!wire_check(&introspection__server_message__descriptor, bytes, len, &error)) {
-		snprintf(why, DECODE_WHY_MAX, "sent a damaged snapshot: at byte %zu: %s", error.offset,
-		         error.what);
+		snprintf(why, DECODE_WHY_MAX, "sent a damaged snapshot: at byte %zu: %s",
+			 error.offset, error.what);
 		return NULL;
 	}
 	Introspection__ServerMessage *message =
-		introspection__server_message__unpack(&bounded, len, bytes);
+	    introspection__server_message__unpack(&bounded, len, bytes);
 	if (!message) {
-		snprintf(why, DECODE_WHY_MAX, "sent a snapshot that takes too much memory to decode");
+		snprintf(why, DECODE_WHY_MAX,
+			 "sent a snapshot that takes too much memory to decode");
 		return NULL;
 	}
 	if (message->payload_case == INTROSPECTION__SERVER_MESSAGE__PAYLOAD_STATE)

@@ -3,19 +3,18 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "columns.h"
 #include "view.h"
 
 enum {
 	LABEL_CELLS = 13,
 	ROWS_FOR_TOTALS = 12,
-	ROWS_FOR_GAPS = 18,      /* from so many on there is room for more than the tables */
-	ROWS_FOR_PANE = 36,      /* and for the streams of the selected connection */
+	ROWS_FOR_GAPS = 18, /* from so many on there is room for more than the tables */
+	ROWS_FOR_PANE = 36, /* and for the streams of the selected connection */
 	COLS_FOR_CHART = 60,
 	SORTS_PER_LINE = 6,
-	PANE_MIN = 9,            /* lines; with less it takes all the room */
-	PROTOCOLS_SHOWN = 8,
-	SECOND = 1000,           /* ms */
+	PANE_MIN = 9,  /* lines; with less it takes all the room */
+	LISTED = 8,    /* protocols, topics or addresses on their line */
+	SECOND = 1000, /* ms */
 };
 
 /* Texts go through here when they have characters beyond ASCII. */
@@ -44,24 +43,24 @@ bool view_ticks(const struct view *v, const struct view_status *status)
 
 /* How the data comes, in the upper right corner. Returns its style. */
 static unsigned connection_text(const struct view *v, const struct view_status *status,
-                                const struct screen *s, char *out, size_t size)
+				const struct screen *s, char *out, size_t size)
 {
 	const struct link *l = status->link;
-	int64_t age = status->now - status->received;
+	int64_t age = v->state ? status->now - status->received : 0;
 	char text[FORMAT_MAX];
 	const char *off = pick(s, "\u25cb", "-"), *on = pick(s, "\u25cf", "*");
 
 	if (l->state == LINK_WAITING)
 		snprintf(out, size, "%s %s in %" PRId64 " s", off,
-		         status->received > 0 ? "reconnecting" : "looking again",
-		         (l->deadline - status->now + SECOND - 1) / SECOND);
+			 v->state ? "reconnecting" : "looking again",
+			 (l->deadline - status->now + SECOND - 1) / SECOND);
 	else if (l->state != LINK_OPEN)
 		snprintf(out, size, "%s connecting to %s", off, link_name(l));
 	else if (v->paused)
 		snprintf(out, size, "%s %s paused", on, link_name(l));
-	else if (v->state && age >= VIEW_STALE_MS)
+	else if (age >= VIEW_STALE_MS)
 		snprintf(out, size, "%s %s %s ago", on, link_name(l),
-		         format_age(text, (uint64_t)age));
+			 format_age(text, (uint64_t)age));
 	else
 		snprintf(out, size, "%s %s", on, link_name(l));
 	return l->state == LINK_OPEN && !v->paused && age < VIEW_STALE_MS ? ACCENT : WARNING;
@@ -98,10 +97,10 @@ static void draw_source(const struct view *v, const struct view_status *status, 
 	char right[128], bytes[FORMAT_MAX], skipped[48] = "";
 
 	if (status->skipped > 0)
-		snprintf(skipped, sizeof skipped, "%s%" PRIu64 " skipped", pick(s, " \u00b7 ", ", "),
-		         status->skipped);
+		snprintf(skipped, sizeof skipped, "%s%" PRIu64 " skipped",
+			 pick(s, " \u00b7 ", ", "), status->skipped);
 	snprintf(right, sizeof right, "#%" PRIu64 "%s%s%s", v->state->sequence, skipped,
-	         pick(s, " \u00b7 ", ", "), format_bytes(bytes, status->bytes));
+		 pick(s, " \u00b7 ", ", "), format_bytes(bytes, status->bytes));
 	screen_line(s, PLAIN);
 	screen_reserve(s, screen_width(s, right) + 2);
 	if (r) {
@@ -122,8 +121,8 @@ static void draw_source(const struct view *v, const struct view_status *status, 
 /* The rates of the last snapshots as bars, the highest of them being a full one. */
 static void draw_history(const uint64_t history[VIEW_HISTORY], struct screen *s)
 {
-	static const char *const bars[] = {" ", "\u2581", "\u2582", "\u2583", "\u2584",
-	                                   "\u2585", "\u2586", "\u2587", "\u2588"};
+	static const char *const bars[] = {" ",      "\u2581", "\u2582", "\u2583", "\u2584",
+					   "\u2585", "\u2586", "\u2587", "\u2588"};
 	char text[VIEW_HISTORY * 3 + 1] = "";
 	uint64_t most = 1;
 	int room = s->cols - LABEL_CELLS - 26, cells = room < VIEW_HISTORY ? room : VIEW_HISTORY;
@@ -172,7 +171,7 @@ static void draw_connections(const struct view *v, struct screen *s, unsigned st
 			continue;
 		dot(s);
 		screen_printf(s, i == INTROSPECTION__STATUS__ERROR ? ALARM : PLAIN, "%zu %s",
-		              t->status[i], column_status((Introspection__Status)i));
+			      t->status[i], status_text((Introspection__Status)i));
 	}
 	if (t->limited > 0) {
 		dot(s);
@@ -182,38 +181,46 @@ static void draw_connections(const struct view *v, struct screen *s, unsigned st
 
 static uint64_t protocol_rate(const Introspection__ProtocolTraffic *p)
 {
-	return column_gauge(p->traffic, false)->inst_bw + column_gauge(p->traffic, true)->inst_bw;
+	return traffic_gauge(p->traffic, false)->inst_bw + traffic_gauge(p->traffic, true)->inst_bw;
 }
 
-/* The protocols that move most, the first of them first. */
+/* The protocol that moves most besides those already shown; NULL: there is none. */
+static const Introspection__ProtocolTraffic *
+busiest(const Introspection__State *state, const Introspection__ProtocolTraffic *const *shown,
+	size_t count)
+{
+	const Introspection__ProtocolTraffic *most = NULL;
+
+	for (size_t i = 0; i < state->n_protocols; i++) {
+		const Introspection__ProtocolTraffic *p = state->protocols[i];
+		size_t j = 0;
+
+		while (j < count && shown[j] != p)
+			j++;
+		if (j == count && (!most || protocol_rate(p) > protocol_rate(most)))
+			most = p;
+	}
+	return most;
+}
+
 static void draw_protocols(const Introspection__State *state, struct screen *s, unsigned stale)
 {
-	const Introspection__ProtocolTraffic *shown[PROTOCOLS_SHOWN];
+	const Introspection__ProtocolTraffic *shown[LISTED], *p;
 	char text[FORMAT_MAX];
 
 	label(s, stale, "Protocols");
-	for (size_t n = 0; n < PROTOCOLS_SHOWN && n < state->n_protocols; n++) {
-		const Introspection__ProtocolTraffic *most = NULL;
-
-		for (size_t i = 0; i < state->n_protocols; i++) {
-			const Introspection__ProtocolTraffic *p = state->protocols[i];
-			bool taken = false;
-
-			for (size_t j = 0; j < n; j++)
-				taken |= shown[j] == p;
-			if (!taken && (!most || protocol_rate(p) > protocol_rate(most)))
-				most = p;
-		}
-		shown[n] = most;
+	for (size_t n = 0; n < LISTED && (p = busiest(state, shown, n)) != NULL; n++) {
+		shown[n] = p;
 		if (n > 0)
 			dot(s);
-		screen_text(s, PLAIN, 0, LEFT, most->protocol);
-		if (protocol_rate(most) > 0)
-			screen_printf(s, PLAIN, " %s/s", format_bytes(text, protocol_rate(most)));
+		screen_text(s, PLAIN, 0, LEFT, p->protocol);
+		if (protocol_rate(p) > 0)
+			screen_printf(s, PLAIN, " %s/s", format_bytes(text, protocol_rate(p)));
 	}
 }
 
-static void draw_queries(struct screen *s, const char *what, const Introspection__DHT__QueryGauge *q)
+static void draw_queries(struct screen *s, const char *what,
+			 const Introspection__DHT__QueryGauge *q)
 {
 	if (!q)
 		return;
@@ -234,16 +241,17 @@ static void draw_dht(const Introspection__DHT *dht, struct screen *s, unsigned s
 
 		peers += b->n_peers;
 		for (size_t j = 0; j < b->n_peers; j++)
-			active += b->peers[j]->status == INTROSPECTION__DHT__PEER_IN_DHT__STATUS__ACTIVE;
+			active +=
+			    b->peers[j]->status == INTROSPECTION__DHT__PEER_IN_DHT__STATUS__ACTIVE;
 	}
 	label(s, stale, "DHT");
 	if (!dht->enabled)
 		screen_text(s, DIM, 0, LEFT, "off  ");
-	screen_printf(s, PLAIN, "%zu peers in %zu buckets", peers, dht->n_buckets);
-	if (active < peers) {
-		dot(s);
-		screen_printf(s, PLAIN, "%zu active", active);
-	}
+	screen_printf(s, PLAIN, "peers %zu", peers);
+	if (active < peers)
+		screen_printf(s, PLAIN, ", %zu active", active);
+	dot(s);
+	screen_printf(s, PLAIN, "buckets %zu", dht->n_buckets);
 	draw_queries(s, "queries in", dht->incoming_queries);
 	draw_queries(s, "out", dht->outgoing_queries);
 }
@@ -251,14 +259,14 @@ static void draw_dht(const Introspection__DHT *dht, struct screen *s, unsigned s
 static void draw_topics(const Introspection__State *state, struct screen *s, unsigned stale)
 {
 	label(s, stale, "Topics");
-	for (size_t i = 0; i < state->n_topics && i < PROTOCOLS_SHOWN; i++) {
+	for (size_t i = 0; i < state->n_topics && i < LISTED; i++) {
 		const Introspection__Topic *t = state->topics[i];
 
 		if (i > 0)
 			dot(s);
 		screen_text(s, PLAIN, 0, LEFT, t->name);
 		screen_printf(s, DIM, " %" PRIu32 " peers, %zu in mesh", t->subscribers,
-		              t->n_mesh_peer_ids);
+			      t->n_mesh_peer_ids);
 	}
 }
 
@@ -277,8 +285,11 @@ static void draw_resources(const Introspection__State *state, struct screen *s, 
 		screen_printf(s, PLAIN, "%s ", r->name);
 		if (!bytes)
 			snprintf(text, sizeof text, "%" PRIu64, r->used);
-		screen_text(s, share > 0.95 ? ALARM : share > 0.8 ? WARNING : PLAIN, 0, LEFT,
-		            bytes ? format_bytes(text, r->used) : text);
+		screen_text(s,
+			    share > 0.95  ? ALARM
+			    : share > 0.8 ? WARNING
+					  : PLAIN,
+			    0, LEFT, bytes ? format_bytes(text, r->used) : text);
 		if (r->limit > 0 && bytes)
 			screen_printf(s, DIM, " of %s", format_bytes(text, r->limit));
 		else if (r->limit > 0)
@@ -291,7 +302,7 @@ static void draw_addresses(const Introspection__State *state, struct screen *s, 
 	static const char *const reach[] = {"", " public", " private"};
 
 	label(s, stale, "Addresses");
-	for (size_t i = 0; i < state->n_addresses && i < PROTOCOLS_SHOWN; i++) {
+	for (size_t i = 0; i < state->n_addresses && i < LISTED; i++) {
 		const Introspection__OwnAddress *a = state->addresses[i];
 
 		if (i > 0)
@@ -304,7 +315,7 @@ static void draw_addresses(const Introspection__State *state, struct screen *s, 
 
 /* What else the node says of itself, on as many lines as can be had. */
 static void draw_summary(const Introspection__State *state, struct screen *s, unsigned stale,
-                         int lines)
+			 int lines)
 {
 	const Introspection__DHT *dht = state->subsystems ? state->subsystems->dht : NULL;
 
@@ -344,21 +355,22 @@ static void draw_waiting(const struct view_status *status, struct screen *s)
 	}
 	screen_line(s, PLAIN);
 	screen_line(s, PLAIN);
-	screen_text(s, DIM, 0, LEFT, "Start introspectd, or name another place: introspect HOST[:PORT]");
+	screen_text(s, DIM, 0, LEFT,
+		    "Start introspectd, or name another place: introspect HOST[:PORT]");
 }
 
 static void draw_help(const struct view *v, struct screen *s, int lines)
 {
 	static const char *const keys[][2] = {
-		{"up down, j k", "select a connection"},
-		{"PgUp PgDn Home End", "by the page, first, last"},
-		{"Enter", "its streams, and back"},
-		{"< >", "sort by the column to the left, right"},
-		{"r", "reverse the order"},
-		{"/", "show only what contains a text"},
-		{"Space", "hold still: the node does no work for us meanwhile"},
-		{"Esc", "close what was opened, drop the filter"},
-		{"q", "quit"},
+	    {"up down, j k", "select a connection"},
+	    {"PgUp PgDn Home End", "by the page, first, last"},
+	    {"Enter", "its streams, and back"},
+	    {"< >", "sort by the column to the left, right"},
+	    {"r", "reverse the order"},
+	    {"/", "show only what contains a text"},
+	    {"Space", "hold still: the node does no work for us meanwhile"},
+	    {"Esc", "close what was opened, drop the filter"},
+	    {"q", "quit"},
 	};
 	const struct table *t = v->opened ? &v->streams : &v->connections;
 
@@ -380,68 +392,64 @@ static void draw_help(const struct view *v, struct screen *s, int lines)
 	}
 }
 
-/* What is known of the selected connection besides its row. */
-static void draw_facts(const Introspection__Connection *c, struct screen *s, unsigned stale)
+/* Another fact on the line, if it is known. */
+static void fact(struct screen *s, const char *text)
 {
-	char text[TABLE_CELL_MAX], brief[FORMAT_MAX];
+	if (*text == '\0')
+		return;
+	dot(s);
+	screen_text(s, PLAIN, 0, LEFT, text);
+}
 
+/* What is known of the selected connection besides its row. */
+static void draw_facts(const struct row *row, struct screen *s, unsigned stale)
+{
+	const Introspection__Connection *c = row->connection;
+	char text[CELL_MAX], bytes[FORMAT_MAX];
+
+	label(s, stale, "Peer");
+	screen_text(s, BOLD, 0, LEFT, *c->peer_id ? c->peer_id : "unknown");
+	screen_printf(s, PLAIN, "  %s", c->agent_version);
 	label(s, stale, "Address");
 	if (c->endpoints)
 		screen_printf(s, PLAIN, "%s  local %s", c->endpoints->dst_multiaddr,
-		              c->endpoints->src_multiaddr);
+			      c->endpoints->src_multiaddr);
 	label(s, stale, "Connection");
-	screen_text(s, PLAIN, 0, LEFT, column_status(c->status));
-	if (*column_transport(text, c)) {
-		dot(s);
-		screen_text(s, PLAIN, 0, LEFT, text);
-	}
-	if (c->attribs && (*c->attribs->encryption || *c->attribs->multiplexer)) {
-		dot(s);
-		screen_printf(s, PLAIN, "%s %s", c->attribs->encryption, c->attribs->multiplexer);
-	}
-	if (c->limited) {
-		dot(s);
-		screen_text(s, PLAIN, 0, LEFT, "limited relay");
-	}
+	screen_text(s, PLAIN, 0, LEFT, status_text(c->status));
+	fact(s, row_text(text, row, TRANSPORT));
+	fact(s, c->attribs ? c->attribs->encryption : "");
+	fact(s, c->attribs ? c->attribs->multiplexer : "");
+	fact(s, c->limited ? "limited relay" : "");
 	if (c->retransmitted_bytes > 0) {
-		dot(s);
-		screen_printf(s, PLAIN, "%s retransmitted",
-		              format_bytes(brief, c->retransmitted_bytes));
+		fact(s, format_bytes(bytes, c->retransmitted_bytes));
+		screen_text(s, PLAIN, 0, LEFT, " retransmitted");
 	}
-	if (*column_tags(text, c)) {
-		dot(s);
-		screen_text(s, PLAIN, 0, LEFT, text);
-	}
+	fact(s, row_text(text, row, TAGS));
 }
 
 /* The streams of the selected connection on so many lines. */
 static void draw_pane(struct view *v, struct screen *s, unsigned stale, int lines)
 {
-	const Introspection__Connection *c = view_selected(v);
+	const struct row *row = view_selected(v);
 	int end = screen_left(s) - lines;
 
 	screen_line(s, stale);
 	for (int i = 0; i < s->cols; i++)
 		screen_text(s, DIM, 0, LEFT, pick(s, "\u2500", "-"));
-	if (!c)
+	if (!row)
 		return;
-	label(s, stale, "Peer");
-	screen_text(s, BOLD, 0, LEFT, *c->peer_id ? c->peer_id : "unknown");
-	if (*c->agent_version)
-		screen_printf(s, PLAIN, "  %s", c->agent_version);
-	draw_facts(c, s, stale);
+	draw_facts(row, s, stale);
+	screen_line(s, stale);
 	if (v->streams.count > 0) {
-		screen_line(s, stale);
 		table_draw(&v->streams, s, screen_left(s) - end, stale,
-		           v->opened ? REVERSE : PLAIN);
+			   v->opened ? REVERSE : PLAIN);
 		return;
 	}
 	screen_line(s, stale);
-	screen_line(s, stale);
 	screen_text(s, DIM, 0, LEFT,
-	            column_streams(c, NULL) > 0 ? "Of its streams only the number is known."
-	            : v->totals.streams > 0     ? "It has no streams."
-	                                        : "Streams are known when the node feeds the daemon.");
+		    row_number(row, STREAMS) > 0 ? "Of its streams only the number is known."
+		    : v->totals.streams > 0      ? "It has no streams."
+					    : "Streams are known when a node feeds the daemon.");
 	while (screen_left(s) > end)
 		screen_line(s, stale);
 }
@@ -453,7 +461,14 @@ static void draw_tables(struct view *v, struct screen *s, unsigned stale)
 
 	if (v->opened && pane < PANE_MIN)
 		pane = lines;
-	table_draw(&v->connections, s, lines - pane, stale, v->opened ? BOLD : REVERSE);
+	if (v->connections.count > 0) {
+		table_draw(&v->connections, s, lines - pane, stale, v->opened ? BOLD : REVERSE);
+	} else {
+		screen_line(s, stale);
+		screen_text(s, DIM, 0, LEFT,
+			    v->filter[0] ? "No connection contains that." : "No connections.");
+		pane = 0;
+	}
 	if (pane > 0)
 		draw_pane(v, s, stale, pane);
 }
@@ -482,9 +497,10 @@ static void draw_footer(const struct view *v, const struct view_status *status, 
 		screen_text(s, DIM, 0, LEFT, "Esc back   q quit");
 	} else {
 		screen_text(s, DIM, 0, LEFT,
-		            v->opened ? "Enter back   < > sort   r reverse   ? help   q quit"
-		                      : "Enter streams   < > sort   r reverse   / filter   ? help   "
-		                        "q quit");
+			    v->opened
+				? "Enter back   < > sort   r reverse   ? help   q quit"
+				: "Enter streams   < > sort   r reverse   / filter   ? help   "
+				  "q quit");
 	}
 	screen_align_right(s, width);
 	screen_text(s, DIM, 0, LEFT, right);

@@ -23,40 +23,39 @@
 #include "view.h"
 
 enum {
-	ESCAPE_MS = 100,   /* after which an escape character was the key of that name */
-	TICK_MS = 1000,    /* between two pictures in which only time has passed */
+	ESCAPE_MS = 100, /* after which an escape character was the key of that name */
+	TICK_MS = 1000,  /* between two pictures in which only time has passed */
 };
 
 struct program {
 	struct arguments arguments;
 	bool done;
-	int status, signal;      /* to end with; signal 0: none */
+	int status, signal; /* to end with; signal 0: none */
 
 	struct link link;
-	bool reached;            /* there has been a connection */
-	bool lost;               /* it was told on stderr that there is none */
-	Introspection__ServerMessage *message;   /* the last one; NULL before the first */
-	uint64_t received;       /* snapshots */
-	uint64_t sequence;       /* of the last one of this connection; 0: none came */
+	bool lost;                             /* it was told on stderr that there is none */
+	Introspection__ServerMessage *message; /* the last one; NULL before the first */
+	uint64_t received;                     /* snapshots */
+	uint64_t sequence; /* of the last one of this connection; 0: none came */
 	uint64_t skipped;
-	size_t bytes;            /* of the last one */
-	int64_t now;             /* ms, monotonic: one reading for a turn of the loop */
-	int64_t received_at;     /* of the last snapshot */
-	int64_t ready_at;        /* NEVER: nothing is owed to the daemon */
+	size_t bytes;        /* of the last one */
+	int64_t now;         /* ms, monotonic: one reading for a turn of the loop */
+	int64_t received_at; /* of the last snapshot */
+	int64_t ready_at;    /* NEVER: nothing is owed to the daemon */
 	int64_t end_at;
 
 	struct view view;
-	int64_t tick_at;         /* when the picture is next drawn without a reason */
-	int64_t escape_at;       /* when an escape character will have been a key */
+	int64_t tick_at;   /* when the picture is next drawn without a reason */
+	int64_t escape_at; /* when an escape character will have been a key */
 
 	struct record record;
 
-	char *line;              /* JSON on its way to standard output, allocated */
+	char *line; /* JSON on its way to standard output, allocated */
 	size_t line_len, line_at;
 };
 
-static struct screen screen;   /* large, so not on the stack */
-static volatile sig_atomic_t signals;   /* that came, a bit each */
+static struct screen screen;          /* large, so not on the stack */
+static volatile sig_atomic_t signals; /* that came, a bit each */
 
 static void note_signal(int sig)
 {
@@ -100,18 +99,18 @@ static void output_failed(struct program *p, const char *name)
 static void draw(struct program *p)
 {
 	struct view_status status = {
-		.link = &p->link,
-		.now = p->now,
-		.received = p->received_at,
-		.bytes = p->bytes,
-		.skipped = p->skipped,
+	    .link = &p->link,
+	    .now = p->now,
+	    .received = p->received_at,
+	    .bytes = p->bytes,
+	    .skipped = p->skipped,
 	};
 
 	if (view_draw(&p->view, &screen, &status) < 0)
 		finish(p, STATUS_OUTPUT);
-	p->tick_at = view_ticks(&p->view, &status) ? p->now + TICK_MS
-	             : p->message && !p->view.paused ? p->received_at + VIEW_STALE_MS
-	                                             : NEVER;
+	p->tick_at = view_ticks(&p->view, &status)   ? p->now + TICK_MS
+		     : p->message && !p->view.paused ? p->received_at + VIEW_STALE_MS
+						     : NEVER;
 }
 
 /* The snapshot has been dealt with: ready again, unless it was the last. */
@@ -219,10 +218,10 @@ static void take_message(struct program *p)
 		decode_free(before);
 }
 
-/* What a program does that nobody watches when there is no daemon. */
+/* What happens without a connection when nobody looks at a screen. */
 static void tell_failure(struct program *p)
 {
-	if (!p->reached && !p->arguments.wait) {
+	if (p->received == 0 && !p->arguments.wait) {
 		complain("no connection: %s", p->link.why);
 		finish(p, STATUS_NO_CONNECTION);
 	} else if (!p->lost) {
@@ -239,20 +238,17 @@ static void serve_link(struct program *p, short revents)
 	if (event == LINK_MESSAGE)
 		take_message(p);
 	if (event == LINK_OPENED) {
-		p->reached = true;
 		p->sequence = 0;
 		if (p->lost)
 			complain("connected to %s", link_name(&p->link));
 		p->lost = false;
 	}
-	if (p->link.state == before)
-		return;
-	if (p->link.state == LINK_WAITING) {
+	if (event == LINK_FAILED || (p->link.state == LINK_WAITING && before != LINK_WAITING)) {
 		p->ready_at = NEVER;
 		if (p->arguments.mode != VIEW)
 			tell_failure(p);
 	}
-	if (p->arguments.mode == VIEW)
+	if (p->arguments.mode == VIEW && (event == LINK_FAILED || p->link.state != before))
 		draw(p);
 }
 
@@ -311,8 +307,7 @@ static void serve_signals(struct program *p)
  * ignored when we were started, as by nohup(1), stays ignored. */
 static void catch_signals(const struct arguments *a, sigset_t *sleeping)
 {
-	static const int caught[] = {SIGINT,  SIGTERM,  SIGHUP, SIGQUIT,
-	                             SIGCONT, SIGWINCH, SIGTSTP};
+	static const int caught[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGCONT, SIGWINCH, SIGTSTP};
 	size_t count = sizeof caught / sizeof *caught - (a->mode == VIEW ? 0 : 3);
 	struct sigaction action = {.sa_handler = note_signal}, before;
 	sigset_t set;
@@ -340,10 +335,10 @@ static void wait_for_events(struct program *p, struct pollfd fds[2], const sigse
 		if (others[i] < deadline)
 			deadline = others[i];
 	link_poll(&p->link, &fds[0], &deadline);
-	fds[1] = p->arguments.mode == VIEW
-	                 ? (struct pollfd){.fd = STDIN_FILENO, .events = POLLIN}
-	                 : (struct pollfd){.fd = STDOUT_FILENO,
-	                                   .events = p->line ? POLLOUT : 0};
+	fds[1] = p->arguments.mode == VIEW ? (struct pollfd){.fd = STDIN_FILENO, .events = POLLIN}
+		 : p->arguments.mode == RECORD
+		     ? (struct pollfd){.fd = p->record.fd}
+		     : (struct pollfd){.fd = STDOUT_FILENO, .events = p->line ? POLLOUT : 0};
 	int64_t left = deadline > p->now ? deadline - p->now : 0;
 	struct timespec timeout = {.tv_sec = left / 1000, .tv_nsec = left % 1000 * 1000000};
 
@@ -359,11 +354,22 @@ static void pass_end(struct program *p)
 	bool complete = p->arguments.count == 0 && p->received > 0 && p->link.state == LINK_OPEN;
 
 	if (p->line)
-		return;   /* half a line is of no use to anyone */
+		return; /* half a line is of no use to anyone */
 	if (!complete && p->arguments.mode != VIEW)
-		complain("the time is over after %" PRIu64 " snapshots%s%s", p->received,
-		         p->lost ? ", without a connection: " : "", p->lost ? p->link.why : "");
+		complain("the time is over%s%s", p->lost ? ", and there is no connection: " : "",
+			 p->lost ? p->link.why : "");
 	finish(p, complete ? STATUS_DONE : STATUS_INCOMPLETE);
+}
+
+/* Standard output, or the file that is recorded to. */
+static void serve_output(struct program *p, short revents)
+{
+	if (revents & (POLLERR | POLLHUP | POLLNVAL)) {
+		errno = revents & POLLNVAL ? EBADF : EPIPE;
+		output_failed(p, p->arguments.mode == RECORD ? p->record.path : "standard output");
+	} else if (p->line && revents != 0) {
+		write_line(p);
+	}
 }
 
 static void run(struct program *p, const sigset_t *sleeping)
@@ -380,10 +386,8 @@ static void run(struct program *p, const sigset_t *sleeping)
 			serve_keys(p, fds[1].revents != 0);
 			if (!p->done && p->now >= p->tick_at)
 				draw(p);
-		} else if (fds[1].revents & POLLERR) {
-			finish(p, STATUS_DONE);   /* nobody reads any more */
-		} else if (p->line && fds[1].revents != 0) {
-			write_line(p);
+		} else {
+			serve_output(p, fds[1].revents);
 		}
 		if (p->now >= p->ready_at && !p->view.paused) {
 			p->ready_at = NEVER;
@@ -408,7 +412,7 @@ static bool open_output(struct program *p)
 		if (record_open(&p->record, file, p->arguments.force) == 0)
 			return true;
 		complain("%s: %s%s", file, strerror(errno),
-		         errno == EEXIST ? " (--force overwrites it)" : "");
+			 errno == EEXIST ? " (--force overwrites it)" : "");
 	} else {
 		return true;
 	}
@@ -422,9 +426,11 @@ static void close_output(struct program *p)
 		screen_leave(&screen);
 		view_free(&p->view);
 	} else if (p->arguments.mode == RECORD) {
-		if (record_close(&p->record) < 0)
-			output_failed(p, p->record.path);
-		complain("%" PRIu64 " snapshots recorded", p->record.messages);
+		if (record_close(&p->record) < 0) {
+			complain("%s: %s", p->record.path, strerror(errno));
+			p->status = STATUS_OUTPUT;
+		}
+		complain("snapshots recorded: %" PRIu64, p->record.messages);
 	}
 	free(p->line);
 }

@@ -7,6 +7,8 @@
 
 #include <mbedtls/base64.h>
 
+enum { PIECE = 768 }; /* bytes for base64 at once; a multiple of 3 needs no padding */
+
 /* A protobuf name in lowerCamelCase, as protoc makes it. */
 static void write_name(FILE *out, const char *name)
 {
@@ -39,15 +41,14 @@ static void write_string(FILE *out, const char *s)
 	fputc('"', out);
 }
 
-/* In pieces of a multiple of 3 bytes, which need no padding between them. */
 static void write_bytes(FILE *out, const ProtobufCBinaryData *bytes)
 {
-	unsigned char text[4 * 256 + 1];
+	unsigned char text[4 * PIECE / 3 + 1];
 	size_t written;
 
 	fputc('"', out);
-	for (size_t at = 0; at < bytes->len; at += 3 * 256) {
-		size_t n = bytes->len - at < 3 * 256 ? bytes->len - at : 3 * 256;
+	for (size_t at = 0; at < bytes->len; at += PIECE) {
+		size_t n = bytes->len - at < PIECE ? bytes->len - at : PIECE;
 
 		mbedtls_base64_encode(text, sizeof text, &written, bytes->data + at, n);
 		fwrite(text, 1, written, out);
@@ -139,7 +140,8 @@ static bool is_set(const ProtobufCMessage *message, const ProtobufCFieldDescript
 	static const ProtobufCBinaryData zero;
 
 	if (field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF)
-		return *(const uint32_t *)(const void *)(base + field->quantifier_offset) == field->id;
+		return *(const uint32_t *)(const void *)(base + field->quantifier_offset) ==
+		       field->id;
 	if (field->type == PROTOBUF_C_TYPE_STRING)
 		return *(char *const *)p && **(char *const *)p;
 	if (field->type == PROTOBUF_C_TYPE_BYTES)

@@ -14,16 +14,14 @@
 #include "log.h"
 
 enum {
-	MESSAGE_MIN = 65536,            /* bytes allocated at first */
+	MESSAGE_MIN = 65536, /* bytes allocated at first */
 	CONTROL_FRAME_MAX = 2 + 4 + WS_CONTROL_MAX,
 };
 
 void link_init(struct link *l, const struct address *address, uint32_t max_message)
 {
-	*l = (struct link){.address = *address,
-	                   .fd = -1,
-	                   .retry = LINK_RETRY_MS,
-	                   .max_message = max_message};
+	*l = (struct link){
+	    .address = *address, .fd = -1, .retry = LINK_RETRY_MS, .max_message = max_message};
 }
 
 const char *link_name(const struct link *l)
@@ -42,7 +40,7 @@ static void hang_up(struct link *l)
 static void random_bytes(void *out, size_t len)
 {
 	if (getrandom(out, len, 0) != (ssize_t)len)
-		abort();   /* cannot be for so few bytes (getrandom(2)) */
+		abort(); /* cannot be for so few bytes (getrandom(2)) */
 }
 
 /* Nothing is left to try: a pause, within a fourth of its length either way so
@@ -54,7 +52,7 @@ static enum link_event wait_to_retry(struct link *l, int64_t now)
 	hang_up(l);
 	random_bytes(&dice, sizeof dice);
 	l->state = LINK_WAITING;
-	l->deadline = now + l->retry * 3 / 4 + l->retry * dice / (2 * UINT16_MAX);
+	l->deadline = now + l->retry * 3 / 4 + l->retry * dice / (INT64_C(2) * UINT16_MAX);
 	l->retry = l->retry * 2 < LINK_RETRY_MAX_MS ? l->retry * 2 : LINK_RETRY_MAX_MS;
 	return LINK_FAILED;
 }
@@ -64,15 +62,15 @@ static enum link_event connect_next(struct link *l, int64_t now);
 /* The endpoint in use is of no use. Others of the same round are tried next,
  * unless it had been a connection. */
 __attribute__((format(printf, 3, 4))) static enum link_event fail(struct link *l, int64_t now,
-                                                                  const char *format, ...)
+								  const char *format, ...)
 {
 	size_t used = strlen(l->why);
 	va_list args;
 
 	if (l->state == LINK_OPEN)
 		used = 0;
-	used += (size_t)snprintf(l->why + used, sizeof l->why - used, "%s%s: ",
-	                         used > 0 ? "; " : "", link_name(l));
+	used += (size_t)snprintf(l->why + used, sizeof l->why - used,
+				 "%s%s: ", used > 0 ? "; " : "", link_name(l));
 	if (used < sizeof l->why) {
 		va_start(args, format);
 		vsnprintf(l->why + used, sizeof l->why - used, format, args);
@@ -175,13 +173,13 @@ static enum link_event start_handshake(struct link *l, int64_t now)
 	random_bytes(nonce, sizeof nonce);
 	ws_key(l->key, nonce);
 	l->tx_len = (size_t)snprintf((char *)l->tx, sizeof l->tx,
-	                             "GET %s HTTP/1.1\r\n"
-	                             "Host: %s\r\n"
-	                             "Upgrade: websocket\r\n"
-	                             "Connection: Upgrade\r\n"
-	                             "Sec-WebSocket-Key: %s\r\n"
-	                             "Sec-WebSocket-Version: 13\r\n\r\n",
-	                             l->address.target, l->endpoints[l->endpoint].host, l->key);
+				     "GET %s HTTP/1.1\r\n"
+				     "Host: %s\r\n"
+				     "Upgrade: websocket\r\n"
+				     "Connection: Upgrade\r\n"
+				     "Sec-WebSocket-Key: %s\r\n"
+				     "Sec-WebSocket-Version: 13\r\n\r\n",
+				     l->address.target, l->endpoints[l->endpoint].host, l->key);
 	l->state = LINK_HANDSHAKE;
 	return flush(l) ? LINK_NOTHING : fail(l, now, "%s", strerror(errno));
 }
@@ -189,16 +187,19 @@ static enum link_event start_handshake(struct link *l, int64_t now)
 /* The server did not open a WebSocket: what that means, and what helps. */
 static enum link_event refused(struct link *l, int status, int64_t now)
 {
+	const struct address *a = &l->address;
+
+	if (status == 403 && a->host[0] != '\0' && !a->is_path)
+		return fail(l, now,
+			    "does not answer to this name (403): use its IP address, or start "
+			    "introspectd with --allow-host %s",
+			    a->host);
 	switch (status) {
 	case 401:
 		return fail(l, now, "wants a token (401), which cannot be sent yet");
-	case 403:
-		return fail(l, now,
-		            "does not answer to this name (403): use its IP address, or start "
-		            "introspectd with --allow-host %s",
-		            l->address.host);
 	case 503:
-		return fail(l, now, "serves as many clients as it may (503): see its --max-clients");
+		return fail(l, now,
+			    "serves as many clients as it may (503): see its --max-clients");
 	case WS_PROTOCOL_ERROR:
 		return fail(l, now, "is not a WebSocket server");
 	default:
@@ -264,7 +265,6 @@ static enum link_event take_data(struct link *l, int64_t now)
 	if (d->event == WS_DATA)
 		return LINK_NOTHING;
 	l->may_send = false;
-	l->retry = LINK_RETRY_MS;
 	return LINK_MESSAGE;
 }
 
@@ -278,8 +278,10 @@ static enum link_event take_close(struct link *l, int64_t now)
 		log_escape(reason, d->control + 2, d->control_len - 2U);
 	put_close(l, d->close_code);
 	return fail(l, now, "closed the connection (%u%s%s)", d->close_code,
-	            d->close_code == WS_GOING_AWAY ? ", going away" : given ? ", " : "",
-	            given && d->close_code != WS_GOING_AWAY ? reason : "");
+		    d->close_code == WS_GOING_AWAY ? ", going away"
+		    : given                        ? ", "
+						   : "",
+		    given && d->close_code != WS_GOING_AWAY ? reason : "");
 }
 
 /* A refusal by the decoder, with what the RFC calls it. */
@@ -290,7 +292,7 @@ static enum link_event broke_protocol(struct link *l, int code, int64_t now)
 	if (code != WS_TOO_BIG)
 		return refuse(l, (uint16_t)code, "broke the WebSocket protocol", now);
 	snprintf(reason, sizeof reason, "sent more than %" PRIu32 " bytes (see --max-message)",
-	         l->max_message);
+		 l->max_message);
 	return refuse(l, (uint16_t)code, reason, now);
 }
 
@@ -338,8 +340,9 @@ static enum link_event receive(struct link *l, int64_t now)
 	if (n < 0)
 		return fail(l, now, "%s", strerror(errno));
 	if (n == 0)
-		return fail(l, now, l->state == LINK_OPEN ? "broke the connection off"
-		                                          : "closed the connection without an answer");
+		return fail(l, now,
+			    l->state == LINK_OPEN ? "broke the connection off"
+						  : "closed the connection without an answer");
 	l->rx_len += (size_t)n;
 	if (l->state == LINK_HANDSHAKE)
 		return read_head(l, now);
@@ -368,7 +371,7 @@ void link_poll(const struct link *l, struct pollfd *fd, int64_t *deadline)
 	if (l->deadline < *deadline)
 		*deadline = l->deadline;
 	if (l->state == LINK_OPEN && !sending && l->rx_at < l->rx_len)
-		*deadline = 0;   /* frames wait to be decoded */
+		*deadline = 0; /* frames wait to be decoded */
 }
 
 enum link_event link_serve(struct link *l, short revents, int64_t now)
@@ -396,6 +399,7 @@ void link_ready(struct link *l)
 		return;
 	l->message_len = 0;
 	l->may_send = true;
+	l->retry = LINK_RETRY_MS; /* all is well again */
 	put_frame(l, WS_TEXT, "r", 1);
 	flush(l);
 }

@@ -14,7 +14,8 @@
 
 enum {
 	LINK_CONNECT_MS = 5000,       /* for a connection and its handshake */
-	LINK_SILENCE_MS = 20000,      /* before the daemon is asked whether it is there, and again before it is given up */
+	LINK_SILENCE_MS = 20000,      /* until the daemon is asked whether it is there, and
+	                                 again until it is given up */
 	LINK_RETRY_MS = 500,          /* first pause before connecting again; doubles */
 	LINK_RETRY_MAX_MS = 10000,
 	LINK_WHY_MAX = 512,

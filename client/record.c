@@ -13,15 +13,15 @@ enum { FILE_VERSION = 1 };
 
 /* Writes all of it, or nothing that stays. */
 static int append(struct record *r, const void *head, size_t head_len, const void *body,
-                  size_t body_len)
+		  size_t body_len)
 {
 	size_t done = 0, all = head_len + body_len;
 
 	while (done < all) {
 		size_t skip = done < head_len ? done : head_len;
 		struct iovec parts[] = {
-			{(char *)head + skip, head_len - skip},
-			{(char *)body + (done - skip), body_len - (done - skip)},
+		    {(char *)head + skip, head_len - skip},
+		    {(char *)body + (done - skip), body_len - (done - skip)},
 		};
 		ssize_t n = writev(r->fd, parts, 2);
 
@@ -49,7 +49,7 @@ int record_open(struct record *r, const char *path, bool overwrite)
 	*r = (struct record){.path = path, .fd = STDOUT_FILENO};
 	if (strcmp(path, "-") != 0) {
 		r->fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | (overwrite ? O_TRUNC : O_EXCL),
-		             0666);
+			     0666);
 		r->created = r->fd >= 0 && !overwrite;
 	}
 	if (r->fd < 0)

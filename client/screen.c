@@ -10,7 +10,7 @@
 #include <unistd.h>
 #include <wchar.h>
 
-enum { TEXT_MAX = 1024 };   /* characters of one text that are looked at */
+enum { TEXT_MAX = 1024 }; /* characters of one text that are looked at */
 
 /* ECMA-48 and the private modes of xterm: alternate screen, autowrap, cursor. */
 static const char enter[] = "\x1b[?1049h\x1b[?7l\x1b[?25l";
@@ -95,20 +95,20 @@ static void set_style(struct screen *s, unsigned style)
 	if (style == s->style)
 		return;
 	const char *color = !s->color         ? ""
-	                    : style & ALARM   ? ";31"
-	                    : style & WARNING ? ";33"
-	                    : style & ACCENT  ? ";36"
-	                                      : "";
+			    : style & ALARM   ? ";31"
+			    : style & WARNING ? ";33"
+			    : style & ACCENT  ? ";36"
+					      : "";
 	int n = snprintf(text, sizeof text, "\x1b[0%s%s%s%s%sm", style & BOLD ? ";1" : "",
-	                 style & DIM ? ";2" : "", style & UNDERLINE ? ";4" : "",
-	                 style & REVERSE ? ";7" : "", color);
+			 style & DIM ? ";2" : "", style & UNDERLINE ? ";4" : "",
+			 style & REVERSE ? ";7" : "", color);
 	put_bytes(s, text, (size_t)n);
 	s->style = style;
 }
 
 static void put_char(struct screen *s, wchar_t c, int cells)
 {
-	char bytes[16];   /* MB_LEN_MAX */
+	char bytes[16]; /* MB_LEN_MAX */
 	mbstate_t state = {0};
 	size_t n = wcrtomb(bytes, c, &state);
 	struct screen_line *line = &s->now[s->row];
@@ -150,7 +150,8 @@ static void make_shown(const struct screen *s, struct shown *out, const char *te
 			n = 1;
 			state = (mbstate_t){0};
 		}
-		if (cells < 1) {
+		/* Without UTF-8 no byte above ASCII has a meaning that is known here. */
+		if (cells < 1 || (!s->utf8 && c > 0x7f)) {
 			c = s->utf8 ? L'\xfffd' : L'?';
 			cells = 1;
 		}
@@ -179,7 +180,8 @@ static void put_cut(struct screen *s, const struct shown *text, int width, int h
 
 	while (tail > 0 && tail_cells + text->cells[tail - 1] <= width - 1 - head)
 		tail_cells += text->cells[--tail];
-	while (used + tail_cells + text->cells[i] <= width && used + text->cells[i] <= head + 1) {
+	while (i < tail && used + tail_cells + text->cells[i] <= width &&
+	       used + text->cells[i] <= head + 1) {
 		put_char(s, text->c[i], text->cells[i]);
 		used += text->cells[i++];
 	}
@@ -322,7 +324,7 @@ static size_t sequence_length(const char *in, size_t len)
 	if (in[1] == 'O')
 		return len < 3 ? 0 : 3;
 	if (in[1] != '[')
-		return 1;   /* the escape key, and another one behind it */
+		return 1; /* the escape key, and another one behind it */
 	for (size_t i = 2; i < len; i++)
 		if (in[i] >= '@' && in[i] <= '~')
 			return i + 1;
@@ -335,11 +337,11 @@ static int sequence_key(const char *in, size_t len)
 		const char *sequence;
 		int key;
 	} known[] = {
-		{"[A", KEY_UP},       {"OA", KEY_UP},         {"[B", KEY_DOWN}, {"OB", KEY_DOWN},
-		{"[5~", KEY_PAGE_UP}, {"[6~", KEY_PAGE_DOWN}, {"[H", KEY_HOME}, {"OH", KEY_HOME},
-		{"[1~", KEY_HOME},    {"[7~", KEY_HOME},      {"[F", KEY_END},  {"OF", KEY_END},
-		{"[4~", KEY_END},     {"[8~", KEY_END},       {"[D", KEY_LEFT}, {"OD", KEY_LEFT},
-		{"[C", KEY_RIGHT},    {"OC", KEY_RIGHT},
+	    {"[A", KEY_UP},       {"OA", KEY_UP},         {"[B", KEY_DOWN}, {"OB", KEY_DOWN},
+	    {"[5~", KEY_PAGE_UP}, {"[6~", KEY_PAGE_DOWN}, {"[H", KEY_HOME}, {"OH", KEY_HOME},
+	    {"[1~", KEY_HOME},    {"[7~", KEY_HOME},      {"[F", KEY_END},  {"OF", KEY_END},
+	    {"[4~", KEY_END},     {"[8~", KEY_END},       {"[D", KEY_LEFT}, {"OD", KEY_LEFT},
+	    {"[C", KEY_RIGHT},    {"OC", KEY_RIGHT},
 	};
 
 	if (len == 1)

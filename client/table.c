@@ -7,15 +7,66 @@
 
 enum {
 	NONE = -1,
-	LUXURY = 9,    /* columns of this rank and above are shown when so many cells */
-	COMFORT = 20,  /* remain for the texts to grow */
+	LUXURY = 9,   /* columns of this rank and above are shown when so many cells */
+	COMFORT = 20, /* remain for the texts to grow */
 };
+
+/* clang-format off */
+/* title, key, cell, rank, width, most, fit, format */
+static const struct column connection_columns[] = {
+	{"PEER",      'p', PEER,       1, 12, 52, MIDDLE, NULL},
+	{"ADDRESS",   'd', ADDRESS,    0, 18, 60, LEFT,   NULL},
+	{"AGENT",     'n', AGENT,      7, 10, 28, LEFT,   NULL},
+	{"TAGS",      'm', TAGS,       8, 12, 40, LEFT,   NULL},
+	{"TRANSPORT", 't', TRANSPORT, 12,  9, 16, LEFT,   NULL},
+	{"STATUS",    'x', STATUS,    11,  7,  7, LEFT,   NULL},
+	{"DIR",       'c', DIRECTION,  6,  3,  3, LEFT,   NULL},
+	{"STRM",      's', STREAMS,    5,  4,  4, RIGHT,  NULL},
+	{"IN/S",      'i', RATE_IN,    2,  5,  5, RIGHT,  format_brief},
+	{"OUT/S",     'o', RATE_OUT,   2,  5,  5, RIGHT,  format_brief},
+	{"IN",        'I', BYTES_IN,   9,  5,  5, RIGHT,  format_brief},
+	{"OUT",       'O', BYTES_OUT,  9,  5,  5, RIGHT,  format_brief},
+	{"RTT",       'l', LATENCY,    4,  5,  5, RIGHT,  format_latency},
+	{"AGE",       'a', AGE,        3,  4,  4, RIGHT,  format_age},
+};
+
+static const struct column stream_columns[] = {
+	{"PROTOCOL",  'p', PROTOCOL,   0, 20, 60, LEFT,   NULL},
+	{"STATUS",    'x', STATUS,     6,  7,  7, LEFT,   NULL},
+	{"DIR",       'c', DIRECTION,  3,  3,  3, LEFT,   NULL},
+	{"IN/S",      'i', RATE_IN,    1,  5,  5, RIGHT,  format_brief},
+	{"OUT/S",     'o', RATE_OUT,   1,  5,  5, RIGHT,  format_brief},
+	{"IN",        'I', BYTES_IN,   5,  5,  5, RIGHT,  format_brief},
+	{"OUT",       'O', BYTES_OUT,  5,  5,  5, RIGHT,  format_brief},
+	{"RTT",       'l', LATENCY,    4,  5,  5, RIGHT,  format_latency},
+	{"AGE",       'a', AGE,        2,  4,  4, RIGHT,  format_age},
+};
+/* clang-format on */
+
+static struct table make_table(const struct column *columns, size_t count)
+{
+	struct table t = {.columns = columns, .column_count = count};
+
+	while (columns[t.sort].cell != RATE_IN)
+		t.sort++;
+	return t;
+}
+
+void table_of_connections(struct table *t)
+{
+	*t = make_table(connection_columns, sizeof connection_columns / sizeof *connection_columns);
+}
+
+void table_of_streams(struct table *t)
+{
+	*t = make_table(stream_columns, sizeof stream_columns / sizeof *stream_columns);
+}
 
 bool table_reserve(struct table *t, size_t rows)
 {
 	if (rows <= t->room)
 		return true;
-	const void **bigger = realloc(t->rows, rows * sizeof *bigger);
+	struct row *bigger = realloc(t->rows, rows * sizeof *bigger);
 
 	if (!bigger)
 		return false;
@@ -31,50 +82,41 @@ void table_free(struct table *t)
 	t->count = t->room = 0;
 }
 
-static const char *cell(const struct table *t, const struct column *c, char out[TABLE_CELL_MAX],
-                        const void *row)
+static bool is_number(const struct column *c)
 {
-	if (c->text)
-		return c->text(out, row);
-	uint64_t n = c->number(row, &t->context);
-
-	if (c->format)
-		return c->format(out, n);
-	snprintf(out, TABLE_CELL_MAX, "%" PRIu64, n);
-	return out;
+	return c->cell >= FIRST_NUMBER;
 }
 
 /* Looks at the rows for the columns to show. */
 static void measure(struct table *t)
 {
-	char text[TABLE_CELL_MAX];
+	char text[CELL_MAX];
 
 	for (size_t i = 0; i < t->column_count; i++) {
 		const struct column *c = &t->columns[i];
 
 		for (size_t j = 0; j < t->count && t->need[i] < c->most; j++) {
-			const void *row = t->rows[j];
-			size_t len = c->number ? c->number(row, &t->context) > 0 ? c->most : 0
-			                       : strlen(c->text(text, row));
+			const struct row *row = &t->rows[j];
+			size_t len = !is_number(c) ? strlen(row_text(text, row, c->cell))
+				     : row_number(row, c->cell) > 0 ? c->most
+								    : 0;
 
 			if (len > t->need[i])
 				t->need[i] = (unsigned char)(len < c->most ? len : c->most);
 		}
-		if (t->need[i] > 0)
-			t->seen |= 1U << i;
+		t->seen |= (unsigned)(t->need[i] > 0) << i;
 	}
 }
 
-static int compare(const struct table *t, const void *a, const void *b)
+static int compare(const struct column *c, const struct row *a, const struct row *b)
 {
-	const struct column *c = &t->columns[t->sort];
-	char text[2][TABLE_CELL_MAX];
+	char text[2][CELL_MAX];
 
-	if (c->text)
-		return strcmp(c->text(text[0], a), c->text(text[1], b));
-	uint64_t x = c->number(a, &t->context), y = c->number(b, &t->context);
+	if (!is_number(c))
+		return strcmp(row_text(text[0], a, c->cell), row_text(text[1], b, c->cell));
+	uint64_t x = row_number(a, c->cell), y = row_number(b, c->cell);
 
-	return (x < y) - (x > y);   /* the largest first */
+	return (x < y) - (x > y); /* the largest first */
 }
 
 static int compare_ids(const ProtobufCBinaryData *x, const ProtobufCBinaryData *y)
@@ -89,23 +131,23 @@ static int compare_ids(const ProtobufCBinaryData *x, const ProtobufCBinaryData *
 static int compare_rows(const void *a, const void *b, void *table)
 {
 	const struct table *t = table;
-	const void *x = *(const void *const *)a, *y = *(const void *const *)b;
-	int order = compare(t, x, y);
+	const struct row *x = a, *y = b;
+	int order = compare(&t->columns[t->sort], x, y);
 
 	if (order != 0)
 		return t->reverse ? -order : order;
-	return compare_ids(t->id(x), t->id(y));
+	return compare_ids(x->id, y->id);
 }
 
 /* The selected row stays selected. */
 static void sort_rows(struct table *t)
 {
-	const void *selected = t->selected < t->count ? t->rows[t->selected] : NULL;
+	const void *selected = t->selected < t->count ? t->rows[t->selected].id : NULL;
 
 	if (t->count > 1)
 		qsort_r(t->rows, t->count, sizeof *t->rows, compare_rows, t);
 	for (size_t i = 0; i < t->count; i++)
-		if (t->rows[i] == selected)
+		if (t->rows[i].id == selected)
 			t->selected = i;
 }
 
@@ -115,7 +157,7 @@ void table_replaced(struct table *t, const ProtobufCBinaryData *selected)
 
 	t->selected = t->count;
 	for (size_t i = 0; i < t->count && selected && selected->len > 0; i++)
-		if (compare_ids(t->id(t->rows[i]), selected) == 0)
+		if (compare_ids(t->rows[i].id, selected) == 0)
 			t->selected = i;
 	bool found = t->selected < t->count;
 
@@ -123,6 +165,16 @@ void table_replaced(struct table *t, const ProtobufCBinaryData *selected)
 	sort_rows(t);
 	if (!found)
 		t->selected = place < t->count ? place : t->count > 0 ? t->count - 1 : 0;
+}
+
+/* After a key: who looks at the first row wants to see what is first now. */
+static void sort_again(struct table *t)
+{
+	bool first = t->selected == 0;
+
+	sort_rows(t);
+	if (first)
+		t->selected = 0;
 }
 
 static void move(struct table *t, ptrdiff_t by)
@@ -135,15 +187,16 @@ static void move(struct table *t, ptrdiff_t by)
 		t->selected = t->count > 0 ? t->count - 1 : 0;
 }
 
-/* Sorts by the next column that is shown. */
+/* Sorts by the next column on the screen. */
 static void sort_beside(struct table *t, size_t step)
 {
 	for (size_t i = 0; i < t->column_count; i++) {
 		t->sort = (t->sort + step) % t->column_count;
-		if (t->seen >> t->sort & 1)
+		if (t->shown >> t->sort & 1)
 			break;
 	}
-	sort_rows(t);
+	t->reverse = false;
+	sort_again(t);
 }
 
 static bool sort_key(struct table *t, int key)
@@ -153,7 +206,7 @@ static bool sort_key(struct table *t, int key)
 			continue;
 		t->reverse = t->sort == i && !t->reverse;
 		t->sort = i;
-		sort_rows(t);
+		sort_again(t);
 		return true;
 	}
 	return false;
@@ -194,7 +247,7 @@ bool table_key(struct table *t, int key)
 		break;
 	case 'r':
 		t->reverse = !t->reverse;
-		sort_rows(t);
+		sort_again(t);
 		break;
 	default:
 		return sort_key(t, key);
@@ -242,7 +295,7 @@ static void lay_out(const struct table *t, int cells, int width[TABLE_COLUMNS_MA
 static void draw_titles(const struct table *t, struct screen *s, const int *width)
 {
 	static const char *const mark[] = {"\u25be", "\u25b4"}, *const ascii[] = {"v", "^"};
-	bool up = (t->columns[t->sort].text != NULL) != t->reverse;
+	bool up = is_number(&t->columns[t->sort]) == t->reverse;
 
 	for (size_t i = 0; i < t->column_count; i++) {
 		bool sorted = i == t->sort;
@@ -250,30 +303,45 @@ static void draw_titles(const struct table *t, struct screen *s, const int *widt
 		if (width[i] == 0)
 			continue;
 		screen_text(s, sorted ? BOLD | ACCENT : DIM, width[i], t->columns[i].fit,
-		            t->columns[i].title);
-		screen_text(s, BOLD | ACCENT, 1, LEFT, sorted ? s->utf8 ? mark[up] : ascii[up] : "");
+			    t->columns[i].title);
+		screen_text(s, BOLD | ACCENT, 1, LEFT,
+			    sorted ? s->utf8 ? mark[up] : ascii[up] : "");
 	}
 }
 
-static void draw_row(const struct table *t, struct screen *s, const int *width, const void *row)
+static void draw_row(const struct table *t, struct screen *s, const int *width,
+		     const struct row *row)
 {
-	char text[TABLE_CELL_MAX];
+	char text[CELL_MAX];
 
 	for (size_t i = 0; i < t->column_count; i++) {
 		const struct column *c = &t->columns[i];
-		bool zero = c->number && c->number(row, &t->context) == 0;
+		uint64_t number = row_number(row, c->cell);
 
 		if (width[i] == 0)
 			continue;
-		screen_text(s, zero ? DIM : PLAIN, width[i], c->fit,
-		            zero ? s->utf8 ? "\u00b7" : "-" : cell(t, c, text, row));
+		if (!is_number(c))
+			screen_text(s, PLAIN, width[i], c->fit, row_text(text, row, c->cell));
+		else if (number == 0)
+			screen_text(s, DIM, width[i], c->fit, s->utf8 ? "\u00b7" : "-");
+		else if (c->format)
+			screen_text(s, PLAIN, width[i], c->fit, c->format(text, number));
+		else
+			screen_printf(s, PLAIN, "%*" PRIu64, width[i], number);
 		screen_text(s, PLAIN, 1, LEFT, "");
 	}
 }
 
+static unsigned row_style(const struct row *row)
+{
+	return row->status == INTROSPECTION__STATUS__ERROR    ? ALARM
+	       : row->status == INTROSPECTION__STATUS__CLOSED ? DIM
+							      : PLAIN;
+}
+
 void table_draw(struct table *t, struct screen *s, int lines, unsigned style, unsigned mark)
 {
-	int width[TABLE_COLUMNS_MAX];
+	int width[TABLE_COLUMNS_MAX] = {0};
 
 	if (lines < 1)
 		return;
@@ -285,14 +353,20 @@ void table_draw(struct table *t, struct screen *s, int lines, unsigned style, un
 	if (t->top + t->page > t->count)
 		t->top = t->count > t->page ? t->count - t->page : 0;
 	lay_out(t, s->cols, width);
+	t->shown = 0;
+	for (size_t i = 0; i < t->column_count; i++)
+		t->shown |= (unsigned)(width[i] > 0) << i;
 	screen_line(s, style);
 	draw_titles(t, s, width);
 	for (size_t i = 0; i < t->page; i++) {
-		const void *row = t->top + i < t->count ? t->rows[t->top + i] : NULL;
-		bool here = row && t->top + i == t->selected;
+		size_t at = t->top + i;
 
-		screen_line(s, style | (row ? t->row_style(row) : PLAIN) | (here ? mark : PLAIN));
-		if (row)
-			draw_row(t, s, width, row);
+		if (at >= t->count) {
+			screen_line(s, style);
+			continue;
+		}
+		screen_line(s,
+			    style | row_style(&t->rows[at]) | (at == t->selected ? mark : PLAIN));
+		draw_row(t, s, width, &t->rows[at]);
 	}
 }

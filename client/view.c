@@ -2,59 +2,56 @@
 
 #include <string.h>
 
-#include "columns.h"
-
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
 void view_init(struct view *v)
 {
 	*v = (struct view){0};
-	columns_of_connections(&v->connections);
-	columns_of_streams(&v->streams);
+	table_of_connections(&v->connections);
+	table_of_streams(&v->streams);
 }
 
-const Introspection__Connection *view_selected(const struct view *v)
+static const struct row *selected_row(const struct table *t)
 {
-	const struct table *t = &v->connections;
-
-	return t->selected < t->count ? t->rows[t->selected] : NULL;
+	return t->selected < t->count ? &t->rows[t->selected] : NULL;
 }
 
-static bool has(const char *text, const char *part)
+const struct row *view_selected(const struct view *v)
 {
-	return text && strcasestr(text, part);
+	return selected_row(&v->connections);
 }
 
 /* Does anything of the connection that is text contain the filter? */
-static bool passes(const Introspection__Connection *c, const char *filter)
+static bool passes(const struct row *row, const char *filter)
 {
-	char text[TABLE_CELL_MAX];
+	static const enum cell cells[] = {PEER, ADDRESS, AGENT, TAGS, TRANSPORT, STATUS};
+	const Introspection__Connection *c = row->connection;
+	char text[CELL_MAX];
 
-	if (*filter == '\0' || has(c->peer_id, filter) || has(c->agent_version, filter) ||
-	    has(column_transport(text, c), filter) || has(column_status(c->status), filter))
+	if (*filter == '\0')
 		return true;
-	if (c->endpoints &&
-	    (has(c->endpoints->dst_multiaddr, filter) || has(c->endpoints->src_multiaddr, filter)))
-		return true;
-	for (size_t i = 0; i < c->n_user_provided_tags; i++)
-		if (has(c->user_provided_tags[i], filter))
+	for (size_t i = 0; i < COUNT(cells); i++)
+		if (strcasestr(row_text(text, row, cells[i]), filter))
 			return true;
 	for (size_t i = 0; c->streams && i < c->streams->n_streams; i++)
-		if (has(c->streams->streams[i]->protocol, filter))
+		if (strcasestr(c->streams->streams[i]->protocol, filter))
 			return true;
-	return false;
+	return c->endpoints && strcasestr(c->endpoints->src_multiaddr, filter);
 }
 
-static void fill_streams(struct view *v, const ProtobufCBinaryData *selected)
+static void fill_streams(struct view *v, const Introspection__State *state,
+			 const ProtobufCBinaryData *selected)
 {
-	const Introspection__Connection *c = view_selected(v);
+	const struct row *row = view_selected(v);
+	const Introspection__StreamList *list = row ? row->connection->streams : NULL;
 	struct table *t = &v->streams;
-	size_t n = c && c->streams ? c->streams->n_streams : 0;
+	size_t n = list ? list->n_streams : 0;
 
-	t->count = table_reserve(t, n) ? n : t->room;
-	for (size_t i = 0; i < t->count; i++)
-		t->rows[i] = c->streams->streams[i];
-	t->context = v->connections.context;
+	if (!table_reserve(t, n))
+		n = 0;
+	t->count = n;
+	for (size_t i = 0; i < n; i++)
+		t->rows[i] = row_of_stream(list->streams[i], state->instant_ts);
 	table_replaced(t, selected);
 }
 
@@ -62,22 +59,22 @@ static void fill(struct view *v, const Introspection__State *state)
 {
 	const Introspection__Subsystems *all = state->subsystems;
 	struct table *t = &v->connections;
+	const struct row *connection = view_selected(v), *stream = selected_row(&v->streams);
 	/* Who is in the first row sees what is first, unless its streams are open. */
-	const Introspection__Connection *before =
-		t->selected > 0 || v->opened ? view_selected(v) : NULL;
-	const Introspection__Stream *stream =
-		v->streams.selected < v->streams.count ? v->streams.rows[v->streams.selected] : NULL;
+	bool follow = connection && (t->selected > 0 || v->opened);
+	const ProtobufCBinaryData *id = follow ? connection->id : NULL;
+	const ProtobufCBinaryData *stream_id = stream ? stream->id : NULL;
 	size_t n = all ? all->n_connections : 0;
 
 	if (!table_reserve(t, n))
-		n = t->room;
+		n = 0;
 	t->count = 0;
-	for (size_t i = 0; i < n; i++)
-		if (passes(all->connections[i], v->filter))
-			t->rows[t->count++] = all->connections[i];
-	t->context.now = state->instant_ts;
-	table_replaced(t, before ? &before->id : NULL);
-	fill_streams(v, stream ? &stream->id : NULL);
+	for (size_t i = 0; i < n; i++) {
+		t->rows[t->count] = row_of_connection(all->connections[i], state->instant_ts);
+		t->count += passes(&t->rows[t->count], v->filter);
+	}
+	table_replaced(t, id);
+	fill_streams(v, state, stream_id);
 	v->state = state;
 }
 
@@ -89,23 +86,24 @@ static void count(struct view *v, const Introspection__State *state)
 	*t = (struct view_totals){0};
 	for (size_t i = 0; all && i < all->n_connections; i++) {
 		const Introspection__Connection *c = all->connections[i];
+		struct row row = row_of_connection(c, 0);
 
 		t->status[(unsigned)c->status < COUNT(t->status) ? c->status : 0]++;
 		t->inbound += c->role == INTROSPECTION__ROLE__RESPONDER;
 		t->limited += c->limited != 0;
-		t->streams += column_streams(c, NULL);
+		t->streams += row_number(&row, STREAMS);
 		for (int out = 0; out < 2; out++) {
-			t->rate[out] += column_gauge(c->traffic, out)->inst_bw;
-			t->bytes[out] += column_gauge(c->traffic, out)->cum_bytes;
+			t->rate[out] += traffic_gauge(c->traffic, out)->inst_bw;
+			t->bytes[out] += traffic_gauge(c->traffic, out)->cum_bytes;
 		}
 	}
 	for (int out = 0; out < 2; out++) {
 		if (state->traffic) {
-			t->rate[out] = column_gauge(state->traffic, out)->inst_bw;
-			t->bytes[out] = column_gauge(state->traffic, out)->cum_bytes;
+			t->rate[out] = traffic_gauge(state->traffic, out)->inst_bw;
+			t->bytes[out] = traffic_gauge(state->traffic, out)->cum_bytes;
 		}
 		memmove(v->history[out], v->history[out] + 1,
-		        sizeof v->history[out] - sizeof v->history[out][0]);
+			sizeof v->history[out] - sizeof v->history[out][0]);
 		v->history[out][VIEW_HISTORY - 1] = t->rate[out];
 	}
 }
@@ -161,7 +159,8 @@ static void leave(struct view *v)
 
 bool view_key(struct view *v, int key)
 {
-	const Introspection__Connection *before = view_selected(v);
+	const struct row *row = view_selected(v);
+	const void *before = row ? row->connection : NULL;
 
 	if (v->filtering) {
 		filter_key(v, key);
@@ -192,7 +191,8 @@ bool view_key(struct view *v, int key)
 	default:
 		table_key(v->opened ? &v->streams : &v->connections, key);
 	}
-	if (view_selected(v) != before)
-		fill_streams(v, NULL);
+	row = view_selected(v);
+	if (row && row->connection != before)
+		fill_streams(v, v->state, NULL);
 	return true;
 }

@@ -55,7 +55,7 @@ void view_init(struct view *v);
 void view_update(struct view *v, const Introspection__State *state);
 
 /* The connection whose streams are shown; NULL: there is none. */
-const Introspection__Connection *view_selected(const struct view *v);
+const struct row *view_selected(const struct view *v);
 
 /* Takes a key. False: to quit. */
 bool view_key(struct view *v, int key);

@@ -1,0 +1,60 @@
+#ifndef ROW_H
+#define ROW_H
+
+/* A row of a table, which is a connection or a stream, and its cells. */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "introspection.pb-c.h"
+
+enum { CELL_MAX = 256 };
+
+/* Texts first, then numbers. */
+enum cell {
+	PEER,        /* of a connection, as the four that follow */
+	ADDRESS,
+	AGENT,
+	TAGS,
+	TRANSPORT,
+	PROTOCOL,    /* of a stream */
+	STATUS,
+	DIRECTION,
+	FIRST_NUMBER,
+	STREAMS = FIRST_NUMBER,   /* of a connection */
+	RATE_IN,     /* bytes per second */
+	RATE_OUT,
+	BYTES_IN,
+	BYTES_OUT,
+	LATENCY,     /* ns */
+	AGE,         /* ms; how long it was open, once it is closed */
+};
+
+/* Everything is borrowed from the State. */
+struct row {
+	const Introspection__Connection *connection;   /* or NULL, and then stream is not */
+	const Introspection__Stream *stream;
+	const ProtobufCBinaryData *id;
+	const Introspection__Traffic *traffic;         /* NULL: not known */
+	Introspection__Status status;
+	Introspection__Role role;
+	uint64_t latency;   /* ns */
+	uint64_t age;       /* ms */
+};
+
+/* now: ms since the epoch, when this was so. */
+struct row row_of_connection(const Introspection__Connection *c, uint64_t now);
+struct row row_of_stream(const Introspection__Stream *s, uint64_t now);
+
+/* A text cell; it may be written to out. Empty: not known. */
+const char *row_text(char out[CELL_MAX], const struct row *row, enum cell cell);
+
+/* A number cell. 0 may stand for not known. */
+uint64_t row_number(const struct row *row, enum cell cell);
+
+const char *status_text(Introspection__Status status);
+
+/* One direction of a traffic, which may be NULL; all zero when it is not known. */
+const Introspection__DataGauge *traffic_gauge(const Introspection__Traffic *traffic, bool out);
+
+#endif
