@@ -59,7 +59,7 @@ static void disconnect(struct feed *f)
 /* at: where in f->in the message and its length begin; byte: of the message alone. */
 static int refuse(const struct feed *f, size_t at, size_t byte, const char *what)
 {
-	log_event("feed closed offset=%" PRIu64 " in_message=%zu reason=\"%s\"",
+	log_event("feed_closed offset=%" PRIu64 " in_message=%zu reason=\"%s\"",
 	          f->offset + at, byte, what);
 	return -1;
 }
@@ -89,7 +89,7 @@ static ssize_t handle_message(struct feed *f, size_t at, struct wire_payload *st
 	if (prefix < 0)
 		return refuse(f, at, 0, "length is not a varint");
 	if (prefix > 0 && len > f->max_message) {
-		log_event("feed closed offset=%" PRIu64 " length=%" PRIu64
+		log_event("feed_closed offset=%" PRIu64 " length=%" PRIu64
 		          " reason=\"message is over the limit of %zu bytes\"",
 		          f->offset + at, len, f->max_message);
 		return -1;
@@ -149,7 +149,7 @@ static void receive(struct feed *f, int64_t now)
 		if (f->in_len > 0)
 			refuse(f, 0, 0, "stream ends within a message");
 		else
-			log_event("feed disconnected");
+			log_event("feed_disconnected");
 		disconnect(f);
 		return;
 	}
@@ -173,13 +173,13 @@ static void accept_node(struct feed *f, int64_t now)
 	if (fd < 0) {
 		if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED)
 			return;
-		log_event("feed accept paused reason=\"%s\" ms=%d", strerror(errno), ACCEPT_PAUSE);
+		log_event("feed_accept_paused reason=\"%s\" ms=%d", strerror(errno), ACCEPT_PAUSE);
 		f->accept_at = now + ACCEPT_PAUSE;
 	} else if (f->node >= 0) {
-		log_event("feed refused reason=\"another node is connected\"");
+		log_event("feed_refused reason=\"another node is connected\"");
 		close(fd);
 	} else {
-		log_event("feed connected");
+		log_event("feed_connected");
 		f->node = fd;
 	}
 }

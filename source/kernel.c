@@ -327,7 +327,7 @@ static bool dump(struct kernel *k)
 		}
 	}
 	if (k->left_out > 0 && k->left_out_before == 0)
-		log_event("error source=kernel reason=\"more than %d connections\" left-out=%zu",
+		log_event("error source=kernel reason=\"more than %d connections\" left_out=%zu",
 		          CONNECTIONS_MAX, k->left_out);
 	k->left_out_before = k->left_out;
 	return true;

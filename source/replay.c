@@ -193,7 +193,7 @@ static size_t search(struct replay *r)
 		r->offset++;
 	} else {
 		if (first_pass(r))
-			log_event("replay stopped offset=%" PRIu64 " reason=\"too much damage\"",
+			log_event("replay_stopped offset=%" PRIu64 " reason=\"too much damage\"",
 			          r->offset);
 		r->offset = r->size;
 	}
@@ -223,14 +223,14 @@ static void end_pass(struct replay *r, int64_t now)
 	}
 	r->ended = true;
 	if (r->states > 0)
-		log_event("replay done states=%lu skipped=%lu", r->states, r->skipped);
+		log_event("replay_done states=%lu skipped=%lu", r->states, r->skipped);
 }
 
 static void log_skipped(struct replay *r, size_t byte, const char *what)
 {
 	r->skipped++;
 	if (first_pass(r) && r->skipped <= DAMAGE_LINES)
-		log_event("replay skipped offset=%" PRIu64 " in_message=%zu reason=\"%s\"%s",
+		log_event("replay_skipped offset=%" PRIu64 " in_message=%zu reason=\"%s\"%s",
 		          r->offset, byte, what,
 		          r->skipped == DAMAGE_LINES ? " (more are not logged)" : "");
 }

@@ -13,7 +13,7 @@ import { client, daemon, folder, ServerMessage, until } from './daemon.mjs'
 const INTERVAL_MIN = 500
 const RETENTION_MAX = 120000
 const HISTORY_MIN = 131072
-const connections = [/^feed connected$/, /^feed disconnected$/]
+const connections = [/^feed_connected$/, /^feed_disconnected$/]
 const verbose = [/^(open|closing|closed) peer=/]
 
 const delimited = message => ServerMessage.encodeDelimited(ServerMessage.fromObject(message)).finish()
@@ -432,7 +432,7 @@ test('events that are wrong close the feed', async t => {
     [{ type: { name: 'T' }, content: '' }, 'content of the event is not JSON'],
     [{ type: { name: 'T' }, content: "{'a':1}" }, 'content of the event is not JSON'],
     [{ content: '{}' }, 'event has no type']]) {
-    const line = new RegExp(`^feed closed offset=\\d+ in_message=0 reason="${reason}"$`)
+    const line = new RegExp(`^feed_closed offset=\\d+ in_message=0 reason="${reason}"$`)
     const d = await fedDaemon(t, { expect: [line] })
     const c = await greeted(t, d)
     await c.ok('PUSH_ENABLE', { source: 'EVENTS' })

@@ -11,7 +11,7 @@ import { build, client, daemon, folder, schema, ServerMessage, until } from './d
 
 const State = schema.lookupType('introspection.State')
 const INTERVAL = 50
-const comings = [/^feed connected$/, /^feed disconnected$/]
+const comings = [/^feed_connected$/, /^feed_disconnected$/]
 
 const stateOf = peerId => ({ state: { instantTs: Date.now(), subsystems: { connections: [{ peerId }] } } })
 const delimited = message => ServerMessage.encodeDelimited(ServerMessage.fromObject(message)).finish()
@@ -107,20 +107,20 @@ test('a state comes in byte by byte while another client is served', async t => 
 })
 
 test('a second node is refused, the first goes on', async t => {
-  const { d, path } = await feedDaemon(t, { expect: [/^feed refused reason="another node is connected"$/] })
+  const { d, path } = await feedDaemon(t, { expect: [/^feed_refused reason="another node is connected"$/] })
   const first = await connect(t, path)
   first.send(stateOf('first'))
   const c = await client(t, d.ws)
   assert.equal(peerOf(await c.received(1)), 'first')
   const second = await connect(t, path)
   await second.closed
-  await d.line(/^feed refused/)
+  await d.line(/^feed_refused/)
   c.ready()
   await first.askedFor(1)
   first.send(stateOf('first again'))
   assert.equal(peerOf(await c.received(2)), 'first again')
   first.socket.destroy()
-  await d.line(/^feed disconnected/)
+  await d.line(/^feed_disconnected/)
   c.ready()
   const third = await connect(t, path)
   await third.askedFor(1)
@@ -152,7 +152,7 @@ test('the last snapshot stays when the node is gone', async t => {
   const c = await client(t, d.ws)
   await c.received(1)
   node.socket.destroy()
-  await d.line(/^feed disconnected/)
+  await d.line(/^feed_disconnected/)
   await delay(2 * INTERVAL)
   const late = await client(t, d.ws)
   assert.equal(peerOf(await late.received(1)), 'last')
@@ -169,7 +169,7 @@ test('bad input closes the feed with a line that says where, and nothing else', 
     [Buffer.from('GET / HTTP/1.1\r\n\r\n'.padEnd(100)), /in_message=\d+ reason="/]
   ]
   const { d, path } = await feedDaemon(t,
-    { options: ['--max-snapshot', '4096'], expect: [/^feed closed offset=\d+ /] })
+    { options: ['--max-snapshot', '4096'], expect: [/^feed_closed offset=\d+ /] })
   const c = await client(t, d.ws)
   for (const [bytes, said] of rows) {
     const node = await connect(t, path)
@@ -179,8 +179,8 @@ test('bad input closes the feed with a line that says where, and nothing else', 
     node.socket.write(Buffer.concat([good, bytes]))
     assert.equal(peerOf(await c.received(n + 1)), 'good')
     await node.closed
-    const line = await d.line(/^feed closed/)
-    assert.ok(line.startsWith(`feed closed offset=${good.length} `), line)
+    const line = await d.line(/^feed_closed/)
+    assert.ok(line.startsWith(`feed_closed offset=${good.length} `), line)
     assert.match(line, said instanceof RegExp ? said : new RegExp(`${said}$`))
     c.ready()
   }
@@ -188,7 +188,7 @@ test('bad input closes the feed with a line that says where, and nothing else', 
 })
 
 test('random bytes never harm the daemon', async t => {
-  const { d, path } = await feedDaemon(t, { expect: [/^feed closed offset=\d+ .*reason="/] })
+  const { d, path } = await feedDaemon(t, { expect: [/^feed_closed offset=\d+ .*reason="/] })
   let seed = 1
   const random = () => (seed = (Math.imul(seed, 1103515245) + 12345) >>> 0) >>> 16
   for (let i = 0; i < 200; i++) {
@@ -213,18 +213,18 @@ test('standard input', async t => {
     c.ready()
   }
   d.child.stdin.end()
-  await d.line(/^feed disconnected/)
+  await d.line(/^feed_disconnected/)
   await delay(2 * INTERVAL)
   assert.equal(peerOf(await (await client(t, d.ws)).received(1)), '2')
   assert.equal(d.lines.filter(line => line.startsWith('feed ')).length, 1)
 })
 
 test('standard input that turns bad', async t => {
-  const d = await daemon(t, ['--feed', '-'], { stdin: 'pipe', expect: [/^feed closed offset=\d+ /] })
+  const d = await daemon(t, ['--feed', '-'], { stdin: 'pipe', expect: [/^feed_closed offset=\d+ /] })
   d.child.stdin.on('error', () => {})
   const good = delimited(stateOf('good'))
   d.child.stdin.write(Buffer.concat([good, Buffer.from('00', 'hex')]))
-  await d.line(new RegExp(`^feed closed offset=${good.length} `))
+  await d.line(new RegExp(`^feed_closed offset=${good.length} `))
   assert.equal(peerOf(await (await client(t, d.ws)).received(1)), 'good')
 })
 
@@ -263,5 +263,5 @@ test('a path that is taken', async t => {
   const d = await daemon(t, ['--feed', left], { expect: comings })
   await fetch(`${d.url}healthz`)
   await connect(t, left)
-  await d.line(/^feed connected/)
+  await d.line(/^feed_connected/)
 })

@@ -15,6 +15,7 @@ const program = join(build, 'introspect')
 // A daemon that shows this test's sockets alone, however many the machine may have.
 const own = (t, options = []) =>
   daemon(t, ['--pid', `${process.pid}`, ...options], { expect: [/^watching /] })
+const sample = process.env.SAMPLE_RECORDING
 const State = schema.lookupType('introspection.State')
 const encode = state => Buffer.from(ServerMessage.encode(ServerMessage.fromObject({ version: { version: 1 }, state })).finish())
 
@@ -164,6 +165,13 @@ describe('introspect as JSON', () => {
     assert.equal(state.subsystems.connections[1].connId, '')
   })
 
+  test('prints the states of the toolkit\'s sample', { skip: sample ? false : 'SAMPLE_RECORDING is not set' }, async t => {
+    const sent = recording(sample).filter(m => ServerMessage.decode(m).payload === 'state')
+    const s = await server(t, (socket, n) => socket.send(sent[n]))
+    const p = await quietly(t, ['--json', '--count', `${sent.length}`, s.name])
+    assert.deepEqual(p.lines(), sent.map(protoJson))
+  })
+
   test('of the real daemon: what it prints is what another client gets', async t => {
     const d = await own(t, ['--interval', '10'])
     const p = await quietly(t, ['--json', '--count', '3', d.host])
@@ -238,7 +246,7 @@ describe('introspect --record', () => {
     const first = introspect(t, ['--record', join(path, 'a'), '--count', '4', d.host])
     assert.equal((await first.end).code, 0)
     const replay = await daemon(t, ['--replay', join(path, 'a'), '--interval', '10'],
-      { expect: [/^replay done states=4 skipped=0$/] })
+      { expect: [/^replay_done states=4 skipped=0$/] })
     const second = introspect(t, ['-o', join(path, 'b'), '-n', '4', replay.host])
     assert.equal((await second.end).code, 0)
     // The daemon owns these two.

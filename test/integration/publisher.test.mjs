@@ -144,7 +144,7 @@ test('nobody ready, nothing asked of the node', limit, async t => {
   t.after(() => publisher.stop())
   taken = 0
 
-  await d.line(/^feed connected/)
+  await d.line(/^feed_connected/)
   const c = await client(t, d.ws)
   await c.received(1)
   const each = taken

@@ -33,13 +33,13 @@ function save (t, bytes) {
   return path
 }
 
-const play = (t, path, { options = [], expect = [/^replay done states=\d+ skipped=0$/] } = {}) =>
+const play = (t, path, { options = [], expect = [/^replay_done states=\d+ skipped=0$/] } = {}) =>
   daemon(t, ['--replay', path, '--interval', '10', ...options], { expect })
 
 // Every snapshot up to the line that says that the end is reached.
 async function watch (t, d) {
   const c = await client(t, d.ws)
-  for (let n = 1; !d.lines.some(line => line.startsWith('replay done')); n++) {
+  for (let n = 1; !d.lines.some(line => line.startsWith('replay_done')); n++) {
     await c.received(n)
     c.ready()
   }
@@ -63,7 +63,7 @@ describe('replay', { concurrency: true }, () => {
       assert.notEqual(c.raw[n - 1].indexOf(bytes), -1)
       c.ready()
     }
-    await d.line(/^replay done states=4 skipped=0$/)
+    await d.line(/^replay_done states=4 skipped=0$/)
     const took = performance.now() - begin
     assert.ok(took >= 700 && took < 5000, `${took} ms`)
     // the last one stays
@@ -106,17 +106,17 @@ describe('replay', { concurrency: true }, () => {
     const offsets = parts.map((_, i) => Buffer.concat(parts.slice(0, i)).length)
     const at = encoded(stateOf('invalid', 1200)).indexOf('invalid')
     const lines = [
-      `replay skipped offset=${offsets[2]} in_message=0 reason="checksum is wrong"`,
-      `replay skipped offset=${offsets[3]} in_message=${at} reason="string is not UTF-8"`,
-      `replay skipped offset=${offsets[4]} in_message=0 reason="message is over the limit"`,
-      `replay skipped offset=${offsets[6]} in_message=0 reason="message runs past the end of the file"`,
-      'replay done states=2 skipped=4'
+      `replay_skipped offset=${offsets[2]} in_message=0 reason="checksum is wrong"`,
+      `replay_skipped offset=${offsets[3]} in_message=${at} reason="string is not UTF-8"`,
+      `replay_skipped offset=${offsets[4]} in_message=0 reason="message is over the limit"`,
+      `replay_skipped offset=${offsets[6]} in_message=0 reason="message runs past the end of the file"`,
+      'replay_done states=2 skipped=4'
     ]
     const d = await play(t, save(t, Buffer.concat(parts)), { expect: [/^replay (skipped|done) /] })
     const c = await client(t, d.ws)
     assert.equal(peerOf(await c.received(1)), 'good')
     assert.equal(peerOf(await c.next()), 'last')
-    await d.line(/^replay done/)
+    await d.line(/^replay_done/)
     assert.deepEqual(d.lines.filter(line => line.startsWith('replay')), lines)
   })
 
@@ -155,7 +155,7 @@ describe('replay', { concurrency: true }, () => {
     const d = await play(t, path)
     const c = await watch(t, d)
     await c.received(states.length)
-    assert.deepEqual(d.lines.filter(line => line.startsWith('replay')), ['replay done states=30 skipped=0'])
+    assert.deepEqual(d.lines.filter(line => line.startsWith('replay')), ['replay_done states=30 skipped=0'])
     assert.equal(c.raw.length, states.length)
     for (const [i, message] of states.entries()) {
       // version and length differ, the bytes of the state do not

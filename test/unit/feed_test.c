@@ -175,11 +175,11 @@ static void nothing_said(void **state)
 	assert_null(take());
 	int node = connect_node();
 	assert_true(turn() == INT64_MAX);
-	assert_string_equal(logged, "feed connected\n");
+	assert_string_equal(logged, "feed_connected\n");
 	assert_int_equal(asked(node), 0);
 	close(node);
 	turn();
-	assert_string_equal(logged, "feed connected\nfeed disconnected\n");
+	assert_string_equal(logged, "feed_connected\nfeed disconnected\n");
 	assert_null(take());
 	close_feed();
 }
@@ -287,7 +287,7 @@ static void small_and_large(void **state)
 		struct snapshot_input input;
 
 		say(node, bytes, n);
-		assert_string_equal(logged, "feed connected\n");
+		assert_string_equal(logged, "feed_connected\n");
 		assert_int_equal(feed->take(feed, now, &input), 1);
 		assert_int_equal(input.len, LIMIT - 4);
 		assert_memory_equal(input.bytes, message + 4, LIMIT - 4);
@@ -370,8 +370,8 @@ static void one_node(void **state)
 	turn();
 	int second = connect_node();
 	turn();
-	assert_string_equal(logged, "feed connected\n"
-	                            "feed refused reason=\"another node is connected\"\n");
+	assert_string_equal(logged, "feed_connected\n"
+	                            "feed_refused reason=\"another node is connected\"\n");
 	assert_int_equal(asked(second), -1);
 	say_state(first, "a");
 	assert_string_equal(take(), "a");
@@ -388,7 +388,7 @@ static void one_node(void **state)
 	second = connect_node();
 	log_clear();
 	turn();
-	assert_string_equal(logged, "feed disconnected\nfeed connected\n");
+	assert_string_equal(logged, "feed_disconnected\nfeed connected\n");
 	assert_string_equal(take(), "b");
 	say_state(second, "c");
 	assert_string_equal(take(), "c");
@@ -415,12 +415,12 @@ static void out_of_descriptors(void **state)
 	feed->serve(feed, fds, n, now);
 	setrlimit(RLIMIT_NOFILE, &before);
 	log_end();
-	assert_string_equal(logged, "feed accept paused reason=\"Too many open files\" ms=1000\n");
+	assert_string_equal(logged, "feed_accept_paused reason=\"Too many open files\" ms=1000\n");
 	assert_true(turn() == now + 1000);
 	now += 1000;
 	int another = connect_node();   /* valgrind, out of descriptors, drops the first */
 	assert_true(turn() == INT64_MAX);
-	assert_non_null(strstr(logged, "feed connected\n"));
+	assert_non_null(strstr(logged, "feed_connected\n"));
 	close(another);
 	close(node);
 	close_feed();
@@ -477,7 +477,7 @@ static void events(void **state)
 	say(node, bytes, delimit(bytes, message, pack_event(message, "{}")));
 	say(node, bytes, delimit(bytes, message, pack_event(message, "[]")));
 	assert_string_equal(seen, "{}[]");
-	assert_string_equal(logged, "feed connected\n");
+	assert_string_equal(logged, "feed_connected\n");
 	log_clear();
 	say(node, bytes, delimit(bytes, message, pack_event(message, "bad")));
 	assert_non_null(strstr(logged, "in_message=0 reason=\"content is bad\"\n"));
@@ -533,7 +533,7 @@ static void refused(void **state)
 			say(node, bytes, before);
 			say(node, rows[i].bytes, rows[i].len);
 		}
-		snprintf(line, sizeof line, "feed connected\nfeed closed offset=%zu %s\n", before,
+		snprintf(line, sizeof line, "feed_connected\nfeed closed offset=%zu %s\n", before,
 		         rows[i].said);
 		assert_string_equal(logged, line);
 		assert_int_equal(asked(node), -1);
@@ -550,7 +550,7 @@ static void refused(void **state)
 	close(node);
 	turn();
 	snprintf(line, sizeof line,
-	         "feed closed offset=%zu in_message=0 reason=\"stream ends within a message\"\n",
+	         "feed_closed offset=%zu in_message=0 reason=\"stream ends within a message\"\n",
 	         1000 * n);
 	assert_string_equal(logged, line);
 	close_feed();
@@ -566,7 +566,7 @@ static void stream_one(const uint8_t *bytes, size_t len)
 	log_clear();
 	say(node, bytes, len);
 	bool closed = asked(node) < 0;
-	assert_int_equal(closed, strncmp(logged, "feed closed offset=", 19) == 0);
+	assert_int_equal(closed, strncmp(logged, "feed_closed offset=", 19) == 0);
 	if (feed->take(feed, now, &input) == 1)
 		peer_of(input.bytes, input.len);
 	if (!closed)
@@ -625,11 +625,11 @@ static void standard_input(void **state)
 	close(ends[1]);
 	assert_true(turn() == INT64_MAX);
 	assert_true(turn() == INT64_MAX);
-	assert_string_equal(logged, "feed disconnected\n");
+	assert_string_equal(logged, "feed_disconnected\n");
 	assert_string_equal(take(), "a");
 	close_feed();
 
-	/* a file, with rubbish at its end; the feed closed its input, so the number is free */
+	/* a file, with rubbish at its end; the feed_closed its input, so the number is free */
 	assert_int_equal(memfd_create("stdin", 0), STDIN_FILENO);
 	assert_int_equal(write(STDIN_FILENO, bytes, len), len);
 	assert_int_equal(write(STDIN_FILENO, "", 1), 1);
@@ -637,7 +637,7 @@ static void standard_input(void **state)
 	open_feed("-");
 	turn();
 	assert_string_equal(take(), "a");
-	assert_non_null(strstr(logged, "feed closed"));
+	assert_non_null(strstr(logged, "feed_closed"));
 	close_feed();
 	dup2(before, STDIN_FILENO);
 	close(before);

@@ -1369,7 +1369,7 @@ static void table_full(void **unused)
 {
 	enum { BOUND = 65536, MORE = 1000 };
 	const char *said = "error source=kernel reason=\"more than 65536 connections\" "
-	                   "left-out=1000\n";
+	                   "left_out=1000\n";
 	static const size_t sizes[] = {BOUND, BOUND + MORE, BOUND + MORE, 0, 0, BOUND + MORE};
 
 	(void)unused;

@@ -179,7 +179,7 @@ static void pace(void **state)
 	assert_string_equal(logged, "");
 	assert_string_equal(wait_for(), "d");
 	assert_int_equal(now, begin + 2 * SECOND + 1 + HOUR);
-	assert_string_equal(logged, "replay done states=4 skipped=0\n");
+	assert_string_equal(logged, "replay_done states=4 skipped=0\n");
 	assert_null(take());
 	assert_int_equal(deadline(), INT64_MAX);
 	close_replay();
@@ -225,7 +225,7 @@ static void nobody_asks(void **state)
 	assert_int_equal(deadline(), INT64_MAX);
 	now += HOUR;
 	assert_string_equal(take(), "z");
-	assert_string_equal(logged, "replay done states=26 skipped=0\n");
+	assert_string_equal(logged, "replay_done states=26 skipped=0\n");
 	close_replay();
 }
 
@@ -302,7 +302,7 @@ static void what_is_not_a_state(void **state)
 	assert_int_equal(replay->runtime.interval_ms, 42);
 	assert_string_equal(seen, "123");
 	assert_non_null(strstr(logged, "in_message=0 reason=\"content is bad\"\n"
-	                               "replay done states=2 skipped=1\n"));
+	                               "replay_done states=2 skipped=1\n"));
 	close_replay();
 }
 
@@ -354,7 +354,7 @@ static void looped(void **state)
 	assert_string_equal(wait_for(), "a");
 	assert_string_equal(wait_for(), "b");   /* was read ahead, with all of so small a file */
 	assert_null(wait_for());
-	assert_non_null(strstr(logged, "replay done "));
+	assert_non_null(strstr(logged, "replay_done "));
 	close_replay();
 
 	new_file();
@@ -433,8 +433,8 @@ static void reasons(void **state)
 	save(file_len);
 	assert_string_equal(play(), "a");
 	snprintf(text, sizeof text,
-	         "replay skipped offset=%zu in_message=4 reason=\"string is not UTF-8\"\n"
-	         "replay done states=1 skipped=1\n", at);
+	         "replay_skipped offset=%zu in_message=4 reason=\"string is not UTF-8\"\n"
+	         "replay_done states=1 skipped=1\n", at);
 	assert_string_equal(logged, text);
 
 	/* one wrong length after the other, a good state behind each */
@@ -458,8 +458,8 @@ static void reasons(void **state)
 		save(file_len);
 		assert_string_equal(play(), "ab");
 		snprintf(text, sizeof text,
-		         "replay skipped offset=%zu in_message=0 reason=\"%s\"\n"
-		         "replay done states=2 skipped=1\n", at, rows[i].said);
+		         "replay_skipped offset=%zu in_message=0 reason=\"%s\"\n"
+		         "replay_done states=2 skipped=1\n", at, rows[i].said);
 		assert_string_equal(logged, text);
 	}
 
@@ -472,9 +472,9 @@ static void reasons(void **state)
 	save(file_len);
 	assert_string_equal(play(), "b");
 	snprintf(text, sizeof text,
-	         "replay skipped offset=%zu in_message=0 reason=\"checksum is wrong\"\n"
-	         "replay skipped offset=%zu in_message=0 reason=\"checksum is wrong\"\n"
-	         "replay done states=1 skipped=2\n", first, second);
+	         "replay_skipped offset=%zu in_message=0 reason=\"checksum is wrong\"\n"
+	         "replay_skipped offset=%zu in_message=0 reason=\"checksum is wrong\"\n"
+	         "replay_done states=1 skipped=2\n", first, second);
 	assert_string_equal(logged, text);
 
 	/* a limit smaller than a message that is there and good */
@@ -495,8 +495,8 @@ static void reasons(void **state)
 	small->close(small);
 	log_end();
 	snprintf(text, sizeof text,
-	         "replay skipped offset=%zu in_message=0 reason=\"message is over the limit\"\n"
-	         "replay done states=2 skipped=1\n", at);
+	         "replay_skipped offset=%zu in_message=0 reason=\"message is over the limit\"\n"
+	         "replay_done states=2 skipped=1\n", at);
 	assert_string_equal(logged, text);
 }
 
@@ -610,7 +610,7 @@ static void shrinks_and_grows(void **state)
 		states++;
 	assert_in_range(states, 2, 999);
 	assert_non_null(strstr(logged, "skipped offset="));
-	assert_non_null(strstr(logged, "replay done "));
+	assert_non_null(strstr(logged, "replay_done "));
 	close_replay();
 
 	/* what is not there any more is not searched byte by byte */
@@ -658,7 +658,7 @@ static void much_damage(void **state)
 	assert_string_equal(play(), "a");
 	assert_int_equal(lines(), 101);
 	assert_non_null(strstr(logged, "(more are not logged)\n"
-	                               "replay done states=1 skipped=20000\n"));
+	                               "replay_done states=1 skipped=20000\n"));
 
 	/* zeros, as a file system may leave them after a crash */
 	new_file();
@@ -702,7 +702,7 @@ static void sample(void **state)
 		states++;
 	assert_int_equal(states, 30);
 	assert_int_equal(now - begin, 58 * SECOND);
-	assert_string_equal(logged, "replay done states=30 skipped=0\n");
+	assert_string_equal(logged, "replay_done states=30 skipped=0\n");
 	close_replay();
 }
 
