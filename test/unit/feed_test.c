@@ -629,7 +629,7 @@ static void standard_input(void **state)
 	assert_string_equal(take(), "a");
 	close_feed();
 
-	/* a file, with rubbish at its end; the feed_closed its input, so the number is free */
+	/* a file, with rubbish at its end; the feed closed its input, so the number is free */
 	assert_int_equal(memfd_create("stdin", 0), STDIN_FILENO);
 	assert_int_equal(write(STDIN_FILENO, bytes, len), len);
 	assert_int_equal(write(STDIN_FILENO, "", 1), 1);
