@@ -5,7 +5,7 @@ import { Connection, parseAddress } from './connection.js';
 import { DecodeError } from './decode.js';
 import { h, render } from './dom.js';
 import { watchEvents } from './events.js';
-import { ago, bytes, count, duration, moment as momentText, plural, short } from './format.js';
+import { ago, bytes, count, moment as momentText, plural } from './format.js';
 import { Moment } from './model.js';
 import { code, id, onAnnounce, why } from './parts.js';
 import { readRecording, writeRecording } from './recording.js';
@@ -24,6 +24,7 @@ const HIDDEN = 30_000;    // ms between snapshots in a tab that nobody sees
 const STALE = 5000;       // ms without a snapshot, or three intervals
 const RECENT = 10_000;    // ms over which the rate of snapshots is taken
 const REMEMBERED = 8;     // addresses
+const SKIPPED = 'Snapshots taken while this page was hidden or busy with an earlier one. Nothing queues up.';
 const SLICE = 12;         // ms of reading a recording at a time
 
 const connection = new Connection();
@@ -102,7 +103,7 @@ function vitals() {
   const speed = pace();
   const each = file ? [] : [
     ['Last', connection.lastAt ? ago(Date.now() - connection.lastAt) : '–'],
-    ['Skipped', count(connection.skipped), 'Snapshots that the daemon took while this page was still busy with an earlier one, or hidden. Nothing queues up.'],
+    ['Skipped', count(connection.skipped), SKIPPED],
   ];
   return h('dl', { class: 'vitals' }, [
     ['Snapshot', last ? `#${last.sequence || count(shown().snapshots.length)}` : '–'],
@@ -122,16 +123,22 @@ function addresses() {
 
 function remember(address) {
   try {
-    localStorage.setItem('addresses', JSON.stringify([address, ...addresses().filter((a) => a !== address)].slice(0, REMEMBERED)));
+    const known = new Set([address, ...addresses()]);
+    localStorage.setItem('addresses', JSON.stringify([...known].slice(0, REMEMBERED)));
   } catch {
     // A browser that keeps nothing still connects.
   }
 }
 
 function addressField() {
-  return h('form', { class: 'address', onsubmit: (e) => { e.preventDefault(); submitAddress(e.target.elements.address.value); } },
+  const submit = (e) => {
+    e.preventDefault();
+    submitAddress(e.target.elements.address.value);
+  };
+  return h('form', { class: 'address', onsubmit: submit },
     h('input', {
-      name: 'address', list: 'addresses', 'aria-label': 'Daemon: host, host:port, ws:// or wss:// URL', placeholder: 'host:port or ws://…',
+      name: 'address', list: 'addresses', placeholder: 'host:port or ws://…',
+      'aria-label': 'Daemon: host, host:port, ws:// or wss:// URL',
       autocomplete: 'off', autocapitalize: 'off', spellcheck: 'false', 'aria-invalid': typedWrong ? 'true' : false,
       value: typed ?? (connection.chosen || hostOf(connection.url)), oninput: (e) => { typed = e.target.value; },
     }),
@@ -142,11 +149,16 @@ function addressField() {
 
 function recordingTools() {
   const held = shown();
+  const pick = (e) => {
+    if (e.target.files[0])
+      openRecording(e.target.files[0]);
+    e.target.value = '';
+  };
   return h('div', { class: 'recording' },
     h('p', { class: 'faint' }, `${bytes(held.bytes)} held${file ? '' : ` of ${bytes(CAP)}`}`),
     h('button', { type: 'button', onclick: exportRecording, disabled: !held.snapshots.length }, 'Export recording'),
     h('label', { class: 'button' }, 'Open recording',
-      h('input', { type: 'file', class: 'unseen', onchange: (e) => { if (e.target.files[0]) openRecording(e.target.files[0]); e.target.value = ''; } })),
+      h('input', { type: 'file', class: 'unseen', onchange: pick })),
     file && h('button', { type: 'button', onclick: closeRecording }, 'Back to live'));
 }
 
@@ -154,11 +166,13 @@ function drawShell() {
   const [state, text] = stateOf();
   document.body.className = isStale() ? 'stale' : '';
   render(document.getElementById('side'), [
-    h('a', { class: 'brand', href: '#/overview' }, h('img', { src: 'icon.svg', alt: '', width: 20, height: 20 }), 'introspectd'),
+    h('a', { class: 'brand', href: '#/overview' },
+      h('img', { src: 'icon.svg', alt: '', width: 20, height: 20 }), 'introspectd'),
     h('div', { class: 'link' },
       h('p', { class: `state ${state}` }, h('span', { class: 'lamp' }), h('span', { role: 'status' }, text),
-        connection.state === 'waiting' && !file && h('button', { type: 'button', class: 'quiet', onclick: () => connection.retryNow() },
-          `Trying again in ${Math.max(0, Math.ceil((connection.retryAt - Date.now()) / 1000))} s`)),
+        connection.state === 'waiting' && !file &&
+          h('button', { type: 'button', class: 'quiet', onclick: () => connection.retryNow() },
+            `Trying again in ${Math.max(0, Math.ceil((connection.retryAt - Date.now()) / 1000))} s`)),
       addressField()),
     vitals(),
     h('nav', { 'aria-label': 'Views' }, Object.entries(VIEWS).map(([name, view]) => {
@@ -203,7 +217,8 @@ function refused(url) {
     return [`${hostOf(url)} answers, but lets no further client in. It may be full; see its --max-clients option.`];
   const named = hostname !== 'localhost' && !/^[\d.]+$|^\[/.test(hostname);
   return [
-    `${hostOf(url)} answers, but refused this page. Browsers hide the reason; most likely it does not know the origin of this page. Start that daemon with`,
+    `${hostOf(url)} answers, but refused this page. Browsers hide the reason; ` +
+      'most likely it does not know the origin of this page. Start that daemon with',
     code(`introspectd --allow-origin ${location.origin}${named ? ` --allow-host ${hostname}` : ''}`),
   ];
 }
@@ -213,17 +228,21 @@ function silent(url) {
   if (location.protocol === 'https:' && url.startsWith('ws:'))
     return [`Nothing answers at ${hostOf(url)}. A page that came by https may only use wss:// addresses.`];
   const here = ['localhost', '127.0.0.1', '[::1]'].includes(hostname);
-  const listen = here ? (port === '4801' ? '' : ` --listen ${hostname}:${port}`) : ` --listen 0.0.0.0:${port || 80} --allow-origin ${location.origin}`;
+  const options = !here ? ` --listen 0.0.0.0:${port || 80} --allow-origin ${location.origin}`
+    : port === '4801' ? '' : ` --listen ${hostname}:${port}`;
   return [
-    connection.chosen ? `Nothing answers at ${hostOf(url)}. Start a daemon there:` : 'No daemon answers on this machine. Start one:',
-    code(`introspectd${listen}`),
+    connection.chosen
+      ? `Nothing answers at ${hostOf(url)}. Start a daemon there:`
+      : 'No daemon answers on this machine. Start one:',
+    code(`introspectd${options}`),
   ];
 }
 
 function problem() {
   if (file)
     return file.problems.length > 0 && h('div', { class: 'problem', key: 'file', role: 'alert' },
-      h('p', null, file.problems.slice(0, 3).join(' '), file.problems.length > 3 ? ` And ${plural(file.problems.length - 3, 'more problem', 'more problems')}.` : ''),
+      h('p', null, file.problems.slice(0, 3).join(' '),
+        file.problems.length > 3 && ` And ${plural(file.problems.length - 3, 'more problem')}.`),
       h('button', { type: 'button', class: 'quiet', onclick: () => { file.problems = []; update(); } }, 'Dismiss'));
   const { failure } = connection;
   if (failure && connection.lastAt)
@@ -235,23 +254,29 @@ function problem() {
 
 // Screen readers hear the reason once, not every second of it.
 const late = (reason) => h('div', { class: 'problem', key: 'late' },
-  h('p', null, h('strong', null, `Last snapshot ${ago(Date.now() - connection.lastAt)}. `), h('span', { role: 'alert' }, reason)));
+  h('p', null,
+    h('strong', null, `Last snapshot ${ago(Date.now() - connection.lastAt)}. `),
+    h('span', { role: 'alert' }, reason)));
 
 function explain({ kind, url, code: status }) {
   if (kind === 'refused')
     return refused(url);
   if (kind === 'silent')
     return silent(url);
-  return `The connection to ${hostOf(url)} was lost${status === 1001 ? ': the daemon went down' : status === 1006 ? '' : ` (code ${status})`}.`;
+  const reason = { 1001: ': the daemon went down', 1006: '' }[status] ?? ` (code ${status})`;
+  return `The connection to ${hostOf(url)} was lost${reason}.`;
 }
+
+const FAILURES = { refused: 'The daemon refused this page', silent: 'No daemon there', lost: 'Connection lost' };
 
 function welcome() {
   const { failure, state } = connection;
   if (file)
-    return h('div', { class: 'empty' }, h('h1', null, file.loading ? 'Reading the recording…' : 'Nothing to show in this recording'));
+    return h('div', { class: 'empty' },
+      h('h1', null, file.loading ? 'Reading the recording…' : 'Nothing to show in this recording'));
   if (failure)
     return h('div', { class: 'empty' },
-      h('h1', null, { refused: 'The daemon refused this page', silent: 'No daemon there', lost: 'Connection lost' }[failure.kind]),
+      h('h1', null, FAILURES[failure.kind]),
       h('p', { class: 'why' }, explain(failure)),
       why('Or open a recording: drop the file anywhere on this page.'));
   return h('div', { class: 'empty' }, h('h1', null, state === 'open' ? 'Waiting for the first snapshot' : 'Connecting…'),

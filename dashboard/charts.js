@@ -16,7 +16,7 @@ export function line(points) {
 }
 
 // The same, filled down (or up) to y = base.
-export function area(points, base) {
+function area(points, base) {
   let d = '', run = [];
   const close = () => {
     if (run.length)
@@ -30,20 +30,24 @@ export function area(points, base) {
 }
 
 const WIDTH = 100, HEIGHT = 30;
+const BOX = { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: 'none', 'aria-hidden': 'true' };
 
 // values: the oldest first, at least 0. most: of the scale, to share it.
 export function sparkline(values, kind, most = Math.max(...values)) {
   const step = WIDTH / Math.max(1, values.length - 1);
   const points = values.map((v, i) => [i * step, HEIGHT - 1.5 - (most ? v / most : 0) * (HEIGHT - 3)]);
-  return h('svg', { class: `spark ${kind}`, viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: 'none', 'aria-hidden': 'true' },
+  return h('svg', { class: `spark ${kind}`, ...BOX },
     h('path', { class: 'fill', d: area(points, HEIGHT) }),
     h('path', { class: 'line', d: line(points) }));
 }
 
+// values: counts, at least one of them above 0.
 export function bars(values) {
   const step = WIDTH / values.length, most = Math.max(...values);
-  return h('svg', { class: 'spark bars', viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: 'none', 'aria-hidden': 'true' },
-    values.map((v, i) => h('rect', { x: n1(i * step + 0.5), y: n1(HEIGHT - v / most * (HEIGHT - 2)), width: n1(step - 1), height: n1(v / most * (HEIGHT - 2)) })));
+  return h('svg', { class: 'spark bars', ...BOX }, values.map((v, i) => {
+    const height = v / most * (HEIGHT - 2);
+    return h('rect', { x: n1(i * step + 0.5), y: n1(HEIGHT - height), width: n1(step - 1), height: n1(height) });
+  }));
 }
 
 // In above the middle, out below, on one scale. points: { x, rateIn, rateOut },

@@ -18,6 +18,10 @@ export const count = (n) => grouped.format(n);
 
 export const plural = (n, one, many = `${one}s`) => `${count(n)} ${n === 1 ? one : many}`;
 
+// How many of all are left: “7 peers”, or “3 of 7” when some are not.
+export const of = (some, all, one) =>
+  some.length === all.length ? plural(all.length, one) : `${count(some.length)} of ${count(all.length)}`;
+
 // A round-trip time from nanoseconds.
 export function latency(ns) {
   const ms = ns / 1e6;

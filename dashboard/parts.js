@@ -7,7 +7,7 @@ let announce = () => {};
 // say: called with a sentence for everybody to notice.
 export const onAnnounce = (say) => { announce = say; };
 
-export async function copy(text) {
+async function copy(text) {
   try {
     await navigator.clipboard.writeText(text);
   } catch {
@@ -30,7 +30,11 @@ export const id = (full, { shown = short(full), row } = {}) => full && h(row ? '
   onclick: (e) => { e.stopPropagation(); copy(full); },
 }, shown);
 
-export const dot = (status, gone) => h('span', { class: `dot ${gone ? 'closed' : words(status).split(' ')[0]}`, 'aria-hidden': 'true' });
+// The name of a status or the like as a class; unknown ones share one.
+export const kindOf = (name) => words(name).split(' ')[0];
+
+export const dot = (status, gone) =>
+  h('span', { class: `dot ${gone ? 'closed' : kindOf(status)}`, 'aria-hidden': 'true' });
 
 export const why = (...sentence) => h('p', { class: 'why' }, ...sentence);
 
@@ -38,13 +42,19 @@ export const code = (command) => h('button', {
   class: 'code', type: 'button', title: 'Click to copy', onclick: () => copy(command),
 }, command);
 
+// Why a page is empty: the kernel source cannot see what, or else the reason.
+export const nothing = (title, m, unseen, reason) => h('div', { class: 'empty' }, h('h2', null, title),
+  m.runtime.source === 'kernel'
+    ? [why(`${unseen} A libp2p node that publishes to the daemon fills this page:`),
+      code('introspectd --feed /run/introspectd.sock')]
+    : why(reason));
+
 export const card = (title, aside, ...body) => h('section', { class: 'card', key: title },
   h('header', null, h('h2', null, title), aside && h('span', { class: 'aside' }, aside)), ...body);
 
 // Terms and what they are; entries without a value are left out.
 export const facts = (entries) => h('dl', { class: 'facts' },
-  entries.filter(([, v]) => v !== '' && v != null && v !== false)
-    .map(([k, v]) => h('div', { key: k }, h('dt', null, k), h('dd', null, v))));
+  entries.filter(([, v]) => v).map(([k, v]) => h('div', { key: k }, h('dt', null, k), h('dd', null, v))));
 
 const part = (n, of) => `${of ? Math.min(100, n / of * 100) : 0}%`;
 

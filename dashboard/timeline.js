@@ -9,12 +9,21 @@ const SPAN_MIN = 60_000;      // ms shown at least, so that the beginning does n
 const GAP_MIN = 10_000;       // ms without a snapshot that break the lines
 const BUCKET = 1.5;           // px that share one point
 
+// Snapshots to go by key.
+const STEPS = {
+  ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, PageUp: 10, PageDown: -10, Home: -Infinity, End: Infinity,
+};
+
 export class Timeline {
   el = document.createElement('footer');
   #width = 0;
   #args;
   #seek;
   #dragging = false;
+  #observer = new ResizeObserver(([{ contentRect }]) => {
+    this.#width = contentRect.width;
+    this.#draw();
+  });
 
   // seek: called with the index of a snapshot, or null to follow the newest.
   constructor(seek) {
@@ -75,11 +84,10 @@ export class Timeline {
 
   #key(e) {
     const { store: { snapshots: { length } }, index, live } = this.#args;
-    const steps = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, PageUp: 10, PageDown: -10, Home: -Infinity, End: Infinity };
-    if (!(e.key in steps) || e.ctrlKey || e.metaKey || e.altKey)
+    if (!(e.key in STEPS) || e.ctrlKey || e.metaKey || e.altKey)
       return;
     e.preventDefault();
-    const to = Math.max(0, Math.min(length - 1, index + steps[e.key]));
+    const to = Math.max(0, Math.min(length - 1, index + STEPS[e.key]));
     this.#seek(live && to === length - 1 ? null : to);
   }
 
@@ -95,33 +103,43 @@ export class Timeline {
     const points = this.#points(range);
     const most = Math.max(1, ...points.map((p) => p ? Math.max(p.rateIn, p.rateOut) : 0));
     const crowd = Math.max(1, ...points.map((p) => p?.connections ?? 0));
+    const level = (n) => HEIGHT - 2 - n / crowd * (HEIGHT - 6);
     const x = (s.at - start) / (end - start) * 100;
     const away = live ? ago(now - s.at) : `${duration(s.at - snapshots[0].at)} in`;
     const day = moment(s.ts, live ? undefined : snapshots.at(-1).ts);
     render(this.el, [
       h('div', { class: 'reading' },
-        h('span', { class: 'when' }, h('strong', null, day), h('span', { class: 'faint' }, following && live ? 'newest' : away)),
+        h('span', { class: 'when' },
+          h('strong', null, day), h('span', { class: 'faint' }, following && live ? 'newest' : away)),
         h('span', { class: 'values' },
           h('span', { class: 'key in' }, 'In ', h('b', null, rate(s.rateIn))),
           h('span', { class: 'key out' }, 'Out ', h('b', null, rate(s.rateOut))),
           h('span', { class: 'key crowd' }, 'Connections ', h('b', null, count(s.connections)))),
-        h('button', { type: 'button', class: 'quiet', onclick: play, disabled: index >= snapshots.length - 1 && !playing }, playing ? 'Pause' : 'Play'),
-        h('button', { type: 'button', class: `live${following ? ' on' : ''}`, 'aria-pressed': following ? 'true' : 'false', onclick: () => this.#seek(null) }, live ? 'Live' : 'End')),
+        h('button', {
+          type: 'button', class: 'quiet', onclick: play, disabled: index >= snapshots.length - 1 && !playing,
+        }, playing ? 'Pause' : 'Play'),
+        h('button', {
+          type: 'button', class: `live${following ? ' on' : ''}`, 'aria-pressed': following ? 'true' : 'false',
+          onclick: () => this.#seek(null),
+        }, live ? 'Live' : 'End')),
       h('div', {
-        class: 'plot', ref: (el) => new ResizeObserver(([{ contentRect }]) => { this.#width = contentRect.width; this.#draw(); }).observe(el),
+        class: 'plot', ref: (el) => this.#observer.observe(el),
         onpointerdown: (e) => this.#pointer(e), onpointermove: (e) => this.#pointer(e),
         onpointerup: (e) => this.#pointer(e), onpointercancel: (e) => this.#pointer(e),
       },
       h('svg', { viewBox: `0 0 ${this.#width || 1} ${HEIGHT}`, preserveAspectRatio: 'none', 'aria-hidden': 'true' },
         mirrored(points, this.#width, HEIGHT, most),
-        h('path', { class: 'line crowd', d: line(points.map((p) => p && [p.x, HEIGHT - 2 - p.connections / crowd * (HEIGHT - 6)])) })),
+        h('path', { class: 'line crowd', d: line(points.map((p) => p && [p.x, level(p.connections)])) })),
       h('span', { class: 'scale' }, rate(most)), h('span', { class: 'scale low' }, rate(most)),
       h('div', {
-        class: 'handle', role: 'slider', tabindex: 0, 'aria-label': `Moment of ${name}`, 'aria-valuemin': 0, 'aria-valuemax': snapshots.length - 1,
-        'aria-valuenow': index, 'aria-valuetext': `${day}, ${away}`, style: { left: `${x}%` }, onkeydown: (e) => this.#key(e),
+        class: 'handle', role: 'slider', tabindex: 0, style: { left: `${x}%` }, onkeydown: (e) => this.#key(e),
+        'aria-label': `Moment of ${name}`, 'aria-valuemin': 0, 'aria-valuemax': snapshots.length - 1,
+        'aria-valuenow': index, 'aria-valuetext': `${day}, ${away}`,
       })),
-      h('div', { class: 'ends' }, h('span', null, clock(snapshots[0].ts - (snapshots[0].at - start))),
-        h('span', null, `${duration(snapshots.at(-1).at - snapshots[0].at)} held`), h('span', null, clock(snapshots.at(-1).ts))),
+      h('div', { class: 'ends' },
+        h('span', null, clock(snapshots[0].ts - (snapshots[0].at - start))),
+        h('span', null, `${duration(end - snapshots[0].at)} held`),
+        h('span', null, clock(snapshots.at(-1).ts))),
     ]);
   }
 }

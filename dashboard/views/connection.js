@@ -37,16 +37,21 @@ function chart(m, row, again) {
   const most = Math.max(0, ...points.map((p) => p ? Math.max(p.rateIn, p.rateOut) : 0));
   const x = (i) => i / Math.max(1, m.store.snapshots.length - 1) * WIDTH;
   return h('figure', { class: 'history' },
-    h('svg', { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: 'none', role: 'img', 'aria-label': `Rates over time, at most ${rate(most)}` },
+    h('svg', {
+      viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: 'none', role: 'img',
+      'aria-label': `Rates over time, at most ${rate(most)}`,
+    },
       mirrored(points.map((p, i) => p && { ...p, x: x(i) }), WIDTH, HEIGHT, most),
       h('path', { class: 'now', d: `M${x(m.index)} 0V${HEIGHT}` })),
-    h('figcaption', null, h('span', null, `rates in ${plural(points.length, 'snapshot')}`), h('span', null, `peak ${rate(most)}`)));
+    h('figcaption', null,
+      h('span', null, `rates in ${plural(points.length, 'snapshot')}`), h('span', null, `peak ${rate(most)}`)));
 }
 
 function streams(row) {
   const list = row.c.streams.streams;
   if (!list.length)
-    return why(row.streams ? `${plural(row.streams, 'stream')}; the source tells their ids alone.` : 'None is known in this connection.');
+    return why(row.streams
+      ? `${plural(row.streams, 'stream')}; the source tells their ids alone.` : 'None is known in this connection.');
   const most = Math.max(...list.map((s) => s.traffic.traffic_in.inst_bw + s.traffic.traffic_out.inst_bw));
   return h('ul', { class: 'streams' }, list.map((s, i) => {
     const { traffic_in, traffic_out } = s.traffic;
@@ -58,21 +63,35 @@ function streams(row) {
   }));
 }
 
-// The ways of a connection in time, as [name, value] pairs.
+// What happened when, as [name, value] pairs.
 function timeline(m, { c }) {
   const { open_ts, upgraded_ts, close_ts } = c.timeline;
   const since = (ts) => ts <= m.ts ? ` (${duration(m.ts - ts)} before)` : '';
+  const took = open_ts ? ` (took ${count(upgraded_ts - open_ts)} ms)` : '';
   return [
     ['Opened', open_ts && moment(open_ts, m.ts) + since(open_ts)],
-    ['Upgraded', upgraded_ts && `${moment(upgraded_ts, m.ts)}${open_ts ? ` (took ${count(upgraded_ts - open_ts)} ms)` : ''}`],
+    ['Upgraded', upgraded_ts && moment(upgraded_ts, m.ts) + took],
     ['Closed', close_ts && moment(close_ts, m.ts) + since(close_ts)],
     ['Lasted', close_ts && open_ts && duration(close_ts - open_ts)],
-  ].map(([k, v]) => [k, v || '']);
+  ];
+}
+
+function way(name, kind, bandwidth, g) {
+  const packets = g.cum_packets ? ` in ${plural(g.cum_packets, 'packet')}` : '';
+  return h('div', null, h('span', { class: 'faint' }, name), h('p', { class: `big ${kind}` }, rate(bandwidth)),
+    h('p', { class: 'note' }, bytes(g.cum_bytes) + packets));
+}
+
+const ROLES = { INITIATOR: 'initiator (opened by us)', RESPONDER: 'responder (opened by the peer)' };
+
+function relay(c) {
+  if (c.conn_id)
+    return hex(c.conn_id);
+  return Object.hasOwn(c, 'conn') && (c.conn.peer_id || c.conn.endpoints.dst_multiaddr);
 }
 
 export function panel(m, row, { close, again }) {
   const { c } = row;
-  const both = (g) => `${bytes(g.cum_bytes)}${g.cum_packets ? ` in ${plural(g.cum_packets, 'packet')}` : ''}`;
   return h('aside', {
     class: 'panel', key: 'panel', 'aria-label': 'Connection', tabindex: -1,
     ref: (el) => el.focus({ preventScroll: true }),
@@ -84,22 +103,22 @@ export function panel(m, row, { close, again }) {
     h('button', { type: 'button', class: 'quiet', 'aria-label': 'Close', onclick: close }, '✕')),
   row.gone && why('This connection is closed. What it was before:'),
   h('div', { class: 'pair' },
-    h('div', null, h('span', { class: 'faint' }, 'In'), h('p', { class: 'big in' }, rate(row.rateIn)), h('p', { class: 'note' }, both(c.traffic.traffic_in))),
-    h('div', null, h('span', { class: 'faint' }, 'Out'), h('p', { class: 'big out' }, rate(row.rateOut)), h('p', { class: 'note' }, both(c.traffic.traffic_out)))),
+    way('In', 'in', row.rateIn, c.traffic.traffic_in),
+    way('Out', 'out', row.rateOut, c.traffic.traffic_out)),
   chart(m, row, again),
   facts([
     ['Peer ID', c.peer_id && id(c.peer_id)],
     ['Remote', row.remote && id(row.remote, { shown: row.remote })],
     ['Local', row.local && id(row.local, { shown: row.local })],
     ['Status', words(row.status)],
-    ['Role', row.role === 'INITIATOR' ? 'initiator (opened by us)' : row.role === 'RESPONDER' ? 'responder (opened by the peer)' : words(row.role)],
+    ['Role', ROLES[row.role] ?? words(row.role)],
     ['Transport', label(c.transport_id)],
     ['Encryption', c.attribs.encryption],
     ['Multiplexer', c.attribs.multiplexer],
-    ['Round trip', c.latency_ns ? latency(c.latency_ns) : ''],
-    ['Retransmitted', c.retransmitted_bytes ? bytes(c.retransmitted_bytes) : ''],
+    ['Round trip', c.latency_ns && latency(c.latency_ns)],
+    ['Retransmitted', c.retransmitted_bytes && bytes(c.retransmitted_bytes)],
     ['Limited', c.limited && 'yes: relayed, with limits on time or data'],
-    ['Relayed over', c.conn_id ? hex(c.conn_id) : Object.hasOwn(c, 'conn') ? c.conn.peer_id || c.conn.endpoints.dst_multiaddr : ''],
+    ['Relayed over', relay(c)],
     ['Agent', row.agent],
     ...timeline(m, row),
     ['Id', c.id && id(hex(c.id))],

@@ -1,37 +1,52 @@
 import { h } from '../dom.js';
-import { bytes, count, duration, label, latency, plural, rate, words } from '../format.js';
+import { bytes, count, duration, label, latency, of, rate, words } from '../format.js';
 import { colourOf } from '../model.js';
-import { dash, dot, id } from '../parts.js';
+import { dash, dot, id as ident } from '../parts.js';
 import { Table } from '../table.js';
 import { panel } from './connection.js';
 
-const none = (f) => (rows) => !rows.some(f);
 
 const filters = { status: '', role: '', transport: '', agent: '', process: '' };
 let selected;      // key of a row
 let ask;           // the app's way of drawing again
 let moment;        // the one shown
 
+const text = (id, title, min, value) => ({ id, title, min, grow: min > 120 ? 1 : 0, value });
+const number = (id, title, min, show, value = (r) => r[id]) =>
+  ({ id, title, min, number: true, value, cell: (r) => dash(value(r), show) });
+const address = (id, title, min) =>
+  ({ ...text(id, title, min, (r) => r[id]), cell: (r) => ident(r[id], { shown: r[id], row: true }) });
+// Left out when no row has any.
+const ifAny = (column) => ({ ...column, hidden: (rows) => !rows.some(column.value) });
+
+const age = (r) => duration((r.c.timeline.close_ts || moment.ts) - r.opened);
+
 const columns = [
-  { id: 'status', title: 'Status', min: 76, value: (r) => words(r.status), cell: (r) => [dot(r.status, r.gone), ' ', words(r.status)] },
-  { id: 'name', title: 'Peer', min: 168, grow: 1.2, value: (r) => r.name, cell: (r) => id(r.c.peer_id || r.remote, { shown: r.name, row: true }) },
-  { id: 'process', title: 'Process', min: 130, grow: 1, value: (r) => r.process, hidden: none((r) => r.process) },
-  { id: 'agent', title: 'Agent', min: 130, grow: 1, value: (r) => r.agent, hidden: none((r) => r.agent) },
-  { id: 'rateIn', title: 'In', min: 82, number: true, value: (r) => r.rateIn, cell: (r) => dash(r.rateIn, rate) },
-  { id: 'rateOut', title: 'Out', min: 82, number: true, value: (r) => r.rateOut, cell: (r) => dash(r.rateOut, rate) },
-  { id: 'in', title: 'Total in', min: 76, number: true, value: (r) => r.in, cell: (r) => bytes(r.in) },
-  { id: 'out', title: 'Total out', min: 76, number: true, value: (r) => r.out, cell: (r) => bytes(r.out) },
-  { id: 'latency', title: 'Round trip', min: 76, number: true, value: (r) => r.latency, cell: (r) => dash(r.latency, latency) },
-  { id: 'opened', title: 'Age', min: 86, number: true, value: (r) => -r.opened, cell: (r) => dash(r.opened, () => duration((r.c.timeline.close_ts || moment.ts) - r.opened)) },
-  { id: 'streams', title: 'Streams', min: 66, number: true, value: (r) => r.streams, hidden: none((r) => r.streams) },
-  { id: 'transport', title: 'Transport', min: 116, value: (r) => r.transport + label(r.c.transport_id), cell: (r) => [h('span', { class: `swatch ${colourOf(r.transport)}` }), label(r.c.transport_id) || r.transport] },
-  { id: 'role', title: 'Role', min: 76, value: (r) => words(r.role) },
-  { id: 'remote', title: 'Remote address', min: 220, grow: 1.4, value: (r) => r.remote, cell: (r) => id(r.remote, { shown: r.remote, row: true }) },
-  { id: 'local', title: 'Local address', min: 180, grow: 1, value: (r) => r.local, cell: (r) => id(r.local, { shown: r.local, row: true }) },
-  { id: 'encryption', title: 'Encryption', min: 110, value: (r) => r.c.attribs.encryption, hidden: none((r) => r.c.attribs.encryption) },
-  { id: 'multiplexer', title: 'Multiplexer', min: 110, value: (r) => r.c.attribs.multiplexer, hidden: none((r) => r.c.attribs.multiplexer) },
-  { id: 'retransmitted', title: 'Sent again', min: 82, number: true, value: (r) => r.c.retransmitted_bytes, cell: (r) => dash(r.c.retransmitted_bytes, bytes), hidden: none((r) => r.c.retransmitted_bytes) },
-  { id: 'tags', title: 'Tags', min: 160, grow: 1, value: (r) => r.c.user_provided_tags.join(', '), hidden: none((r) => r.c.user_provided_tags.length) },
+  { ...text('status', 'Status', 76, (r) => words(r.status)), cell: (r) => [dot(r.status, r.gone), ' ', words(r.status)] },
+  {
+    ...text('name', 'Peer', 168, (r) => r.name),
+    cell: (r) => ident(r.c.peer_id || r.remote, { shown: r.name, row: true }),
+  },
+  ifAny(text('process', 'Process', 130, (r) => r.process)),
+  ifAny(text('agent', 'Agent', 130, (r) => r.agent)),
+  number('rateIn', 'In', 82, rate),
+  number('rateOut', 'Out', 82, rate),
+  number('in', 'Total in', 76, bytes),
+  number('out', 'Total out', 76, bytes),
+  number('latency', 'Round trip', 76, latency),
+  { ...number('opened', 'Age', 86, null, (r) => -r.opened), cell: (r) => dash(r.opened, () => age(r)) },
+  ifAny(number('streams', 'Streams', 66, count)),
+  {
+    ...text('transport', 'Transport', 116, (r) => label(r.c.transport_id) || r.transport),
+    cell: (r) => [h('span', { class: `swatch ${colourOf(r.transport)}` }), label(r.c.transport_id) || r.transport],
+  },
+  text('role', 'Role', 76, (r) => words(r.role)),
+  address('remote', 'Remote address', 220),
+  address('local', 'Local address', 180),
+  ifAny(text('encryption', 'Encryption', 110, (r) => r.c.attribs.encryption)),
+  ifAny(text('multiplexer', 'Multiplexer', 110, (r) => r.c.attribs.multiplexer)),
+  ifAny(number('retransmitted', 'Sent again', 82, bytes, (r) => r.c.retransmitted_bytes)),
+  ifAny(text('tags', 'Tags', 160, (r) => r.c.user_provided_tags.join(', '))),
 ];
 
 const table = new Table({
@@ -46,8 +61,11 @@ function matcher(query) {
   return (r) => {
     if (!wanted.length)
       return true;
-    const text = `${r.c.peer_id} ${r.remote} ${r.name} ${r.local} ${r.agent} ${words(r.status)} ${words(r.role)} ${r.transport} ${label(r.c.transport_id)} ${r.c.user_provided_tags.join(' ')} ${r.c.streams.streams.map((s) => s.protocol).join(' ')}`.toLowerCase();
-    return wanted.every((w) => text.includes(w));
+    const all = [
+      r.c.peer_id, r.name, r.remote, r.local, r.agent, words(r.status), words(r.role), r.transport, label(r.c.transport_id),
+      ...r.c.user_provided_tags, ...r.c.streams.streams.map((s) => s.protocol),
+    ].join(' ').toLowerCase();
+    return wanted.every((w) => all.includes(w));
   };
 }
 
@@ -83,8 +101,8 @@ export default {
       h('div', { class: 'column' },
         h('div', { class: 'tools' },
           h('input', {
-            type: 'search', class: 'search', placeholder: 'Search peers, addresses, agents, protocols', 'aria-label': 'Search connections', value: query,
-            oninput: (e) => setParam('q', e.target.value),
+            type: 'search', class: 'search', placeholder: 'Search peers, addresses, agents, protocols',
+            'aria-label': 'Search connections', value: query, oninput: (e) => setParam('q', e.target.value),
           }),
           ['status', 'role', 'transport', 'agent', 'process'].map((name) => choice(name, all)),
           (active.length > 0 || query) && h('button', {
@@ -95,7 +113,7 @@ export default {
               update();
             },
           }, 'Clear'),
-          h('span', { class: 'aside' }, rows.length === all.length ? plural(rows.length, 'connection') : `${count(rows.length)} of ${count(all.length)}`)),
+          h('span', { class: 'aside' }, of(rows, all, 'connection'))),
         table.update(rows, chosen?.key)),
       chosen && panel(m, chosen, { close, again: update }));
   },

@@ -1,11 +1,14 @@
 import { h } from '../dom.js';
 import { count, duration, moment, plural, words } from '../format.js';
-import { bar, card, code, facts, id, why } from '../parts.js';
+import { bar, card, facts, id, kindOf, nothing, why } from '../parts.js';
+
+const CELLS_MAX = 64;   // places of a bucket drawn when they are free
 
 let picked;   // peer ID
 
 const AGES = [[60_000, 'a0'], [600_000, 'a1'], [3_600_000, 'a2'], [Infinity, 'a3']];
-const freshness = (p) => p.status === 'ACTIVE' ? AGES.find(([limit]) => p.age_in_bucket < limit)[1] : words(p.status).split(' ')[0];
+const freshness = (p) => p.status === 'ACTIVE'
+  ? AGES.find(([limit]) => p.age_in_bucket < limit)[1] : kindOf(p.status);
 
 const LEGEND = [
   ['a0', 'active, under a minute in its bucket'], ['a1', 'under 10 min'], ['a2', 'under an hour'], ['a3', 'longer'],
@@ -14,9 +17,10 @@ const LEGEND = [
 
 function queries(title, q) {
   const all = q.success + q.error + q.timeout;
+  const outcomes = [['success', ''], ['error', 'bad'], ['timeout', 'warn']];
   return card(title, plural(all, 'query', 'queries'), all
-    ? h('ul', { class: 'resources' }, [['success', q.success, ''], ['error', q.error, 'bad'], ['timeout', q.timeout, 'warn']].map(([name, n, kind]) =>
-      h('li', { key: name }, h('span', { class: 'grow' }, name), h('span', { class: 'num' }, count(n)), bar(n, all, kind))))
+    ? h('ul', { class: 'resources' }, outcomes.map(([name, kind]) => h('li', { key: name },
+      h('span', { class: 'grow' }, name), h('span', { class: 'num' }, count(q[name])), bar(q[name], all, kind))))
     : why('None is counted so far.'));
 }
 
@@ -37,15 +41,20 @@ function buckets(m, update) {
   const peer = peers.find((p) => p.peer_id === picked) ?? peers[0];
   const pick = (p) => () => { picked = p.peer_id; update(); };
   return card('Routing table', `${plural(peers.length, 'peer')} in ${plural(dht.buckets.length, 'bucket')}`,
-    why('A bucket holds peers whose keys begin with the same number of bits as ours: the higher the number, the closer they are.'),
-    h('div', { class: 'buckets', onkeydown: walk }, [...dht.buckets].sort((a, b) => a.cpl - b.cpl).map((b) => h('div', { class: 'bucket', key: b.cpl },
-      h('span', { class: 'num' }, b.cpl),
-      h('div', { class: 'cells', role: 'group', 'aria-label': `Bucket ${b.cpl}` }, b.peers.map((p, i) => h('button', {
-        key: p.peer_id + i, type: 'button', class: `cell ${freshness(p)}${p === peer ? ' picked' : ''}`,
-        'aria-label': `${p.peer_id}, ${words(p.status)}`, tabindex: p === peer ? 0 : -1,
-        onfocus: pick(p), onmouseenter: pick(p),
-      })), Array.from({ length: Math.max(0, Math.min(64, dht.params.k) - b.peers.length) }, (_, i) => h('span', { key: i, class: 'cell free' }))),
-      h('span', { class: 'num faint' }, dht.params.k ? `${b.peers.length} of ${dht.params.k}` : b.peers.length)))),
+    why('A bucket holds peers whose keys begin with the same number of bits as ours: ' +
+      'the higher the number, the closer they are.'),
+    h('div', { class: 'buckets', onkeydown: walk },
+      [...dht.buckets].sort((a, b) => a.cpl - b.cpl).map((b) => h('div', { class: 'bucket', key: b.cpl },
+        h('span', { class: 'num' }, b.cpl),
+        h('div', { class: 'cells', role: 'group', 'aria-label': `Bucket ${b.cpl}` },
+          b.peers.map((p, i) => h('button', {
+            key: p.peer_id + i, type: 'button', class: `cell ${freshness(p)}${p === peer ? ' picked' : ''}`,
+            'aria-label': `${p.peer_id}, ${words(p.status)}`, tabindex: p === peer ? 0 : -1,
+            onfocus: pick(p), onmouseenter: pick(p),
+          })),
+          Array.from({ length: Math.max(0, Math.min(CELLS_MAX, dht.params.k) - b.peers.length) },
+            (_, i) => h('span', { key: i, class: 'cell free' }))),
+        h('span', { class: 'num faint' }, dht.params.k ? `${b.peers.length} of ${dht.params.k}` : b.peers.length)))),
     peer && h('p', { class: 'picked-peer' }, id(peer.peer_id), ` ${words(peer.status)}`,
       peer.age_in_bucket ? `, ${duration(peer.age_in_bucket)} in its bucket` : '',
       connected.has(peer.peer_id) ? ', connected' : ', not connected'),
@@ -57,17 +66,16 @@ export default {
   badge: (m) => m.snapshot.dht,
   render(m, { update }) {
     if (!Object.hasOwn(m.state.subsystems, 'dht'))
-      return h('div', { class: 'empty' }, h('h2', null, 'No routing table here'),
-        m.runtime.source === 'kernel'
-          ? [why('A DHT lives inside the node, where the kernel cannot look. A libp2p node that publishes to the daemon fills this page:'), code('introspectd --feed /run/introspectd.sock')]
-          : why('The node has told of no DHT.'));
+      return nothing('No routing table here', m,
+        'A DHT lives inside the node, where the kernel cannot look.', 'The node has told of no DHT.');
     const { dht } = m.state.subsystems;
     return h('div', { class: 'cards dht' },
       buckets(m, update),
       h('div', { class: 'pile' },
         card('DHT', dht.enabled ? 'enabled' : 'disabled', facts([
           ['Protocol', dht.protocol],
-          ['Running since', dht.start_ts ? `${moment(dht.start_ts, m.ts)}${dht.start_ts <= m.ts ? `, for ${duration(m.ts - dht.start_ts)}` : ''}` : ''],
+          ['Running since', dht.start_ts && moment(dht.start_ts, m.ts)],
+          ['For', dht.start_ts && dht.start_ts <= m.ts && duration(m.ts - dht.start_ts)],
           ['Bucket size (k)', dht.params.k || ''],
           ['Concurrency (α)', dht.params.alpha || ''],
           ['Resiliency (β)', dht.params.beta || ''],

@@ -1,5 +1,5 @@
 import { h } from '../dom.js';
-import { clock, count, moment, plural, short } from '../format.js';
+import { clock, count, moment, of, plural, short } from '../format.js';
 import { id, why } from '../parts.js';
 import { Table } from '../table.js';
 
@@ -68,24 +68,30 @@ export default {
     const { events } = m;
     if (!events.length)
       return h('div', { class: 'empty' }, h('h2', null, 'No events here'),
-        m.runtime.event_types.length ? why(`The node knows ${plural(m.runtime.event_types.length, 'kind')} of events; none has come so far.`)
-          : live ? why('This daemon tells of no events. Recordings that hold events show them here; open one below the menu.')
-            : why('There is none up to this moment of the recording.'));
+        why(!live ? 'There is none up to this moment of the recording.'
+          : m.runtime.event_types.length
+            ? `The node knows ${plural(m.runtime.event_types.length, 'kind')} of events; none has come so far.`
+            : 'This source tells of no events. Recordings that hold events show them here; open one below the menu.'));
     const kinds = [...new Set(events.map((e) => e.name))].sort();
     const query = (params.get('q') ?? '').toLowerCase();
-    const rows = events.filter((e) => (!kind || e.name === kind) && (!query || `${e.name} ${e.content}`.toLowerCase().includes(query)))
-      .map((e) => ({ key: e.order, e }));
+    const fits = (e) => (!kind || e.name === kind) && `${e.name} ${e.content}`.toLowerCase().includes(query);
+    const rows = events.filter(fits).map((e) => ({ key: e.order, e }));
     const chosen = rows.find((r) => r.key === selected);
     return h('div', { class: 'column' },
       h('div', { class: 'tools' },
-        h('input', { type: 'search', class: 'search', placeholder: 'Search events', 'aria-label': 'Search events', value: params.get('q') ?? '', oninput: (e) => setParam('q', e.target.value) }),
+        h('input', {
+          type: 'search', class: 'search', placeholder: 'Search events', 'aria-label': 'Search events',
+          value: params.get('q') ?? '', oninput: (e) => setParam('q', e.target.value),
+        }),
         h('select', { 'aria-label': 'kind', value: kind, onchange: (e) => { kind = e.target.value; update(); } },
           h('option', { value: '' }, 'any kind'), kinds.map((k) => h('option', { key: k, value: k }, k))),
-        h('span', { class: 'aside' }, rows.length === events.length ? plural(rows.length, 'event') : `${count(rows.length)} of ${count(events.length)}`)),
+        h('span', { class: 'aside' }, of(rows, events, 'event'))),
       table.update(rows, chosen?.key),
       chosen && h('section', { class: 'below', 'aria-label': 'Event', key: 'event' },
         h('header', null, h('h2', null, `${chosen.e.name}, ${moment(chosen.e.ts, m.ts)}`),
-          h('button', { type: 'button', class: 'quiet', 'aria-label': 'Close', onclick: () => { selected = undefined; update(); } }, '✕')),
+          h('button', {
+            type: 'button', class: 'quiet', 'aria-label': 'Close', onclick: () => { selected = undefined; update(); },
+          }, '✕')),
         h('pre', { tabindex: 0 }, contentOf(chosen.e) ? JSON.stringify(contentOf(chosen.e), null, 2) : chosen.e.content)));
   },
 };

@@ -1,8 +1,8 @@
 import { h } from '../dom.js';
 import { bars, sparkline } from '../charts.js';
-import { bytes, count, duration, latency, moment, plural, rate, short, words } from '../format.js';
+import { bytes, count, latency, moment, plural, rate, words } from '../format.js';
 import { colourOf, group, heaviest } from '../model.js';
-import { bar, card, facts, id, inOut, shares, total, twoBars, why } from '../parts.js';
+import { bar, card, facts, id, inOut, kindOf, shares, total, twoBars, why } from '../parts.js';
 
 const TOP = 7;
 const SPARK = 90;   // snapshots
@@ -31,8 +31,10 @@ function tiles(m) {
     tile('Connections', count(m.open.length), `${count(calling)} of them opened by us`,
       sparkline(last.map((s) => s.connections), 'plain')),
     m.snapshot.streams
-      ? tile('Streams', count(m.snapshot.streams), plural(m.protocols.length, 'protocol'), sparkline(last.map((s) => s.streams), 'plain'))
-      : tile('Peers', count(m.peers.length), m.runtime.source === 'kernel' ? 'by address, as the kernel knows no peer IDs' : ''),
+      ? tile('Streams', count(m.snapshot.streams), plural(m.protocols.length, 'protocol'),
+        sparkline(last.map((s) => s.streams), 'plain'))
+      : tile('Peers', count(m.peers.length),
+        m.runtime.source === 'kernel' ? 'by address, as the kernel knows no peer IDs' : ''),
     tile('Round trip', trips.length ? latency(trips[trips.length >> 1]) : '–',
       trips.length ? `median; 90 % below ${latency(trips[Math.floor(trips.length * 0.9)])}` : 'not measured',
       trips.length > 1 && bars(spread(trips))));
@@ -49,7 +51,7 @@ function node(m) {
       ['Version', r.version],
       ['Platform', r.platform],
       ['Host', r.hostname],
-      ['Snapshots', r.interval_ms ? `at most one every ${r.interval_ms < 1000 ? `${r.interval_ms} ms` : duration(r.interval_ms)}` : ''],
+      ['Snapshots', r.interval_ms && `at least ${latency(r.interval_ms * 1e6)} apart`],
       ['Taken', `${moment(m.ts)}${state.snapshot_duration_ms ? `, over ${count(state.snapshot_duration_ms)} ms` : ''}`],
     ]),
     h('h3', null, 'Addresses'),
@@ -57,7 +59,8 @@ function node(m) {
       ? h('ul', { class: 'addresses' }, state.addresses.map((a) => h('li', { key: a.multiaddr },
         id(a.multiaddr, { shown: a.multiaddr }),
         h('span', { class: `badge ${REACH[a.reachability] ?? ''}` }, words(a.reachability)))))
-      : why(r.source === 'kernel' ? 'The kernel lists connections, not the addresses a node announces.' : 'The node has told none.'));
+      : why(r.source === 'kernel'
+        ? 'The kernel lists connections, not the addresses a node announces.' : 'The node has told none.'));
 }
 
 const STATUS = ['ACTIVE', 'OPENING', 'CLOSING', 'ERROR', 'CLOSED'];
@@ -70,9 +73,10 @@ function split(m) {
   return card('Connections', h('a', { href: '#/connections' }, 'all'),
     m.rows.length ? [
       h('h3', null, 'Status'),
-      shares(statuses.map((s) => ({ ...s, label: words(s.key), colour: `s-${words(s.key).split(' ')[0]}` }))),
+      shares(statuses.map((s) => ({ ...s, label: words(s.key), colour: `s-${kindOf(s.key)}` }))),
       h('h3', null, 'Role'),
-      shares(roles.map(([role, label, colour]) => ({ key: role, label, colour, n: m.open.filter((r) => r.role === role).length }))),
+      shares(roles.map(([key, text, colour]) =>
+        ({ key, label: text, colour, n: m.open.filter((r) => r.role === key).length }))),
       h('h3', null, 'Transport'),
       shares(m.tally((r) => r.transport).map((t) => ({ ...t, colour: colourOf(t.key) }))),
     ] : why('No connection is open.'));
@@ -100,7 +104,9 @@ function resources(m) {
       return h('li', { key: `${r.scope} ${r.name}` },
         h('span', { class: 'grow' }, h('span', { class: 'faint' }, `${r.scope} `), r.name),
         h('span', { class: 'num' }, show(r.used), h('span', { class: 'faint' }, r.limit ? ` of ${show(r.limit)}` : '')),
-        r.limit ? bar(r.used, r.limit, part >= 0.9 ? 'bad' : part >= 0.75 ? 'warn' : '') : h('span', { class: 'faint' }, 'no limit'));
+        r.limit
+          ? bar(r.used, r.limit, part >= 0.9 ? 'bad' : part >= 0.75 ? 'warn' : '')
+          : h('span', { class: 'faint' }, 'no limit'));
     }))
     : why(m.runtime.source === 'kernel'
       ? 'Memory and open files are shown when one process is watched: introspectd --pid NAME.'
@@ -111,7 +117,7 @@ export default {
   title: 'Overview',
   render(m) {
     const kernel = m.runtime.source === 'kernel';
-    const named = (x) => x.key === x.first.peer && x.first.c.peer_id ? id(x.key, { shown: short(x.key) }) : h('span', { title: x.key }, x.key);
+    const named = (x) => x.first.c.peer_id ? id(x.key) : h('span', { title: x.key }, x.key);
     const processes = group(m.open.filter((r) => r.process), (r) => r.process,
       { rateIn: 0, rateOut: 0, in: 0, out: 0, n: 0 }, (p, r) => {
         for (const k of ['rateIn', 'rateOut', 'in', 'out'])
@@ -126,7 +132,8 @@ export default {
       kernel && processes.length
         ? top('Top processes', processes, (x) => [x.key, h('span', { class: 'faint' }, ` ×${count(x.n)}`)], null, '')
         : top('Top protocols', m.protocols, (x) => h('span', { title: x.key }, x.key), h('a', { href: '#/streams' }, 'all'),
-          kernel ? 'The kernel sees TCP connections, not what is spoken in them. Let the node tell: introspectd --feed PATH.' : 'No stream is open.'),
+          kernel ? 'The kernel sees no protocols inside connections. Let the node tell: introspectd --feed PATH.'
+            : 'No stream is open.'),
       agents.length > 0 && card('Agents', plural(agents.length, 'kind'),
         shares(agents.slice(0, TOP).map((a) => ({ ...a, colour: colourOf(a.key) })))),
       resources(m))];

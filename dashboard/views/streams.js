@@ -1,6 +1,6 @@
 import { h } from '../dom.js';
 import { bytes, duration, latency, plural, rate, words } from '../format.js';
-import { bar, card, code, dash, dot, id, why } from '../parts.js';
+import { bar, card, dash, dot, id, nothing } from '../parts.js';
 import { Table } from '../table.js';
 
 let moment, chosen = '';   // protocol
@@ -9,14 +9,26 @@ const table = new Table({
   label: 'Streams', sort: ['in', -1],
   empty: 'The source tells traffic by protocol, but names no single stream.',
   columns: [
-    { id: 'protocol', title: 'Protocol', min: 190, grow: 1.5, value: (s) => s.protocol, cell: (s) => [dot(s.status, s.gone), ' ', h('span', { title: s.protocol }, s.protocol)] },
-    { id: 'peer', title: 'Peer', min: 150, grow: 1, value: (s) => s.name, cell: (s) => id(s.row.c.peer_id || s.row.remote, { shown: s.name, row: true }) },
+    {
+      id: 'protocol', title: 'Protocol', min: 190, grow: 1.5, value: (s) => s.protocol,
+      cell: (s) => [dot(s.status, s.gone), ' ', h('span', { title: s.protocol }, s.protocol)],
+    },
+    {
+      id: 'peer', title: 'Peer', min: 150, grow: 1, value: (s) => s.name,
+      cell: (s) => id(s.row.c.peer_id || s.row.remote, { shown: s.name, row: true }),
+    },
     { id: 'rateIn', title: 'In', min: 82, number: true, value: (s) => s.rateIn, cell: (s) => dash(s.rateIn, rate) },
     { id: 'rateOut', title: 'Out', min: 82, number: true, value: (s) => s.rateOut, cell: (s) => dash(s.rateOut, rate) },
     { id: 'in', title: 'Total in', min: 76, number: true, value: (s) => s.in, cell: (s) => bytes(s.in) },
     { id: 'out', title: 'Total out', min: 76, number: true, value: (s) => s.out, cell: (s) => bytes(s.out) },
-    { id: 'latency', title: 'Latency', min: 76, number: true, value: (s) => s.latency, cell: (s) => dash(s.latency, latency), hidden: (all) => !all.some((s) => s.latency) },
-    { id: 'age', title: 'Age', min: 86, number: true, value: (s) => -s.opened, cell: (s) => dash(s.opened, () => duration((s.s.timeline.close_ts || moment.ts) - s.opened)) },
+    {
+      id: 'latency', title: 'Latency', min: 76, number: true, value: (s) => s.latency,
+      cell: (s) => dash(s.latency, latency), hidden: (all) => !all.some((s) => s.latency),
+    },
+    {
+      id: 'age', title: 'Age', min: 86, number: true, value: (s) => -s.opened,
+      cell: (s) => dash(s.opened, () => duration((s.s.timeline.close_ts || moment.ts) - s.opened)),
+    },
     { id: 'status', title: 'Status', min: 72, value: (s) => words(s.status) },
     { id: 'role', title: 'Role', min: 76, value: (s) => words(s.role) },
   ],
@@ -47,11 +59,11 @@ export default {
   render(m, { update }) {
     moment = m;
     if (!m.protocols.length)
-      return h('div', { class: 'empty' }, h('h2', null, 'No streams here'),
-        m.runtime.source === 'kernel'
-          ? [why('The kernel sees TCP connections and their bytes, but not the streams and protocols inside. A libp2p node that publishes to the daemon fills this page:'), code('introspectd --feed /run/introspectd.sock')]
-          : m.snapshot.streams ? why(`The source counts ${plural(m.snapshot.streams, 'stream')} but tells neither protocol nor traffic of them.`)
-            : why('The node had no stream open at this moment.'));
+      return nothing('No streams here', m,
+        'The kernel sees TCP connections and their bytes, but not the streams and protocols inside.',
+        m.snapshot.streams
+          ? `The source counts ${plural(m.snapshot.streams, 'stream')} but tells neither protocol nor traffic of them.`
+          : 'The node had no stream open at this moment.');
     if (!m.protocols.some((p) => p.key === chosen))
       chosen = '';
     const list = chosen ? m.streams.filter((s) => s.protocol === chosen) : m.streams;

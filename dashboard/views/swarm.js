@@ -2,7 +2,7 @@
 // name, so that it stays where it was while others come and go.
 
 import { h } from '../dom.js';
-import { count, latency, plural, rate, short } from '../format.js';
+import { count, latency, of, plural, rate, short } from '../format.js';
 import { colourOf, hash } from '../model.js';
 import { inOut, total, why } from '../parts.js';
 
@@ -125,20 +125,28 @@ function picture(m, peers) {
       ask();
     }
   };
-  return h('svg', { width: w, height: hgt, role: 'group', 'aria-label': `${plural(peers.length, 'peer')} around the node; arrow keys walk through them`, onkeydown: walk },
+  const kind = (p) => `${colourOf(p.first.transport)}${p.key === picked ? ' picked' : ''}`;
+  return h('svg', {
+    width: w, height: hgt, role: 'group', onkeydown: walk,
+    'aria-label': `${plural(peers.length, 'peer')} around the node; arrow keys walk through them`,
+  },
     order.map((p) => {
       const [x, y] = at(p.key);
-      return h('line', { key: p.key, class: `tie ${colourOf(p.first.transport)}${p.key === picked ? ' picked' : ''}`, x1: w / 2, y1: hgt / 2, x2: x, y2: y, 'stroke-width': width(p).toFixed(2) });
+      return h('line', {
+        key: p.key, class: `tie ${kind(p)}`, x1: w / 2, y1: hgt / 2, x2: x, y2: y, 'stroke-width': width(p).toFixed(2),
+      });
     }),
     h('circle', { key: ' node', class: 'self', cx: w / 2, cy: hgt / 2, r: 17 }),
     h('circle', { key: ' core', class: 'core', cx: w / 2, cy: hgt / 2, r: 6 }),
     order.map((p) => {
       const [x, y] = at(p.key);
       return h('a', {
-        key: `${p.key} peer`, class: `peer ${colourOf(p.first.transport)}${p.key === picked ? ' picked' : ''}`, href: look(p),
-        'aria-label': `${p.first.c.peer_id || p.key}, in ${rate(p.rateIn)}, out ${rate(p.rateOut)}`, tabindex: p === focus ? 0 : -1,
+        key: `${p.key} peer`, class: `peer ${kind(p)}`, href: look(p), tabindex: p === focus ? 0 : -1,
+        'aria-label': `${p.first.c.peer_id || p.key}, in ${rate(p.rateIn)}, out ${rate(p.rateOut)}`,
         onmouseenter: choose(p), onfocus: choose(p),
-      }, h('circle', { class: 'touch', cx: x, cy: y, r: Math.max(radius + 3, 8) }), h('circle', { class: 'mark', cx: x, cy: y, r: radius }));
+      },
+      h('circle', { class: 'touch', cx: x, cy: y, r: Math.max(radius + 3, 8) }),
+      h('circle', { class: 'mark', cx: x, cy: y, r: radius }));
     }),
     labels(peers, names, at, w).map(({ p, x, y, left }) => h('text', {
       key: `${p.key} name`, class: p.key === picked ? 'picked' : '', x: x + (left ? -1 : 1) * (radius + 5), y: y + 4,
@@ -156,18 +164,24 @@ export default {
     settle(peers.map((p) => p.key));
     const chosen = peers.find((p) => p.key === picked);
     const transports = m.tally((r) => r.transport);
-    const rest = m.peers.length - peers.length;
     return h('div', { class: 'swarm' },
       h('div', { class: 'sky', ref: (el) => observer.observe(el) },
-        peers.length ? size.width > 0 && picture(m, peers) : h('div', { class: 'empty' }, h('h2', null, 'Nobody here'), why('No peer was connected at this moment.'))),
+        peers.length
+          ? size.width > 0 && picture(m, peers)
+          : h('div', { class: 'empty' }, h('h2', null, 'Nobody here'), why('No peer was connected at this moment.'))),
       h('div', { class: 'caption' },
         h('ul', { class: 'legend row' },
-          transports.map((t) => h('li', { key: t.key }, h('span', { class: `swatch ${colourOf(t.key)}` }), h('span', { class: 'clip' }, t.key), h('span', { class: 'faint' }, count(t.n)))),
-          h('li', { class: 'faint', key: ' width' }, `the wider the line, the more per second${rest ? `; ${count(peers.length)} of ${count(m.peers.length)} peers, those that moved most` : ''}`)),
+          transports.map((t) => h('li', { key: t.key },
+            h('span', { class: `swatch ${colourOf(t.key)}` }),
+            h('span', { class: 'clip' }, t.key),
+            h('span', { class: 'faint' }, count(t.n)))),
+          h('li', { class: 'faint', key: ' width' }, 'the wider the line, the more per second',
+            peers.length < m.peers.length && `; ${of(peers, m.peers, 'peer')} peers, those that moved most`)),
         h('p', { class: 'about' }, chosen ? [
           h('strong', null, short(chosen.first.c.peer_id || chosen.key)), ' ',
           chosen.first.agent || chosen.first.process, ' ',
-          plural(chosen.rows, 'connection'), ' ', inOut(chosen), ' ', h('span', { class: 'faint' }, `${total(chosen)} so far`), ' ',
+          plural(chosen.rows, 'connection'), ' ', inOut(chosen), ' ',
+          h('span', { class: 'faint' }, `${total(chosen)} so far`), ' ',
           chosen.first.latency ? latency(chosen.first.latency) : '',
         ] : h('span', { class: 'faint' }, 'Point at a peer to read about it; click to see its connections.'))));
   },

@@ -1,6 +1,6 @@
 import { h } from '../dom.js';
 import { count, plural } from '../format.js';
-import { card, code, id, why } from '../parts.js';
+import { card, id, nothing, why } from '../parts.js';
 
 const SHOWN = 24;   // mesh peers of a topic
 
@@ -10,16 +10,16 @@ export default {
   render(m) {
     const { topics } = m.state;
     if (!topics.length)
-      return h('div', { class: 'empty' }, h('h2', null, 'No topics here'),
-        m.runtime.source === 'kernel'
-          ? [why('Pubsub is spoken inside connections, where the kernel cannot look. A libp2p node that publishes to the daemon fills this page:'), code('introspectd --feed /run/introspectd.sock')]
-          : why('The node takes part in no pubsub topic, or has not told.'));
+      return nothing('No topics here', m,
+        'Pubsub is spoken inside connections, where the kernel cannot look.',
+        'The node takes part in no pubsub topic, or has not told.');
     return h('div', { class: 'cards' }, [...topics].sort((a, b) => b.subscribers - a.subscribers).map((t) =>
       card(t.name || 'unnamed topic', plural(t.subscribers, 'subscriber'),
         h('h3', null, `Mesh: ${plural(t.mesh_peer_ids.length, 'peer')}`),
         t.mesh_peer_ids.length
           ? h('ul', { class: 'ids' }, t.mesh_peer_ids.slice(0, SHOWN).map((p) => h('li', { key: p }, id(p))),
-            t.mesh_peer_ids.length > SHOWN && h('li', { class: 'faint' }, `and ${count(t.mesh_peer_ids.length - SHOWN)} more`))
+            t.mesh_peer_ids.length > SHOWN &&
+              h('li', { class: 'faint' }, `and ${count(t.mesh_peer_ids.length - SHOWN)} more`))
           : why('No peer forwards this topic to us directly.'))));
   },
 };
