@@ -1,0 +1,251 @@
+// The kernel source, from outside: what the daemon shows of connections that are
+// opened here, and of a process that comes and goes.
+import assert from 'node:assert/strict'
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { readFileSync, symlinkSync } from 'node:fs'
+import { connect, createServer } from 'node:net'
+import { arch, release } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import test from 'node:test'
+import { build, client, daemon, folder } from './daemon.mjs'
+
+const SHORT = ['--interval', '10']
+const ACTIVE = 0
+const CLOSED = 1
+const INITIATOR = 0
+const RESPONDER = 1
+
+const multiaddr = (host, port) => `/${host.includes(':') ? 'ip6' : 'ip4'}/${host}/tcp/${port}`
+
+// A connection on loopback: both its ends, closed when the test ends.
+async function pair (t, host) {
+  const server = createServer().listen(0, host)
+  await once(server, 'listening')
+  const accepted = once(server, 'connection')
+  const near = connect(server.address().port, host)
+  const [[far]] = await Promise.all([accepted, once(near, 'connect')])
+  for (const socket of [near, far]) {
+    socket.src = multiaddr(socket.localAddress, socket.localPort)
+    socket.dst = multiaddr(socket.remoteAddress, socket.remotePort)
+  }
+  t.after(() => {
+    near.destroy()
+    far.destroy()
+    server.close()
+  })
+  return { near, far }
+}
+
+// Sends bytes and resolves when all of them have been read.
+async function move (from, to, bytes) {
+  let left = bytes
+  const done = new Promise(resolve => {
+    to.on('data', function count (data) {
+      left -= data.length
+      if (left > 0) return
+      to.off('data', count)
+      resolve()
+    })
+  })
+  from.write(Buffer.alloc(bytes))
+  await done
+  assert.equal(left, 0)
+}
+
+function find (state, { src, dst }) {
+  const found = state.subsystems.connections.filter(({ endpoints }) =>
+    endpoints.srcMultiaddr === src && endpoints.dstMultiaddr === dst)
+  assert.ok(found.length <= 1)
+  return found[0]
+}
+
+const tag = pid => new RegExp(`^process=[^[]+\\[${pid}\\]$`)
+
+// Snapshots until one of them is as expected.
+async function until (c, expected) {
+  const deadline = Date.now() + 20000
+  while (Date.now() < deadline) {
+    const { state } = await c.next()
+    if (expected(state)) return state
+  }
+  assert.fail(`no snapshot in which ${expected}`)
+}
+
+for (const host of ['127.0.0.1', '::1']) {
+  test(`a connection of ${host}: who, how much, how long`, async t => {
+    const begin = Date.now()
+    const { near, far } = await pair(t, host)
+    await move(near, far, 1234567)
+    await move(far, near, 89)
+    const d = await daemon(t, SHORT)
+    const c = await client(t, d.ws)
+    const { state } = await c.received(1)
+    assert.equal(state.runtime.implementation, 'Linux TCP')
+    assert.equal(state.runtime.version, release())
+    assert.equal(state.runtime.platform, `Linux ${arch() === 'x64' ? 'x86_64' : arch() === 'arm64' ? 'aarch64' : arch()}`)
+    assert.equal(Number(state.startTs), Number(state.instantTs))
+    for (const [socket, role, bytesIn, bytesOut] of [[near, INITIATOR, 89, 1234567], [far, RESPONDER, 1234567, 89]]) {
+      const connection = find(state, socket)
+      assert.equal(connection.id.length, 8)
+      assert.equal(connection.status, ACTIVE)
+      assert.equal(connection.role, role)
+      assert.equal(Buffer.from(connection.transportId).toString(), host === '::1' ? 'ip6+tcp' : 'ip4+tcp')
+      assert.equal(Number(connection.traffic.trafficIn.cumBytes), bytesIn)
+      assert.equal(Number(connection.traffic.trafficOut.cumBytes), bytesOut)
+      assert.ok(Number(connection.traffic.trafficIn.cumPackets) > 0)
+      assert.ok(Number(connection.latencyNs) > 0)
+      assert.ok(Number(connection.timeline.openTs) >= begin && Number(connection.timeline.openTs) <= Date.now())
+      assert.match(connection.userProvidedTags[0], tag(process.pid))
+    }
+
+    await move(near, far, 1000)
+    const later = (await c.next()).state
+    assert.equal(Number(later.startTs), Number(state.instantTs))
+    const grown = find(later, far).traffic.trafficIn
+    assert.equal(Number(grown.cumBytes), 1235567)
+    assert.ok(Number(grown.instBw) > 0)
+    assert.ok(Number(later.traffic.trafficIn.cumBytes) >= Number(state.traffic.trafficIn.cumBytes) + 1000)
+
+    near.destroy()
+    await once(far, 'close')
+    const closed = (await c.next()).state
+    const last = find(closed, far)
+    assert.deepEqual(last.id, find(state, far).id)
+    assert.equal(last.status, CLOSED)
+    assert.equal(Number(last.timeline.closeTs), Number(closed.instantTs))
+    assert.equal(Number(last.traffic.trafficIn.cumBytes), 1235567)
+    assert.equal(find((await c.next()).state, far), undefined)
+  })
+}
+
+for (const listen of ['127.0.0.1:0', '[::1]:0', '0.0.0.0:0', '[::]:0']) {
+  test(`the clients of a daemon at ${listen} are not among the connections`, async t => {
+    const d = await daemon(t, [...SHORT, '--listen', listen], { expect: [/^warning address=/] })
+    const c = await client(t, `ws://${listen.startsWith('[') ? '[::1]' : '127.0.0.1'}:${d.port}/`)
+    await c.received(1)
+    const { near } = await pair(t, '127.0.0.1')
+    const { state } = await c.next()
+    const ports = state.subsystems.connections.flatMap(({ endpoints }) =>
+      [endpoints.srcMultiaddr, endpoints.dstMultiaddr].map(address => Number(address.split('/').pop())))
+    assert.ok(!ports.includes(d.port))
+    assert.ok(find(state, near))
+  })
+}
+
+// A process of this name that holds one connection to itself, over which it has
+// sent this many bytes.
+async function start (t, name, bytes) {
+  const script = `
+    const server = net.createServer(far => far.on('data', data => {
+      left -= data.length
+      if (left === 0) console.log('moved')
+    })).listen(0, '127.0.0.1', () => net.connect(server.address().port, '127.0.0.1').write(Buffer.alloc(left)))
+    let left = ${bytes}`
+  const child = spawn(name, ['-e', script], { stdio: ['ignore', 'pipe', 'inherit'] })
+  t.after(() => child.kill('SIGKILL'))
+  await once(createInterface({ input: child.stdout }), 'line')
+  return child
+}
+
+const total = state => Number(state.traffic.trafficIn.cumBytes)
+const statuses = state => state.subsystems.connections.map(({ status }) => status)
+
+test('a process by its name, across restarts', async t => {
+  const name = `watched-${process.pid}`
+  const path = join(folder(t), name)
+  symlinkSync(process.execPath, path)
+  const { near } = await pair(t, '127.0.0.1')
+  const d = await daemon(t, [...SHORT, '--pid', name], {
+    expect: [/^waiting process=/, /^watching process=/, /^gone process=/]
+  })
+  const c = await client(t, d.ws)
+  const idle = (await c.received(1)).state
+  assert.equal(idle.runtime.implementation, `${name} (not running)`)
+  assert.deepEqual(idle.subsystems.connections, [])
+  assert.deepEqual(idle.resources, [])
+
+  let before = 0
+  for (const bytes of [5000, 600, 70]) {
+    const child = await start(t, path, bytes)
+    const { state } = await c.next()
+    await d.line(new RegExp(`^watching process="[^"]+" pid=${child.pid} others=0$`))
+    assert.match(state.runtime.implementation, new RegExp(`\\[${child.pid}\\]$`))
+    assert.deepEqual(statuses(state), [ACTIVE, ACTIVE])
+    assert.equal(find(state, near), undefined)
+    for (const { userProvidedTags } of state.subsystems.connections) assert.match(userProvidedTags[0], tag(child.pid))
+    assert.equal(total(state), before + bytes)
+    const [files, memory] = state.resources
+    assert.deepEqual([files.scope, files.name, memory.scope, memory.name], ['process', 'open-files', 'process', 'memory'])
+    const limits = readFileSync(`/proc/${child.pid}/limits`, 'utf8')
+    assert.equal(Number(files.limit), Number(/Max open files\s+(\d+)/.exec(limits)[1]))
+    assert.ok(Number(files.used) > 4 && Number(memory.used) > 1 << 20)
+
+    child.kill('SIGKILL')
+    await once(child, 'exit')
+    const gone = await until(c, state => statuses(state).includes(CLOSED))
+    assert.equal(gone.runtime.implementation, `${name} (not running)`)
+    assert.deepEqual(gone.resources, [])
+    const empty = await until(c, state => state.subsystems.connections.length === 0)
+    before += bytes
+    assert.equal(total(empty), before)
+  }
+  assert.equal(d.lines.filter(line => line.startsWith('gone ')).length, 3)
+})
+
+test('a process by its number, to its end', async t => {
+  const child = await start(t, process.execPath, 321)
+  const d = await daemon(t, [...SHORT, '--pid', `${child.pid}`], {
+    expect: [/^watching process=/, /^gone process=/]
+  })
+  const c = await client(t, d.ws)
+  const { state } = await c.received(1)
+  assert.deepEqual(statuses(state), [ACTIVE, ACTIVE])
+  assert.equal(total(state), 321)
+  child.kill()
+  await once(child, 'exit')
+  const gone = await until(c, state => state.subsystems.connections.length === 0)
+  assert.equal(gone.runtime.implementation, `process ${child.pid} (not running)`)
+  assert.equal(total(gone), 321)
+})
+
+test('a process that does not exist: one line, and no daemon', () => {
+  const { status, stderr } = spawnSync(join(build, 'introspectd'), ['--listen', '127.0.0.1:0', '--pid', '4194305'],
+    { encoding: 'utf8', timeout: 10000 })
+  assert.ok(status > 0)
+  assert.deepEqual(stderr.split('\n').filter(line => !line.startsWith('listening ')),
+    ['error pid="4194305" reason="there is no such process"', ''])
+})
+
+test('ten thousand connections', async t => {
+  const hard = Number(/Max open files\s+\d+\s+(\d+)/.exec(readFileSync('/proc/self/limits', 'utf8'))[1])
+  const count = Math.min(10000, Math.floor(hard / 2) - 100)
+  const sockets = []
+  t.after(() => sockets.forEach(socket => socket.resetAndDestroy()))
+  const server = createServer(socket => {
+    sockets.push(socket)
+    socket.on('error', () => {})
+    if (sockets.length === 2 * count) server.emit('all')
+  }).listen({ port: 0, host: '127.0.0.1', backlog: 1024 })
+  t.after(() => server.close())
+  await once(server, 'listening')
+  const all = once(server, 'all')
+  for (let i = 0; i < count; i++) {
+    const socket = connect(server.address().port, '127.0.0.1')
+    sockets.push(socket)
+    await once(socket, 'connect')
+  }
+  if (sockets.length < 2 * count) await all
+  const d = await daemon(t, [...SHORT, '--pid', `${process.pid}`], { expect: [/^watching process=/] })
+  const c = await client(t, d.ws)
+  const port = `/ip4/127.0.0.1/tcp/${server.address().port}`
+  for (const { state } of [await c.received(1, 60000), await c.next(60000), await c.next(60000)]) {
+    const connections = state.subsystems.connections.filter(({ endpoints }) =>
+      endpoints.srcMultiaddr === port || endpoints.dstMultiaddr === port)
+    assert.equal(connections.length, 2 * count)
+    assert.ok(connections.every(({ status }) => status === ACTIVE))
+    assert.equal(new Set(connections.map(({ id }) => Buffer.from(id).toString('hex'))).size, 2 * count)
+    t.diagnostic(`${connections.length} sockets in ${state.snapshotDurationMs} ms`)
+  }
+})
