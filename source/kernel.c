@@ -419,8 +419,8 @@ static void begin_to_watch(struct kernel *k, size_t others)
 	log_event("watching process=\"%s\" pid=%d others=%zu", k->watched.name, k->watched.pid,
 	          others);
 	if (process_elsewhere(&k->watched))
-		log_event("error pid=%d reason=\"it is in another network namespace, its sockets cannot "
-		          "be seen from here: use nsenter --target %d --net introspectd ...\"",
+		log_event("error pid=%d reason=\"it is in another network namespace, its sockets "
+		          "cannot be seen from here: use nsenter --target %d --net introspectd\"",
 		          k->watched.pid, k->watched.pid);
 }
 
