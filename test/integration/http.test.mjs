@@ -85,6 +85,17 @@ test('methods', async t => {
   }
 })
 
+test('HEAD has no body', async t => {
+  const d = await daemon(t, HOUR)
+  for (const path of ['/', '/healthz', '/introspection.proto', '/nothing']) {
+    const c = await connect(t, { port: d.port })
+    c.send(request(`HEAD ${path} HTTP/1.1`, { 'Accept-Encoding': 'gzip' }))
+    await c.end()
+    assert.ok(Number(c.field('Content-Length')) > 0)
+    assert.equal(c.body, '')
+  }
+})
+
 test('older and other ways to ask', async t => {
   const path = join(folder(t), 'socket')
   const d = await daemon(t, [...HOUR, '--listen', '127.0.0.1:0', '--listen', '[::1]:0', '--listen', path])

@@ -58,7 +58,7 @@ test('the ws package answers for a client that does nothing', async t => {
 })
 
 test('who stops reading is dropped, and delays nobody', async t => {
-  const d = await feedDaemon(t, [...SHORT, '-v', '--drain', '0.3'], { expect: connections })
+  const d = await feedDaemon(t, [...SHORT, '-v', '--drain', '1'], { expect: connections })
   await node(t, d, () => encodeState(BIG))
   const stuck = await connect(t, { port: d.port })
   stuck.socket.pause()

@@ -14,7 +14,7 @@ export function encodeState (size = 0, state = {}) {
 export async function feedDaemon (t, options = [], { expect = [], ...settings } = {}) {
   const path = join(folder(t), 'feed')
   const d = await daemon(t, ['--feed', path, ...options],
-    { expect: [/^feed (dis)?connected$/, ...expect], ...settings })
+    { expect: [/^feed_(dis)?connected$/, ...expect], ...settings })
   await fetch(`${d.url}healthz`)   // answered by the loop, which begins when the source is open
   d.feed = path
   return d

@@ -234,6 +234,20 @@ test('a source that has nothing yet', async t => {
   assert.deepEqual(c.sequences(), [1])
 })
 
+test('a source that says nothing new: what there is comes after a second', async t => {
+  const d = await feedDaemon(t, SHORT)
+  const n = await node(t, d, i => i === 1 ? encodeState() : '')
+  const first = await client(t, d.ws)
+  await first.received(1)
+  await delay(20)
+  const start = performance.now()
+  const second = await client(t, d.ws)
+  await second.received(1, 4000)
+  assert.ok(performance.now() - start > 900)
+  assert.deepEqual(second.raw, first.raw)
+  await n.requested(2)
+})
+
 test('bytes right behind the handshake are read', async t => {
   const d = await daemon(t, SHORT)
   const c = await connect(t, { port: d.port })
