@@ -23,8 +23,8 @@ HOSTCC ?= cc
 LIBS = $(shell $(PKG_CONFIG) --libs libprotobuf-c) $(if $(filter 1,$(TLS)),-lmbedtls -lmbedx509) -lmbedcrypto
 
 # Everything but the two programs' main files, which the unit tests cannot have.
-COMMON = log.c ws.c tls.c source/wire.c
-DAEMON = options.c listen.c http.c auth.c sandbox.c setup.c snapshot.c command.c history.c json.c \
+COMMON = log.c ws.c tls.c auth.c source/wire.c
+DAEMON = options.c listen.c http.c sandbox.c setup.c snapshot.c command.c history.c json.c \
          $(filter-out source/wire.c,$(wildcard source/*.c))
 CLIENT = $(filter-out client/introspect.c,$(wildcard client/*.c))
 UNIT_TESTS = $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/*_test.c))

@@ -37,7 +37,7 @@ int auth_read(struct auth *a, const char *file)
 		          file, AUTH_TOKEN_MIN, AUTH_TOKEN_MAX);
 		return -1;
 	}
-	memcpy(a->token, line, len);
+	memcpy(a->token, line, len + 1);
 	a->len = len;
 	return 0;
 }

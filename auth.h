@@ -30,7 +30,7 @@ struct auth_failure {
 
 /* All zero: no token is needed. */
 struct auth {
-	char token[AUTH_TOKEN_MAX];
+	char token[AUTH_TOKEN_MAX + 1];   /* terminated */
 	size_t len;            /* 0: none is needed */
 	struct auth_failure failures[AUTH_FAILURES];
 };

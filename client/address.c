@@ -9,6 +9,7 @@
 #include <sys/un.h>
 
 #define URL_PORT "80"
+#define SECURE_URL_PORT "443"
 
 /* Takes what stands behind the host: nothing, or ":" and a port. */
 static const char *read_port(struct address *a, const char *text, const char *fallback)
@@ -70,7 +71,7 @@ static const char *read_url(struct address *a, const char *text)
 		memcpy(a->target, text + len, target);
 		a->target[target] = '\0';
 	}
-	return read_authority(a, authority, URL_PORT);
+	return read_authority(a, authority, a->secure ? SECURE_URL_PORT : URL_PORT);
 }
 
 const char *address_read(struct address *a, const char *text)
@@ -82,10 +83,11 @@ const char *address_read(struct address *a, const char *text)
 		return read_url(a, text + 5);
 	if (strncasecmp(text, "http://", 7) == 0)
 		return read_url(a, text + 7);
-	if (strncasecmp(text, "wss://", 6) == 0 || strncasecmp(text, "https://", 8) == 0)
-		return "TLS is not supported; use ws:// through a tunnel, such as ssh -L";
+	a->secure = strncasecmp(text, "wss://", 6) == 0 || strncasecmp(text, "https://", 8) == 0;
+	if (a->secure)
+		return read_url(a, strstr(text, "://") + 3);
 	if (strstr(text, "://"))
-		return "not a ws:// URL";
+		return "not a ws:// or wss:// URL";
 	if (!strchr(text, '/'))
 		return read_authority(a, text, DEFAULT_PORT);
 	a->is_path = true;

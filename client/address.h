@@ -23,6 +23,7 @@ struct address {
 	char port[6];
 	char target[TARGET_MAX];
 	bool is_path;             /* host is the path of a Unix socket */
+	bool secure;              /* TLS */
 };
 
 struct endpoint {
@@ -33,7 +34,7 @@ struct endpoint {
 };
 
 /* Reads HOST[:PORT], [V6][:PORT], a bare V6, ws:// and http:// URLs (port 80
- * unless they say), or a path with a '/' in it; NULL stands for the daemon of
+ * unless they say), wss:// and https:// URLs (port 443), or a path with a '/' in it; NULL stands for the daemon of
  * this machine. NULL when it could be read, else what was wrong with it. */
 const char *address_read(struct address *a, const char *text);
 

@@ -9,7 +9,7 @@
 
 #include "options.h"
 
-enum { MAX_MESSAGE = 256 };
+enum { MAX_MESSAGE = 256, TOKEN_FILE, CA, INSECURE };
 
 static void help(void)
 {
@@ -17,20 +17,24 @@ static void help(void)
 	    "Usage: introspect [OPTION]... [ADDRESS]\n"
 	    "Watches a libp2p node through introspectd: live on a terminal, else as JSON, one\n"
 	    "snapshot to a line.\n\n"
-	    "ADDRESS is HOST[:PORT], [IPV6]:PORT, ws://HOST[:PORT]/, or the path of a Unix\n"
+	    "ADDRESS is HOST[:PORT], [IPV6]:PORT, ws[s]://HOST[:PORT]/, or the path of a Unix\n"
 	    "socket. Without it the daemon of this machine is looked for: 127.0.0.1:" DEFAULT_PORT
 	    ",\n"
 	    "[::1]:" DEFAULT_PORT ", " DEFAULT_SOCKET ".\n\n");
 	printf("  -j, --json              print JSON, also on a terminal\n"
+	       "  -e, --events            print events as they happen, as JSON, one to a line\n"
 	       "  -o, --record FILE       write a recording, which introspectd --replay plays;\n"
 	       "                          - is standard output\n"
 	       "  -f, --force             overwrite FILE\n"
-	       "  -n, --count N           end after N snapshots\n"
+	       "  -n, --count N           end after N snapshots, or events\n"
 	       "  -t, --duration SECONDS  end after this time\n"
 	       "  -i, --interval SECONDS  at least so long between two snapshots\n"
 	       "                          (default: %g in the live view, else 0)\n"
 	       "  -w, --wait              wait for a daemon that is not there yet\n"
 	       "      --max-message B     bytes of the largest snapshot accepted (default: %d)\n"
+	       "      --token-file FILE   show the token on its first line\n"
+	       "      --ca FILE           trust these certificates (default: those of the system)\n"
+	       "      --insecure          do not check whose certificate it is\n"
 	       "  -h, --help\n"
 	       "  -V, --version\n\n",
 	       DEFAULT_VIEW_INTERVAL_MS / 1000.0, DEFAULT_MAX_MESSAGE);
@@ -70,10 +74,11 @@ static const char *take(struct arguments *a, int option, const char *value)
 
 	switch (option) {
 	case 'j':
+	case 'e':
 	case 'o':
 		if (a->mode != AUTO)
-			return "there is another --json or --record";
-		a->mode = option == 'j' ? JSON : RECORD;
+			return "there is another --json, --events or --record";
+		a->mode = option == 'j' ? JSON : option == 'e' ? EVENTS : RECORD;
 		a->file = value;
 		return NULL;
 	case 'f':
@@ -91,6 +96,15 @@ static const char *take(struct arguments *a, int option, const char *value)
 		return read_seconds(value, &a->duration) ? NULL : "needs seconds";
 	case 'i':
 		return read_seconds(value, &a->interval) ? NULL : "needs seconds";
+	case TOKEN_FILE:
+		a->token_file = value;
+		return NULL;
+	case CA:
+		a->ca = value;
+		return NULL;
+	case INSECURE:
+		a->insecure = true;
+		return NULL;
 	default:
 		if (!read_number(value, 1, UINT32_MAX, &n))
 			return "needs bytes from 1 to 4294967295";
@@ -120,6 +134,8 @@ static int settle(struct arguments *a, const char *address)
 		fprintf(stderr, "introspect: a recording is not for a terminal: name a file\n");
 		return STATUS_USAGE;
 	}
+	if (a->mode == EVENTS && strcmp(a->address.target, "/") == 0)
+		strcpy(a->address.target, "/introspect");
 	if (a->interval < 0)
 		a->interval = a->mode == VIEW ? DEFAULT_VIEW_INTERVAL_MS : 0;
 	return -1;
@@ -129,6 +145,7 @@ int arguments_read(struct arguments *a, int argc, char **argv)
 {
 	static const struct option names[] = {
 	    {"json", no_argument, NULL, 'j'},
+	    {"events", no_argument, NULL, 'e'},
 	    {"record", required_argument, NULL, 'o'},
 	    {"force", no_argument, NULL, 'f'},
 	    {"count", required_argument, NULL, 'n'},
@@ -136,6 +153,9 @@ int arguments_read(struct arguments *a, int argc, char **argv)
 	    {"interval", required_argument, NULL, 'i'},
 	    {"wait", no_argument, NULL, 'w'},
 	    {"max-message", required_argument, NULL, MAX_MESSAGE},
+	    {"token-file", required_argument, NULL, TOKEN_FILE},
+	    {"ca", required_argument, NULL, CA},
+	    {"insecure", no_argument, NULL, INSECURE},
 	    {"help", no_argument, NULL, 'h'},
 	    {"version", no_argument, NULL, 'V'},
 	    {0},
@@ -145,7 +165,7 @@ int arguments_read(struct arguments *a, int argc, char **argv)
 
 	*a = (struct arguments){
 	    .duration = NEVER, .interval = -1, .max_message = DEFAULT_MAX_MESSAGE};
-	while ((option = getopt_long(argc, argv, "jo:fn:t:i:whV", names, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "jeo:fn:t:i:whV", names, NULL)) != -1) {
 		if (option == '?')
 			return STATUS_USAGE;
 		if (option == 'h') {

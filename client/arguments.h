@@ -24,7 +24,7 @@ enum exit_status {
 	STATUS_OUTPUT = 4,
 };
 
-enum mode { AUTO = 0, VIEW, JSON, RECORD };
+enum mode { AUTO = 0, VIEW, JSON, RECORD, EVENTS };
 
 /* Strings are borrowed from argv. */
 struct arguments {
@@ -36,6 +36,9 @@ struct arguments {
 	int64_t duration;       /* ms; NEVER: no end */
 	int64_t interval;       /* ms from a snapshot to being ready for the next */
 	uint32_t max_message;   /* bytes */
+	const char *token_file; /* NULL: no token */
+	const char *ca;         /* trusted certificates; NULL: those of the system */
+	bool insecure;          /* no certificate is checked */
 	struct address address;
 };
 

@@ -32,16 +32,10 @@ Introspection__ServerMessage *decode(const uint8_t *bytes, size_t len, char why[
 	}
 	Introspection__ServerMessage *message =
 	    introspection__server_message__unpack(&bounded, len, bytes);
-	if (!message) {
+	if (!message)
 		snprintf(why, DECODE_WHY_MAX,
 			 "sent a snapshot that takes too much memory to decode");
-		return NULL;
-	}
-	if (message->payload_case == INTROSPECTION__SERVER_MESSAGE__PAYLOAD_STATE)
-		return message;
-	decode_free(message);
-	snprintf(why, DECODE_WHY_MAX, "sent a message that holds no state");
-	return NULL;
+	return message;
 }
 
 void decode_free(Introspection__ServerMessage *message)

@@ -14,8 +14,7 @@ enum {
 	DECODE_WHY_MAX = 160,
 };
 
-/* Checks and decodes a ServerMessage that holds a State. To be released with
- * decode_free. NULL: why says what is wrong with it, and where. */
+/* Checks and decodes a ServerMessage. To be released with decode_free. NULL: why says what is wrong with it, and where. */
 Introspection__ServerMessage *decode(const uint8_t *bytes, size_t len, char why[DECODE_WHY_MAX]);
 void decode_free(Introspection__ServerMessage *message);
 

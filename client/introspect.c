@@ -16,7 +16,9 @@
 #include <unistd.h>
 
 #include "arguments.h"
+#include "auth.h"
 #include "decode.h"
+#include "client/events.h"
 #include "json.h"
 #include "link.h"
 #include "record.h"
@@ -33,6 +35,8 @@ struct program {
 	int status, signal; /* to end with; signal 0: none */
 
 	struct link link;
+	struct auth auth;        /* holds the token */
+	bool greeted;            /* the daemon answered our HELLO once */
 	bool lost;                             /* it was told on stderr that there is none */
 	Introspection__ServerMessage *message; /* the last one; NULL before the first */
 	uint64_t received;                     /* snapshots */
@@ -123,12 +127,12 @@ static void processed(struct program *p)
 	p->ready_at = p->received_at + p->arguments.interval;
 }
 
-static void print_json(struct program *p)
+static void print_json(struct program *p, const ProtobufCMessage *message)
 {
 	FILE *f = open_memstream(&p->line, &p->line_len);
 
 	if (f) {
-		json_write(f, &p->message->state->base);
+		json_write(f, message);
 		fputc('\n', f);
 	}
 	if (!f || fclose(f) != 0)
@@ -192,6 +196,11 @@ static void take_message(struct program *p)
 	Introspection__ServerMessage *before = p->message;
 	Introspection__ServerMessage *message = decode(p->link.message, p->link.message_len, why);
 
+	if (message && message->payload_case != INTROSPECTION__SERVER_MESSAGE__PAYLOAD_STATE) {
+		decode_free(message);
+		message = NULL;
+		snprintf(why, sizeof why, "sent a message that holds no state");
+	}
 	if (!message) {
 		link_refuse(&p->link, WS_INVALID_DATA, why, p->now);
 		return;
@@ -210,7 +219,7 @@ static void take_message(struct program *p)
 		draw(p);
 		processed(p);
 	} else if (p->arguments.mode == JSON) {
-		print_json(p);
+		print_json(p, &message->state->base);
 	} else {
 		record_state(p);
 	}
@@ -218,10 +227,37 @@ static void take_message(struct program *p)
 		decode_free(before);
 }
 
+/* An event, an answer to one of our two commands, or a notice. */
+static void take_frame(struct program *p)
+{
+	char why[DECODE_WHY_MAX];
+	Introspection__ServerMessage *message =
+	    events_decode(p->link.message, p->link.message_len, why);
+
+	if (!message) {
+		link_refuse(&p->link, WS_INVALID_DATA, why, p->now);
+		return;
+	}
+	if (message->payload_case == INTROSPECTION__SERVER_MESSAGE__PAYLOAD_EVENT) {
+		p->received++;
+		print_json(p, &message->event->base);
+	} else if (message->payload_case == INTROSPECTION__SERVER_MESSAGE__PAYLOAD_NOTICE) {
+		complain("there were too many events: some have been dropped");
+	} else if (message->payload_case == INTROSPECTION__SERVER_MESSAGE__PAYLOAD_RESPONSE) {
+		p->greeted = true;
+		if (message->response->result != INTROSPECTION__COMMAND_RESPONSE__RESULT__OK) {
+			complain("%s: a command was refused", link_name(&p->link));
+			finish(p, STATUS_NO_CONNECTION);
+		}
+	}
+	decode_free(message);
+	link_ready(&p->link);
+}
+
 /* What happens without a connection when nobody looks at a screen. */
 static void tell_failure(struct program *p)
 {
-	if (p->received == 0 && !p->arguments.wait) {
+	if (p->received == 0 && !p->greeted && !p->arguments.wait) {
 		complain("no connection: %s", p->link.why);
 		finish(p, STATUS_NO_CONNECTION);
 	} else if (!p->lost) {
@@ -235,9 +271,13 @@ static void serve_link(struct program *p, short revents)
 	enum link_state before = p->link.state;
 	enum link_event event = link_serve(&p->link, revents, p->now);
 
-	if (event == LINK_MESSAGE)
+	if (event == LINK_MESSAGE && p->arguments.mode == EVENTS)
+		take_frame(p);
+	else if (event == LINK_MESSAGE)
 		take_message(p);
 	if (event == LINK_OPENED) {
+		if (p->arguments.mode == EVENTS)
+			events_ask(&p->link);
 		p->sequence = 0;
 		if (p->lost)
 			complain("connected to %s", link_name(&p->link));
@@ -335,6 +375,8 @@ static void wait_for_events(struct program *p, struct pollfd fds[2], const sigse
 		if (others[i] < deadline)
 			deadline = others[i];
 	link_poll(&p->link, &fds[0], &deadline);
+	if (p->arguments.mode == EVENTS && p->line)
+		fds[0].fd = -1; /* what is pushed waits for who reads us */
 	fds[1] = p->arguments.mode == VIEW ? (struct pollfd){.fd = STDIN_FILENO, .events = POLLIN}
 		 : p->arguments.mode == RECORD
 		     ? (struct pollfd){.fd = p->record.fd}
@@ -351,7 +393,8 @@ static void wait_for_events(struct program *p, struct pollfd fds[2], const sigse
 /* The time is over. It was enough if no number was asked for and all is well. */
 static void pass_end(struct program *p)
 {
-	bool complete = p->arguments.count == 0 && p->received > 0 && p->link.state == LINK_OPEN;
+	bool complete = p->arguments.count == 0 && (p->received > 0 || p->greeted) &&
+			p->link.state == LINK_OPEN;
 
 	if (p->line)
 		return; /* half a line is of no use to anyone */
@@ -381,7 +424,8 @@ static void run(struct program *p, const sigset_t *sleeping)
 		serve_signals(p);
 		if (p->done)
 			break;
-		serve_link(p, fds[0].revents);
+		if (p->arguments.mode != EVENTS || !p->line)
+			serve_link(p, fds[0].revents);
 		if (p->arguments.mode == VIEW) {
 			serve_keys(p, fds[1].revents != 0);
 			if (!p->done && p->now >= p->tick_at)
@@ -396,6 +440,27 @@ static void run(struct program *p, const sigset_t *sleeping)
 		if (p->now >= p->end_at)
 			pass_end(p);
 	}
+}
+
+/* Reads the files that the connection needs. */
+static bool open_keys(struct program *p)
+{
+	char why[TLS_WHY_MAX];
+
+	p->status = STATUS_USAGE;
+	if (p->arguments.token_file && auth_read(&p->auth, p->arguments.token_file) != 0)
+		return false;
+	p->link.token = p->arguments.token_file ? p->auth.token : NULL;
+	p->link.pushed = p->arguments.mode == EVENTS;
+	if (p->arguments.address.secure) {
+		p->link.tls_config = tls_client(p->arguments.ca, p->arguments.insecure, why);
+		if (!p->link.tls_config) {
+			complain("%s", why);
+			return false;
+		}
+	}
+	p->status = STATUS_DONE;
+	return true;
 }
 
 /* Opens the terminal or the file. */
@@ -449,11 +514,12 @@ int main(int argc, char **argv)
 	p.end_at = p.arguments.duration == NEVER ? NEVER : p.now + p.arguments.duration;
 	link_init(&p.link, &p.arguments.address, p.arguments.max_message);
 	catch_signals(&p.arguments, &sleeping);
-	if (open_output(&p)) {
+	if (open_keys(&p) && open_output(&p)) {
 		run(&p, &sleeping);
 		link_close(&p.link);
 		close_output(&p);
 	}
+	tls_release(p.link.tls_config);
 	if (p.message)
 		decode_free(p.message);
 	if (p.signal != 0) {

@@ -31,6 +31,8 @@ const char *link_name(const struct link *l)
 
 static void hang_up(struct link *l)
 {
+	tls_close(l->tls);
+	l->tls = NULL;
 	if (l->fd >= 0)
 		close(l->fd);
 	l->fd = -1;
@@ -58,6 +60,12 @@ static enum link_event wait_to_retry(struct link *l, int64_t now)
 }
 
 static enum link_event connect_next(struct link *l, int64_t now);
+
+/* What errno, or TLS, says. */
+static const char *reason_of(const struct link *l, char why[TLS_WHY_MAX])
+{
+	return l->tls && errno == EPROTO ? tls_error(l->tls, why) : strerror(errno);
+}
 
 /* The endpoint in use is of no use. Others of the same round are tried next,
  * unless it had been a connection. */
@@ -120,7 +128,9 @@ static enum link_event start_round(struct link *l, int64_t now)
 static bool flush(struct link *l)
 {
 	while (l->tx_at < l->tx_len) {
-		ssize_t n = send(l->fd, l->tx + l->tx_at, l->tx_len - l->tx_at, MSG_NOSIGNAL);
+		size_t len = l->tx_len - l->tx_at;
+		ssize_t n = l->tls ? tls_send(l->tls, l->tx + l->tx_at, len)
+				   : send(l->fd, l->tx + l->tx_at, len, MSG_NOSIGNAL);
 
 		if (n < 0 && (errno == EAGAIN || errno == EINTR))
 			return true;
@@ -164,12 +174,15 @@ void link_refuse(struct link *l, uint16_t code, const char *reason, int64_t now)
 
 static enum link_event start_handshake(struct link *l, int64_t now)
 {
+	char why[TLS_WHY_MAX];
 	uint8_t nonce[16];
 	int error = 0;
 	socklen_t len = sizeof error;
 
 	if (getsockopt(l->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0 || error != 0)
 		return fail(l, now, "%s", strerror(error != 0 ? error : errno));
+	if (l->address.secure && !(l->tls = tls_open(l->tls_config, l->fd, l->address.host)))
+		return fail(l, now, "no memory for TLS");
 	random_bytes(nonce, sizeof nonce);
 	ws_key(l->key, nonce);
 	l->tx_len = (size_t)snprintf((char *)l->tx, sizeof l->tx,
@@ -178,10 +191,13 @@ static enum link_event start_handshake(struct link *l, int64_t now)
 				     "Upgrade: websocket\r\n"
 				     "Connection: Upgrade\r\n"
 				     "Sec-WebSocket-Key: %s\r\n"
-				     "Sec-WebSocket-Version: 13\r\n\r\n",
-				     l->address.target, l->endpoints[l->endpoint].host, l->key);
+				     "Sec-WebSocket-Version: 13\r\n"
+				     "%s%s%s\r\n",
+				     l->address.target, l->endpoints[l->endpoint].host, l->key,
+				     l->token ? "Authorization: Bearer " : "",
+				     l->token ? l->token : "", l->token ? "\r\n" : "");
 	l->state = LINK_HANDSHAKE;
-	return flush(l) ? LINK_NOTHING : fail(l, now, "%s", strerror(errno));
+	return flush(l) ? LINK_NOTHING : fail(l, now, "%s", reason_of(l, why));
 }
 
 /* The server did not open a WebSocket: what that means, and what helps. */
@@ -196,7 +212,8 @@ static enum link_event refused(struct link *l, int status, int64_t now)
 			    a->host);
 	switch (status) {
 	case 401:
-		return fail(l, now, "wants a token (401), which cannot be sent yet");
+		return fail(l, now, "%s (401)",
+			    l->token ? "does not take this token" : "wants a token: see --token-file");
 	case 503:
 		return fail(l, now,
 			    "serves as many clients as it may (503): see its --max-clients");
@@ -264,7 +281,7 @@ static enum link_event take_data(struct link *l, int64_t now)
 		return refuse(l, WS_TOO_BIG, "not enough memory for its snapshot", now);
 	if (d->event == WS_DATA)
 		return LINK_NOTHING;
-	l->may_send = false;
+	l->may_send = l->pushed;
 	return LINK_MESSAGE;
 }
 
@@ -329,16 +346,20 @@ static enum link_event read_frames(struct link *l, int64_t now)
 /* One read, when everything of the last one has been used. */
 static enum link_event receive(struct link *l, int64_t now)
 {
+	char why[TLS_WHY_MAX];
+
 	if (l->state == LINK_OPEN && l->rx_at < l->rx_len)
 		return LINK_NOTHING;
 	if (l->rx_at == l->rx_len)
 		l->rx_at = l->rx_len = 0;
-	ssize_t n = recv(l->fd, l->rx + l->rx_len, sizeof l->rx - l->rx_len, 0);
+	size_t room = sizeof l->rx - l->rx_len;
+	ssize_t n = l->tls ? tls_recv(l->tls, l->rx + l->rx_len, room)
+			   : recv(l->fd, l->rx + l->rx_len, room, 0);
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return LINK_NOTHING;
 	if (n < 0)
-		return fail(l, now, "%s", strerror(errno));
+		return fail(l, now, "%s", reason_of(l, why));
 	if (n == 0)
 		return fail(l, now,
 			    l->state == LINK_OPEN ? "broke the connection off"
@@ -363,19 +384,27 @@ static enum link_event pass_deadline(struct link *l, int64_t now)
 	return LINK_NOTHING;
 }
 
+static bool undecrypted(const struct link *l)
+{
+	return l->tls && tls_pending(l->tls) > 0;
+}
+
 void link_poll(const struct link *l, struct pollfd *fd, int64_t *deadline)
 {
 	bool sending = l->state == LINK_CONNECTING || l->tx_len > 0;
 
-	*fd = (struct pollfd){.fd = l->fd, .events = sending ? POLLOUT : POLLIN};
+	bool writable = l->tls ? tls_wants_write(l->tls) : sending;
+
+	*fd = (struct pollfd){.fd = l->fd, .events = writable ? POLLOUT : POLLIN};
 	if (l->deadline < *deadline)
 		*deadline = l->deadline;
-	if (l->state == LINK_OPEN && !sending && l->rx_at < l->rx_len)
+	if (l->state == LINK_OPEN && !sending && (l->rx_at < l->rx_len || undecrypted(l)))
 		*deadline = 0; /* frames wait to be decoded */
 }
 
 enum link_event link_serve(struct link *l, short revents, int64_t now)
 {
+	char why[TLS_WHY_MAX];
 	enum link_event event = LINK_NOTHING;
 
 	if (l->state == LINK_WAITING)
@@ -386,8 +415,8 @@ enum link_event link_serve(struct link *l, short revents, int64_t now)
 	if (l->state == LINK_CONNECTING)
 		return revents != 0 ? start_handshake(l, now) : LINK_NOTHING;
 	if (!flush(l))
-		return fail(l, now, "%s", strerror(errno));
-	if (l->tx_len == 0 && revents & (POLLIN | POLLHUP | POLLERR) &&
+		return fail(l, now, "%s", reason_of(l, why));
+	if (l->tx_len == 0 && (revents & (POLLIN | POLLHUP | POLLERR) || l->tls) &&
 	    (event = receive(l, now)) != LINK_NOTHING)
 		return event;
 	return l->state == LINK_OPEN ? read_frames(l, now) : LINK_NOTHING;
@@ -395,12 +424,21 @@ enum link_event link_serve(struct link *l, short revents, int64_t now)
 
 void link_ready(struct link *l)
 {
-	if (l->state != LINK_OPEN || l->may_send)
+	if (l->state != LINK_OPEN || (l->may_send && !l->pushed))
 		return;
 	l->message_len = 0;
+	if (l->pushed)
+		return;
 	l->may_send = true;
 	l->retry = LINK_RETRY_MS; /* all is well again */
 	put_frame(l, WS_TEXT, "r", 1);
+	flush(l);
+}
+
+void link_command(struct link *l, const uint8_t *command, size_t len)
+{
+	l->retry = LINK_RETRY_MS;
+	put_frame(l, WS_BINARY, command, len);
 	flush(l);
 }
 
@@ -408,6 +446,8 @@ void link_close(struct link *l)
 {
 	if (l->state == LINK_OPEN)
 		put_close(l, WS_NORMAL);
+	if (l->tls)
+		tls_bye(l->tls);
 	hang_up(l);
 	free(l->message);
 	l->message = NULL;

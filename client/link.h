@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "address.h"
+#include "tls.h"
 #include "ws.h"
 
 enum {
@@ -43,8 +44,14 @@ struct link {
 	uint8_t *message;
 	size_t message_len;
 
+	/* set by the owner after link_init */
+	struct tls_config *tls_config; /* for a secure address */
+	const char *token;             /* to show to the daemon; NULL: none */
+	bool pushed;                   /* messages come without a ready: the command protocol */
+
 	/* its own */
 	struct address address;
+	struct tls *tls;               /* NULL: none */
 	struct endpoint endpoints[ENDPOINTS_MAX];
 	size_t endpoint_count, endpoint;   /* endpoint: the one in use */
 	int fd;                       /* -1 unless connecting or connected */
@@ -73,8 +80,12 @@ void link_poll(const struct link *l, struct pollfd *fd, int64_t *deadline);
 /* To be called after every poll(). */
 enum link_event link_serve(struct link *l, short revents, int64_t now);
 
-/* Tells the daemon that the last message has been dealt with. */
+/* Tells the daemon that the last message has been dealt with; with pushed, only
+ * makes room for the next. */
 void link_ready(struct link *l);
+
+/* Sends a ClientCommand of at most WS_CONTROL_MAX bytes on an open connection. */
+void link_command(struct link *l, const uint8_t *command, size_t len);
 
 /* Ends an open connection with this close code for a reason that becomes why;
  * it will be opened again. */
