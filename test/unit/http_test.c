@@ -17,7 +17,12 @@
 
 static const char *const hosts[] = {"node.example", "xn--nde-sna.example"};
 static const char *const origins[] = {"https://watch.example", "https://watch.example:8443"};
-static const struct http_policy allowing = {hosts, COUNT(hosts), origins, COUNT(origins)};
+static const struct http_policy allowing = {
+	.hosts = hosts,
+	.host_count = COUNT(hosts),
+	.origins = origins,
+	.origin_count = COUNT(origins),
+};
 static const struct http_policy standard = {0};
 
 /* Parses a request with these fields (Host NULL: localhost:4801; Origin NULL:
@@ -290,7 +295,7 @@ static void heads(void **state)
 		const char *line, *field, *value;
 	} rows[] = {
 		{400, "HTTP/1.1 400 Bad Request\r\n", NULL, NULL},
-		{401, "HTTP/1.1 401 Unauthorized\r\n", NULL, NULL},
+		{401, "HTTP/1.1 401 Unauthorized\r\n", "WWW-Authenticate", "Bearer"},
 		{403, "HTTP/1.1 403 Forbidden\r\n", NULL, NULL},
 		{404, "HTTP/1.1 404 Not Found\r\n", NULL, NULL},
 		{405, "HTTP/1.1 405 Method Not Allowed\r\n", "Allow", "GET, HEAD"},
@@ -299,7 +304,7 @@ static void heads(void **state)
 		{503, "HTTP/1.1 503 Service Unavailable\r\n", "Retry-After", "5"},
 	};
 	static const char *const special[] = {"Allow", "Sec-WebSocket-Version", "Retry-After",
-	                                      "Content-Encoding"};
+	                                      "WWW-Authenticate", "Content-Encoding"};
 
 	(void)state;
 	for (size_t i = 0; i < COUNT(rows); i++) {
