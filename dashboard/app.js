@@ -1,7 +1,7 @@
 // Wires the parts: connection -> store -> moment -> views. Whatever happens
 // ends in update(), which draws once per frame.
 
-import { Connection, parseAddress } from './connection.js';
+import { Connection, keepToken, parseAddress } from './connection.js';
 import { DecodeError } from './decode.js';
 import { h, render } from './dom.js';
 import { watchEvents } from './events.js';
@@ -37,7 +37,7 @@ let playing;           // timer
 let stopEvents;
 let notice = '';       // said to everybody for a moment
 let trouble = '';      // the last thing that could not be read
-let typed, typedWrong = '';
+let typed, typedWrong = '', tokenWrong = false;
 let route = { view: 'overview', params: new URLSearchParams() };
 let drawn = true;      // nothing waits for the next frame
 let unanswered;        // timer of a hidden tab
@@ -214,13 +214,29 @@ function drawView() {
 function refused(url) {
   const { hostname, origin } = new URL(url.replace(/^ws/, 'http'));
   if (origin === location.origin)
-    return [`${hostOf(url)} answers, but lets no further client in. It may be full; see its --max-clients option.`];
+    return [`${hostOf(url)} answers, but did not let this page in. Either it is full (see its --max-clients option), ` +
+      'or it wants a token.', tokenForm(url)];
   const named = hostname !== 'localhost' && !/^[\d.]+$|^\[/.test(hostname);
   return [
     `${hostOf(url)} answers, but refused this page. Browsers hide the reason; ` +
       'most likely it does not know the origin of this page. Start that daemon with',
     code(`introspectd --allow-origin ${location.origin}${named ? ` --allow-host ${hostname}` : ''}`),
+    h('p', null, 'If it knows this page already, it wants a token.'), tokenForm(url),
   ];
+}
+
+function tokenForm(url) {
+  const submit = (e) => {
+    e.preventDefault();
+    tokenWrong = !keepToken(url, e.target.elements.token.value.trim());
+    if (!tokenWrong)
+      connection.retryNow();
+    update();
+  };
+  return h('form', { class: 'token', onsubmit: submit },
+    h('input', { name: 'token', type: 'password', 'aria-label': 'Token', placeholder: 'Token', autocomplete: 'off' }),
+    h('button', { type: 'submit' }, 'Use token'),
+    tokenWrong && h('p', { class: 'wrong', role: 'alert' }, 'A token has 16 to 256 letters, digits and . _ ~ -'));
 }
 
 function silent(url) {
@@ -254,9 +270,9 @@ function problem() {
 
 // Screen readers hear the reason once, not every second of it.
 const late = (reason) => h('div', { class: 'problem', key: 'late' },
-  h('p', null,
+  h('div', { class: 'grow' },
     h('strong', null, `Last snapshot ${ago(Date.now() - connection.lastAt)}. `),
-    h('span', { role: 'alert' }, reason)));
+    h('div', { role: 'alert' }, reason)));
 
 function explain({ kind, url, code: status }) {
   if (kind === 'refused')
@@ -277,7 +293,7 @@ function welcome() {
   if (failure)
     return h('div', { class: 'empty' },
       h('h1', null, FAILURES[failure.kind]),
-      h('p', { class: 'why' }, explain(failure)),
+      h('div', { class: 'why' }, explain(failure)),
       why('Or open a recording: drop the file anywhere on this page.'));
   return h('div', { class: 'empty' }, h('h1', null, state === 'open' ? 'Waiting for the first snapshot' : 'Connecting…'),
     state === 'open' && why('The daemon is there; its source has not spoken yet.'));

@@ -4,6 +4,7 @@
 const PORT = 4801;
 const RETRY_MIN = 1000, RETRY_MAX = 30_000;   // ms between attempts
 const PROBE = 3000;                           // ms until an address counts as silent
+const HANDSHAKE = 8000;                       // ms; a daemon holds back its answer to a wrong token
 
 // The WebSocket URL for what a person types: a host, host:port, [v6]:port, or a
 // ws, wss, http or https URL. Throws an Error whose message is for that person.
@@ -21,6 +22,35 @@ export function parseAddress(typed) {
     throw new Error(`“${typed}” is not a host, host:port, ws:// or wss:// address.`);
   const port = /^(\[.*\]|[^:/]*):(\d+)/.exec(rest)?.[2] ?? (scheme ? '' : PORT);
   return new URL(`${secure ? 'wss' : 'ws'}://${url.hostname}${port === '' ? '' : `:${port}`}${url.pathname}`).href;
+}
+
+// What to offer as subprotocols: the token that was typed for this daemon, as a
+// browser can show it in no other way.
+const TOKENS = new Map();
+
+export function offers(url) {
+  const { host } = new URL(url);
+  const token = TOKENS.get(host) ?? sessionItem('getItem', `token ${host}`);
+  return token ? ['introspect', `introspect.token.${token}`] : [];
+}
+
+// Keeps a token for the session. False: no daemon would take this one.
+export function keepToken(url, token) {
+  if (!/^[\w.~-]{16,256}$/.test(token))
+    return false;
+  const { host } = new URL(url);
+  TOKENS.set(host, token);
+  sessionItem('setItem', `token ${host}`, token);
+  return true;
+}
+
+// Some browsers are told to keep nothing.
+function sessionItem(method, ...args) {
+  try {
+    return sessionStorage[method](...args);
+  } catch {
+    return null;
+  }
 }
 
 const httpOf = (url) => url.replace(/^ws/, 'http');
@@ -141,10 +171,10 @@ export class Connection extends EventTarget {
   // Resolves to whether the connection opened.
   #connect(url, round) {
     return new Promise((resolve) => {
-      const socket = new WebSocket(url);
+      const socket = new WebSocket(url, offers(url));
       socket.binaryType = 'arraybuffer';
       this.#socket = socket;
-      const silence = setTimeout(() => socket.close(), PROBE * 2);
+      const silence = setTimeout(() => socket.close(), HANDSHAKE);
       socket.onopen = () => {
         clearTimeout(silence);
         if (round !== this.#round)

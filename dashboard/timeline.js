@@ -88,6 +88,8 @@ export class Timeline {
       return;
     e.preventDefault();
     const to = Math.max(0, Math.min(length - 1, index + STEPS[e.key]));
+    // Keys may come faster than frames.
+    this.#args.index = to;
     this.#seek(live && to === length - 1 ? null : to);
   }
 

@@ -112,7 +112,7 @@ export const watched = (t, ...options) => daemon(t, ['--pid', `${process.pid}`, 
 // next of the states and all of the events.
 export async function published (t, messages, options = []) {
   const path = join(folder(t), 'feed')
-  const d = await daemon(t, ['--feed', path, '--interval', '1000', ...options], { expect: [/^feed (connected|disconnected)$/] })
+  const d = await daemon(t, ['--feed', path, '--interval', '1000', ...options], { expect: [/^feed_(connected|disconnected)$/] })
   await fetch(`${d.url}healthz`)
   const node = net.connect(path)
   const send = m => node.write(m instanceof Uint8Array ? m : ServerMessage.encodeDelimited(ServerMessage.fromObject(m)).finish())

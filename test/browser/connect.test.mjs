@@ -1,11 +1,12 @@
 // How the page finds, keeps, loses and finds again a daemon.
 import assert from 'node:assert/strict'
 import { createServer } from 'node:http'
+import { writeFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import net from 'node:net'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { client, daemon } from '../integration/daemon.mjs'
+import { client, daemon, folder } from '../integration/daemon.mjs'
 import { pageFolder } from '../dashboard/page.mjs'
 import { hasText, open, show, snapshot, when, withBrowser } from './browser.mjs'
 
@@ -187,6 +188,25 @@ test('after a restart of the daemon the page comes back by itself; until then it
   await when(page, n => Number(document.querySelector('.handle').getAttribute('aria-valuemax')) > n, held)
   await when(page, () => !document.body.classList.contains('stale') && !document.querySelector('.problem'))
   assert.match(await page.textContent('.vitals'), /Skipped0/)
+})
+
+test('a daemon that wants a token: the page asks for it and keeps it for the session', limit, async t => {
+  const token = 'correct-horse.battery_staple~1'
+  const file = join(folder(t), 'token')
+  writeFileSync(file, `${token}\n`)
+  const d = await daemon(t, ['--token-file', file], { expect: [/token/] })
+  const page = await open(t, d.url)
+  await page.fill('[name=token]', 'too short')
+  await page.press('[name=token]', 'Enter')
+  await hasText(page, '.token .wrong', '16 to 256')
+  await page.fill('[name=token]', token)
+  await page.press('[name=token]', 'Enter')
+  await connected(page, d.host)
+  await snapshot(page)
+  await page.reload()
+  await connected(page, d.host)
+  assert.ok(!page.url().includes('correct'), 'it stands in no address')
+  assert.ok(!d.lines.some(line => line.includes('correct')), 'nor in a log')
 })
 
 test('when the table of clients is full, the page says so', limit, async t => {

@@ -57,7 +57,7 @@ test('the kernel source', limit, async t => {
 
 test('a real js-libp2p node', limit, async t => {
   const feed = join(folder(t), 'feed.sock')
-  const d = await daemon(t, ['--feed', feed, '--interval', '200'], { expect: [/^feed (connected|disconnected)$/] })
+  const d = await daemon(t, ['--feed', feed, '--interval', '200'], { expect: [/^feed_(connected|disconnected)$/] })
   const child = spawn(process.execPath, [join(root, 'publishers/js-libp2p/example/example.mjs'), '--feed', feed], { stdio: ['ignore', 'pipe', 'inherit'] })
   const gone = once(child, 'exit')
   t.after(async () => { child.kill('SIGKILL'); await gone })
