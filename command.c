@@ -326,7 +326,7 @@ static void enable(struct command *c, const struct commands *all,
 	*push = true;
 	if (source == INTROSPECTION__CLIENT_COMMAND__SOURCE__STATE) {
 		c->states_from = all->history.next;
-		c->pushed_at = c->state_at = now - COMMAND_INTERVAL_MAX;   /* due at once */
+		c->pushed_at = c->state_at = now - (int64_t)c->interval;   /* due at once */
 	} else {
 		c->events_from = all->history.next;
 	}

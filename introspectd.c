@@ -198,16 +198,19 @@ static bool watches(const struct server *srv, const struct slot *s)
 }
 
 /* The rule: a snapshot goes to a client that is open and ready, if it is newer
- * than the last one that went to it, and not too old for it. */
+ * than the last one that went to it, and not too old for it. To be pushed it must
+ * be fresh, or have been taken since the push was due. */
 static bool snapshot_due(const struct server *srv, const struct slot *s)
 {
 	const struct snapshot *latest = srv->store.latest;
 
 	if (s->state != SLOT_OPEN || !latest || latest->sequence <= s->sent)
 		return false;
-	return s->ready ? latest->sequence > s->stale
-	                : wants_snapshot(srv, s) &&
-	                          srv->now - latest->taken <= srv->options.interval;
+	if (s->ready)
+		return latest->sequence > s->stale;
+	return wants_snapshot(srv, s) &&
+	       latest->taken >= earlier(command_due(s->command, false),
+	                                srv->now - srv->options.interval);
 }
 
 static void write_control(struct slot *s, enum ws_opcode opcode, const uint8_t *payload, size_t len)
@@ -616,23 +619,29 @@ static int64_t slot_deadline(const struct server *srv, const struct slot *s)
 	return deadline;
 }
 
+/* Is anything wanted from the peer? No more commands while the answer to one is
+ * unsent. */
+static bool slot_reads(const struct slot *s)
+{
+	if (s->state == SLOT_OPEN)
+		return !s->eof && !s->close_due && !(s->command && s->tx_left > 0);
+	return s->state == SLOT_HEAD || s->state == SLOT_LINGERING;
+}
+
 static short slot_events(const struct slot *s)
 {
-	bool reads = s->state == SLOT_OPEN ? !s->eof && !s->close_due : s->state != SLOT_ENDING;
-
-	/* No more commands while the answer to one is unsent. */
-	if ((s->command && s->tx_left > 0) || s->state == SLOT_DELAYED)
-		reads = false;
 	bool writes = s->tx_left > 0 && s->state != SLOT_DELAYED;
-	if (s->tls && reads && !writes && tls_wants_write(s->tls))
+
+	/* To read, TLS may have to write first. */
+	if (s->tls && !writes && slot_reads(s) && tls_wants_write(s->tls))
 		return POLLOUT;
-	return (short)((reads ? POLLIN : 0) | (writes ? POLLOUT : 0));
+	return (short)((slot_reads(s) ? POLLIN : 0) | (writes ? POLLOUT : 0));
 }
 
 /* Bytes that TLS has decrypted already: poll() will not tell. */
 static bool has_unread(const struct slot *s)
 {
-	return s->tls && slot_events(s) & POLLIN && tls_pending(s->tls) > 0;
+	return s->tls && slot_reads(s) && tls_pending(s->tls) > 0;
 }
 
 static void slot_free(struct server *srv, struct slot *s, size_t i)
@@ -716,8 +725,8 @@ static void slot_serve(struct server *srv, size_t i)
 	struct slot *s = &srv->slots[i];
 	short revents = srv->fds[FD_SLOTS + i].revents;
 
-	bool reads = slot_events(s) & POLLIN || (s->tls && tls_wants_write(s->tls));
-	if ((revents && reads) || has_unread(s))
+	short readable = s->tls ? POLLIN | POLLOUT | POLLHUP | POLLERR : POLLIN | POLLHUP | POLLERR;
+	if ((revents & readable && slot_reads(s)) || has_unread(s))
 		slot_read(srv, s);
 	if (s->state != SLOT_DROPPED && srv->deadlines[i] <= srv->now &&
 	    slot_deadline(srv, s) <= srv->now)
