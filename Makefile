@@ -93,9 +93,14 @@ run: all
 
 check:
 	$(MAKE) BUILD=$(BUILD)/asan CFLAGS='$(SANITIZE)' HARDEN= HARDEN_LD= all unit-check
+	$(MAKE) model
 	BUILD=$(BUILD)/asan $(NODE) --test --test-reporter=spec 'test/dashboard/*.test.mjs' \
 		'test/integration/*.test.mjs' 'test/browser/*.test.mjs' \
 		'publishers/js-libp2p/test/*.test.mjs'
+
+# The rules of pull and push, explored in every order in which things can happen.
+model:
+	test/model/check $(BUILD)/model
 
 unit-check: $(UNIT_TESTS)
 	@for t in $^; do echo $$t; $$t || exit 1; done
@@ -111,8 +116,8 @@ deps:
 
 test-deps: deps
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends \
-		binutils chromium curl iproute2 jq libcmocka-dev procps protobuf-compiler \
-		python3-protobuf strace tmux util-linux valgrind \
+		binutils chromium curl iproute2 jq libcmocka-dev openssl procps \
+		protobuf-compiler python3-protobuf spin strace tmux util-linux valgrind \
 		$$(command -v npm > /dev/null || echo nodejs npm)
 	cd test && npm ci
 	cd publishers/js-libp2p && npm ci
@@ -129,5 +134,5 @@ clean:
 	rm -rf $(BUILD)
 
 .SECONDARY:
-.PHONY: all run check unit-check deps test-deps install clean
+.PHONY: all run check model unit-check deps test-deps install clean
 -include $(shell find $(BUILD) -name '*.d' 2> /dev/null)

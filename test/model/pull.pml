@@ -1,0 +1,306 @@
+/* The rules by which a snapshot goes to a client: one client that pulls, one that
+ * states are pushed to, and clocks that may be as late as they like. What a socket
+ * does is in it too: a client that reads slowly, or no more at all, keeps the
+ * server from writing.
+ *
+ * Sequence numbers are left out: all that the rules ask is whether the latest
+ * snapshot is newer than the last one sent. That none comes twice is seen by
+ * marking one snapshot, any one, and counting it where it arrives.
+ *
+ * Without LIVE: no snapshot comes unasked, and none twice. With it: whoever is
+ * ready gets one in the end. BUG=1 to 8 are mistakes that have to be found. */
+
+#ifndef BUG
+#define BUG 0
+#endif
+
+#define PULL 0
+#define PUSH 1
+
+mtype = { NONE, READY, ENABLE, DISABLE, PAUSE, RESUME, OK, STATE };
+
+chan pull_up = [1] of { mtype };
+chan push_up = [1] of { mtype };
+chan pull_down = [1] of { mtype, bool };   /* with a STATE: is it the marked one? */
+chan push_down = [1] of { mtype, bool };
+
+/* The server. */
+bool ready = true;         /* the pull client has a credit, at first one for free */
+bool pushes, paused;       /* what the push client wants */
+bool writing[2];           /* the last message is not yet on its way entirely */
+bool newer[2];             /* there is a later snapshot than the one sent last */
+bool waiting[2];           /* for the next snapshot: without that none is taken */
+bool alarm;                /* the server looks again when the push interval is over */
+bool held;                 /* a state is held back for the push client ... */
+bool held_latest;          /* ... and it is the latest */
+bool marked, held_marked;  /* the latest, and the one held back, is the marked one */
+bool credit;               /* only for BUG 4 */
+
+/* Time. */
+bool interval_over;        /* the latest is old, and the source has another */
+bool other_marked;         /* which is the marked one */
+bool push_over;            /* the interval of the push client, since the last push */
+bool taken_since;          /* the latest was taken after that */
+
+#define push_wanted (pushes && !paused && push_over)
+#define holds (pushes && paused && push_over)
+
+inline send_pull() {
+	pull_down!STATE(marked);
+	writing[PULL] = true;
+	newer[PULL] = (BUG == 3);
+	ready = (BUG == 2)
+}
+
+inline send_push() {
+	push_down!STATE(marked);
+	writing[PUSH] = true;
+	newer[PUSH] = false;
+	credit = false;
+	push_over = false;
+	taken_since = false
+}
+
+inline send_held() {
+	push_down!STATE(held_marked);
+	writing[PUSH] = true;
+	held = (BUG == 6);
+	held_marked = held_marked && held;
+	newer[PUSH] = newer[PUSH] && !held_latest;
+	held_latest = false
+}
+
+/* What is owed is begun when the writer is idle, and whether the client waits is
+ * found out anew after whatever happened to it. */
+inline settle_pull() {
+	if
+	:: !writing[PULL] && ready && newer[PULL] -> send_pull()
+	:: else
+	fi;
+	waiting[PULL] = ready && !writing[PULL]
+}
+
+inline settle_push() {
+	if
+	:: BUG == 4 && push_wanted -> credit = true
+	:: else
+	fi;
+	if
+	:: !writing[PUSH] && pushes && !paused && held -> send_held()
+	:: !writing[PUSH] && !(pushes && !paused && held) && newer[PUSH] &&
+	   (credit || (push_wanted && ((taken_since && BUG != 8) || !interval_over))) -> send_push()
+	:: else
+	fi;
+	waiting[PUSH] = (push_wanted && !writing[PUSH]) || holds;
+	alarm = pushes && !push_over && !writing[PUSH]
+}
+
+inline obey(command) {
+	if
+	:: command == ENABLE ->
+		if
+		:: !pushes -> pushes = true; push_over = true; taken_since = false
+		:: else
+		fi
+	:: command == DISABLE ->
+		pushes = false; held = false; held_latest = false; held_marked = false;
+		push_over = false; taken_since = false
+	:: command == PAUSE -> paused = true
+	:: command == RESUME -> paused = false
+	fi;
+	push_down!OK(false);
+	writing[PUSH] = true
+}
+
+inline take() {
+	interval_over = false;
+	newer[PULL] = true;
+	newer[PUSH] = true;
+	marked = other_marked;
+	other_marked = false;
+	held_latest = false;
+	taken_since = push_over;
+	if
+	:: holds ->
+		held = true; held_latest = true; held_marked = marked;
+		push_over = false; taken_since = false
+	:: else
+	fi;
+	settle_pull();
+	settle_push()
+}
+
+#define pull_sent (writing[PULL] && len(pull_down) == 0)
+#define push_sent (writing[PUSH] && len(push_down) == 0)
+#define command_came (!writing[PUSH] && len(push_up) > 0)   /* read when the last is answered */
+#define push_due (alarm && push_over)
+#define take_due ((waiting[PULL] || waiting[PUSH]) && interval_over)
+
+/* Sleeps until there is something to do, then looks at everything in turn. */
+active proctype server() {
+	mtype command;
+
+	settle_pull();
+	do
+	:: d_step { len(pull_up) > 0 || pull_sent || push_sent || command_came || push_due || take_due ->
+		if
+		:: pull_sent ->
+			writing[PULL] = false;
+			if
+			:: BUG == 5
+			:: else -> settle_pull()
+			fi
+		:: else
+		fi;
+		if
+		:: len(pull_up) > 0 ->
+			pull_up?READY;
+			if
+			:: BUG == 1 && writing[PULL]
+			:: else -> ready = true
+			fi;
+			settle_pull()
+		:: else
+		fi;
+		if
+		:: push_sent ->
+			writing[PUSH] = false;
+			if
+			:: BUG == 7
+			:: else -> settle_push()
+			fi
+		:: !push_sent && push_due -> settle_push()
+		:: else
+		fi;
+		if
+		:: command_came ->
+			push_up?command;
+			obey(command);
+			command = NONE;
+			settle_push()
+		:: else
+		fi;
+		if
+		:: take_due -> take()
+		:: else
+		fi }
+	od
+}
+
+active proctype interval() {
+	bool used;
+
+	do
+	:: atomic { !interval_over ->
+		interval_over = true;
+#ifndef LIVE
+		if
+		:: !used -> other_marked = true; used = true
+		:: true
+		fi
+#endif
+		}
+	od
+}
+
+active proctype push_interval() {
+	do
+	:: pushes && !push_over -> push_over = true
+	od
+}
+
+#ifdef LIVE
+bool pull_beat, push_beat;   /* change with each state that arrives */
+bool stalled;
+#endif
+
+/* Says ready for each state: when the one before has come, or while that is on its
+ * way. In the first case twice if it likes, which counts as once. */
+active proctype pull_client() {
+	bool ahead;
+	byte to_say;
+#ifndef LIVE
+	bool is_marked, got;
+	byte owed = 1;   /* at most */
+#endif
+
+	do
+	:: atomic { to_say > 0 || (!ahead && len(pull_down) > 0) ->
+		if
+		:: to_say > 0 -> to_say--
+		:: else -> ahead = true
+		fi;
+#ifndef LIVE
+		owed++;
+#endif
+		pull_up!READY }
+#ifdef LIVE
+	:: atomic { pull_down?STATE(_) ->
+		pull_beat = !pull_beat;
+		if
+		:: ahead -> ahead = false
+		:: !ahead -> to_say = 1
+		:: !ahead -> to_say = 2
+		fi }
+#else
+	:: atomic { pull_down?STATE(is_marked) ->
+		assert(owed > 0);
+		owed--;
+		assert(!(got && is_marked));
+		got = got || is_marked;
+		is_marked = false;
+		to_say = (ahead -> 0 : 1);
+		ahead = false }
+#endif
+	od
+}
+
+/* Says whatever it likes, one command at a time. */
+active proctype push_client() {
+	mtype command = NONE;
+#ifndef LIVE
+	bool on, quiet, is_marked, got;
+#endif
+
+	do
+	:: atomic { command == NONE ->
+		if
+		:: command = ENABLE
+		:: command = DISABLE
+		:: command = PAUSE
+		:: command = RESUME
+		fi;
+#ifndef LIVE
+		on = on || command == ENABLE;
+		quiet = quiet && command != RESUME;
+#endif
+		push_up!command }
+#ifdef LIVE
+	:: atomic { push_down?STATE(_) -> push_beat = !push_beat }
+	:: atomic { push_down?OK(_) -> command = NONE }
+	:: atomic { len(push_down) > 0 -> stalled = true; break }
+#else
+	:: atomic { push_down?STATE(is_marked) ->
+		assert(on && !quiet);
+		assert(!(got && is_marked));
+		got = got || is_marked;
+		is_marked = false }
+	:: atomic { push_down?OK(is_marked) ->
+		on = on && command != DISABLE;
+		quiet = quiet || command == PAUSE;
+		command = NONE }
+#endif
+	od
+}
+
+#ifdef LIVE
+
+/* Snapshots keep coming to a client that keeps asking, whatever the other does. */
+ltl pull_is_answered { [] <> pull_beat && [] <> !pull_beat }
+
+/* And to one that they are pushed to, for as long as it wants them and reads. */
+ltl push_goes_on {
+	(<> [] (pushes && !paused) && [] !stalled) -> ([] <> push_beat && [] <> !push_beat)
+}
+
+#endif
