@@ -597,7 +597,7 @@ test('PUSH_DISABLE of both drops what was held back, of one only its own', async
     await c.count('events', both ? 1 : 2)
     await c.count('states', 2)
     assert.deepEqual(numbersOf(c.events), both ? [held + 1] : [held, held + 1])
-    assert.ok(c.states[1].instantTs > last + 2)
+    assert.ok(c.states[1].instantTs >= last + 2)   // the latest, if it is still fresh
     assert.deepEqual(c.notices, [])
     c.socket.terminate()
   }
