@@ -1,6 +1,6 @@
 // A client that sends what it is told, right or wrong, byte for byte, and takes
 // apart what comes back.
-import { once } from 'node:events'
+import { EventEmitter, once } from 'node:events'
 import { connect as connectSocket } from 'node:net'
 import { until } from './daemon.mjs'
 
@@ -94,6 +94,7 @@ function chunks () {
 export async function connect (t, { lingers = false, ...target }) {
   const socket = connectSocket({ allowHalfOpen: true, noDelay: true, ...target })
   const rest = chunks()
+  const news = new EventEmitter()
   const c = { socket, head: '', status: 0, body: '', frames: [], ended: false }
   socket.on('data', chunk => {
     rest.add(chunk)
@@ -105,15 +106,15 @@ export async function connect (t, { lingers = false, ...target }) {
     }
     if (c.status !== 101) c.body += rest.take(rest.length).toString()
     for (let next = takeFrame(rest); c.status === 101 && next; next = takeFrame(rest)) c.frames.push(next)
-    socket.emit('got')
+    news.emit('got')
   })
   socket.on('error', error => { c.error = error })
-  const over = () => { c.ended = true; socket.emit('got') }
+  const over = () => { c.ended = true; news.emit('got') }
   socket.on('end', over)
   if (!lingers) socket.on('end', () => socket.end())
   socket.on('close', over)
   c.send = (...parts) => socket.write(Buffer.concat(parts.map(part => Buffer.from(part))))
-  c.until = (value, ms) => until(socket, 'got', value, ms)
+  c.until = (value, ms) => until(news, 'got', value, ms)
   c.answered = () => c.until(() => c.status)
   c.frame = (n, ms) => c.until(() => c.frames[n], ms)
   c.end = ms => c.until(() => c.ended, ms)
