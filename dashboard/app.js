@@ -68,12 +68,19 @@ function draw() {
   drawView();
   if (document.activeElement === document.body && focused.isConnected)
     focused.focus({ preventScroll: true });
-  // By then the frame has been painted.
+  // By then the frame has been painted; what came meanwhile is not in it.
+  const { received } = connection;
   if (!document.hidden)
-    setTimeout(() => connection.ready());
+    setTimeout(() => connection.ready(received));
 }
 
 const hostOf = (url) => url ? new URL(url).host : '';
+
+// A WebSocket URL as short as it can be typed.
+function brief(url) {
+  const { protocol, port, pathname, host } = url ? new URL(url) : {};
+  return protocol === 'ws:' && port && pathname === '/' ? host : url;
+}
 
 function stateOf() {
   if (file)
@@ -140,7 +147,7 @@ function addressField() {
       name: 'address', list: 'addresses', placeholder: 'host:port or ws://…',
       'aria-label': 'Daemon: host, host:port, ws:// or wss:// URL',
       autocomplete: 'off', autocapitalize: 'off', spellcheck: 'false', 'aria-invalid': typedWrong ? 'true' : false,
-      value: typed ?? (connection.chosen || hostOf(connection.url)), oninput: (e) => { typed = e.target.value; },
+      value: typed ?? brief(connection.chosen || connection.url), oninput: (e) => { typed = e.target.value; },
     }),
     h('button', { type: 'submit' }, 'Connect'),
     h('datalist', { id: 'addresses' }, addresses().map((a) => h('option', { key: a, value: a }))),
@@ -171,8 +178,8 @@ function drawShell() {
     h('div', { class: 'link' },
       h('p', { class: `state ${state}` }, h('span', { class: 'lamp' }), h('span', { role: 'status' }, text),
         connection.state === 'waiting' && !file &&
-          h('button', { type: 'button', class: 'quiet', onclick: () => connection.retryNow() },
-            `Trying again in ${Math.max(0, Math.ceil((connection.retryAt - Date.now()) / 1000))} s`)),
+          h('button', { type: 'button', class: 'quiet', title: 'Try now', onclick: () => connection.retryNow() },
+            `Retry in ${Math.max(0, Math.ceil((connection.retryAt - Date.now()) / 1000))} s`)),
       addressField()),
     vitals(),
     h('nav', { 'aria-label': 'Views' }, Object.entries(VIEWS).map(([name, view]) => {
@@ -214,8 +221,8 @@ function drawView() {
 function refused(url) {
   const { hostname, origin } = new URL(url.replace(/^ws/, 'http'));
   if (origin === location.origin)
-    return [`${hostOf(url)} answers, but did not let this page in. Either it is full (see its --max-clients option), ` +
-      'or it wants a token.', tokenForm(url)];
+    return [`${hostOf(url)} answers, but did not let this page in. Either it is full (see its option `,
+      h('span', { class: 'nowrap' }, '--max-clients'), '), or it wants a token.', tokenForm(url)];
   const named = hostname !== 'localhost' && !/^[\d.]+$|^\[/.test(hostname);
   return [
     `${hostOf(url)} answers, but refused this page. Browsers hide the reason; ` +
@@ -247,7 +254,7 @@ function silent(url) {
   const options = !here ? ` --listen 0.0.0.0:${port || 80} --allow-origin ${location.origin}`
     : port === '4801' ? '' : ` --listen ${hostname}:${port}`;
   return [
-    connection.chosen
+    connection.chosen || connection.lastAt
       ? `Nothing answers at ${hostOf(url)}. Start a daemon there:`
       : 'No daemon answers on this machine. Start one:',
     code(`introspectd${options}`),

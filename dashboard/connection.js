@@ -113,9 +113,10 @@ export class Connection extends EventTarget {
     this.#sequence = sequence;
   }
 
-  // Asks for the next snapshot. Each one is answered once.
-  ready() {
-    if (!this.#owing || this.#socket?.readyState !== WebSocket.OPEN)
+  // Asks for the next snapshot, when no other came after the first `received` of
+  // this connection. Each one is answered once.
+  ready(received = this.received) {
+    if (!this.#owing || received !== this.received || this.#socket?.readyState !== WebSocket.OPEN)
       return;
     this.#owing = false;
     this.#socket.send('r');

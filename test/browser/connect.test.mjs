@@ -159,7 +159,7 @@ test('nothing there: the page says what to run', limit, async t => {
   const page = await open(t, `http://127.0.0.1:${port}/#/overview?at=127.0.0.1:${free}`)
   await hasText(page, 'main', `Nothing answers at 127.0.0.1:${free}`)
   await hasText(page, 'main .code', `introspectd --listen 127.0.0.1:${free}`)
-  await hasText(page, '.state.lost', 'Trying again in')
+  await hasText(page, '.state.lost', 'Retry in')
 })
 
 for (const host of ['127.0.0.1', '[::1]']) {
@@ -181,7 +181,7 @@ test('after a restart of the daemon the page comes back by itself; until then it
   await d.stop()
   await when(page, () => document.body.classList.contains('stale'))
   await hasText(page, '.problem', 'Last snapshot')
-  await hasText(page, '.state.lost', 'Trying again in')
+  await hasText(page, '.state.lost', 'Retry in')
   const held = Number(await page.getAttribute('.handle', 'aria-valuemax'))
   await daemon(t, ['--listen', d.host, '--interval', '50'])
   await connected(page, d.host)
