@@ -13,7 +13,7 @@ static const unsigned char schema[] = {
 
 #define SECURITY_HEADERS                                                                           \
 	"Content-Security-Policy: default-src 'none'; script-src 'self'; style-src 'self'; "       \
-	"img-src 'self' data:; connect-src 'self' http: https: ws: wss:; base-uri 'none'; "        \
+	"img-src 'self'; connect-src 'self' http: https: ws: wss:; base-uri 'none'; "        \
 	"form-action 'none'; frame-ancestors 'none'\r\n"                                           \
 	"X-Content-Type-Options: nosniff\r\n"                                                      \
 	"Referrer-Policy: no-referrer\r\n"

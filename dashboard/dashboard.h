@@ -8,7 +8,6 @@
 struct dashboard_file {
 	const char *path;            /* "/" is the page, the others as "/views/swarm.js" */
 	const char *type;            /* value of Content-Type */
-	const char *etag;            /* value of ETag, its quotes included; changes with the content */
 	const unsigned char *gzip;   /* the body, to be sent with Content-Encoding: gzip */
 	size_t len;                  /* bytes of it */
 };

@@ -1,8 +1,7 @@
 /* Prints the C source that defines dashboard_files of dashboard.h.
  * embed DIR FILE...: DIR/FILE.gz holds the gzip-encoded FILE. */
 
-#include <inttypes.h>
-#include <stdint.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -29,32 +28,27 @@ static const char *type_of(const char *name)
 	return NULL;
 }
 
-/* Prints the bytes of a file as an array and returns their FNV-1a hash, which
- * becomes the ETag. 0: the file could not be read, errno tells why. */
-static uint64_t print_bytes(const char *path, int number)
+/* Prints the bytes of a file as an array. False: it could not be read, errno
+ * tells why. */
+static bool print_bytes(const char *path, int number)
 {
-	uint64_t hash = UINT64_C(0xcbf29ce484222325);
 	FILE *f = fopen(path, "rb");
 	int c;
 
 	if (!f)
-		return 0;
+		return false;
 	printf("static const unsigned char file_%d[] = {\n", number);
-	for (unsigned column = 1; (c = getc(f)) != EOF; column++) {
-		hash = (hash ^ (unsigned)c) * UINT64_C(0x100000001b3);
+	for (unsigned column = 1; (c = getc(f)) != EOF; column++)
 		printf("%d,%s", c, column % 24 ? "" : "\n");
-	}
 	printf("};\n");
-	if (ferror(f))
-		hash = 0;
+	bool whole = !ferror(f);
 	fclose(f);
-	return hash;
+	return whole;
 }
 
 int main(int argc, char **argv)
 {
 	enum { FILES_MAX = 64 };
-	uint64_t hashes[FILES_MAX];
 
 	if (argc < 3 || argc > FILES_MAX) {
 		fprintf(stderr, "usage: embed DIR FILE... (at most %d files)\n", FILES_MAX - 2);
@@ -69,16 +63,15 @@ int main(int argc, char **argv)
 			fprintf(stderr, "embed: no content type is known for %s\n", argv[i]);
 			return 1;
 		}
-		hashes[i] = print_bytes(path, i);
-		if (!hashes[i]) {
+		if (!print_bytes(path, i)) {
 			perror(path);
 			return 1;
 		}
 	}
 	printf("\nconst struct dashboard_file dashboard_files[] = {\n");
 	for (int i = 2; i < argc; i++) {
-		printf("\t{ \"/%s\", \"%s\", \"\\\"%016" PRIx64 "\\\"\", file_%d, sizeof file_%d },\n",
-		       strcmp(argv[i], "index.html") ? argv[i] : "", type_of(argv[i]), hashes[i], i, i);
+		printf("\t{ \"/%s\", \"%s\", file_%d, sizeof file_%d },\n",
+		       strcmp(argv[i], "index.html") ? argv[i] : "", type_of(argv[i]), i, i);
 	}
 	printf("};\nconst size_t dashboard_file_count = sizeof dashboard_files / sizeof *dashboard_files;\n");
 	return fflush(stdout) != 0 || ferror(stdout);
