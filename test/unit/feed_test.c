@@ -179,7 +179,7 @@ static void nothing_said(void **state)
 	assert_int_equal(asked(node), 0);
 	close(node);
 	turn();
-	assert_string_equal(logged, "feed_connected\nfeed disconnected\n");
+	assert_string_equal(logged, "feed_connected\nfeed_disconnected\n");
 	assert_null(take());
 	close_feed();
 }
@@ -388,7 +388,7 @@ static void one_node(void **state)
 	second = connect_node();
 	log_clear();
 	turn();
-	assert_string_equal(logged, "feed_disconnected\nfeed connected\n");
+	assert_string_equal(logged, "feed_disconnected\nfeed_connected\n");
 	assert_string_equal(take(), "b");
 	say_state(second, "c");
 	assert_string_equal(take(), "c");
@@ -533,7 +533,7 @@ static void refused(void **state)
 			say(node, bytes, before);
 			say(node, rows[i].bytes, rows[i].len);
 		}
-		snprintf(line, sizeof line, "feed_connected\nfeed closed offset=%zu %s\n", before,
+		snprintf(line, sizeof line, "feed_connected\nfeed_closed offset=%zu %s\n", before,
 		         rows[i].said);
 		assert_string_equal(logged, line);
 		assert_int_equal(asked(node), -1);
