@@ -2,8 +2,10 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
 import { client, daemon, ServerMessage } from './daemon.mjs'
-import { encodeState, feedDaemon, node } from './node.mjs'
-import { BINARY, CLOSE, close, connect, frame, open, PING, ping, PONG, pong, TEXT, text, handshake } from './raw.mjs'
+import { encodeState, feedDaemon, node } from './feed-node.mjs'
+import {
+  BINARY, CLOSE, close, connect, frame, handshake, open, PING, ping, PONG, pong, TEXT, text
+} from './raw.mjs'
 
 const BIG = 8 << 20   // bytes: more than the sockets of one connection hold
 const HOUR = ['--interval', '3600000']

@@ -13,10 +13,14 @@ const HOUR = ['--interval', '3600000']
 
 // status, headers (names in lower case) and body of an answer.
 async function curl (...args) {
-  const { stdout } = await run('curl', ['--silent', '--show-error', '--max-time', '10', '--include', ...args], { encoding: 'buffer' })
+  const { stdout } = await run('curl',
+    ['--silent', '--show-error', '--max-time', '10', '--include', ...args], { encoding: 'buffer' })
   const end = stdout.indexOf('\r\n\r\n')
   const [first, ...lines] = stdout.subarray(0, end).toString().split('\r\n')
-  const headers = Object.fromEntries(lines.map(line => [line.split(':')[0].toLowerCase(), line.slice(line.indexOf(':') + 2)]))
+  const headers = Object.fromEntries(lines.map(line => {
+    const [, name, value] = line.match(/^(.*?): (.*)$/)
+    return [name.toLowerCase(), value]
+  }))
   return { status: Number(first.split(' ')[1]), headers, body: stdout.subarray(end + 4) }
 }
 
@@ -48,7 +52,8 @@ test('pages', async t => {
     assert.equal((await curl(`${d.url}healthz?verbose=1`)).status, 200)
   })
   await t.test('nothing else', async () => {
-    for (const path of ['nothing', 'healthz/', 'etc/passwd', '../etc/passwd', '%2e%2e/etc/passwd', 'introspection.prot']) {
+    for (const path of ['nothing', 'healthz/', 'etc/passwd', '../etc/passwd', '%2e%2e/etc/passwd',
+      'introspection.prot']) {
       const { status, body } = await curl('--path-as-is', `${d.url}${path}`)
       assert.equal(status, 404, path)
       assert.match(body.toString(), /^404 Not Found: /)
@@ -113,7 +118,8 @@ test('a page of elsewhere reads nothing', async t => {
     assert.equal((await curl('--header', 'Origin: http://evil.example', `${d.url}${path}`)).status, 403)
     assert.equal((await curl('--header', 'Host: evil.example', `${d.url}${path}`)).status, 403)
   }
-  const { status } = await curl('--resolve', `node.example:${d.port}:127.0.0.1`, `http://node.example:${d.port}/healthz`)
+  const { status } = await curl('--resolve', `node.example:${d.port}:127.0.0.1`,
+    `http://node.example:${d.port}/healthz`)
   assert.equal(status, 403)
 })
 

@@ -9,8 +9,9 @@ import { build } from './daemon.mjs'
 const ADDED = /^(__(asan|ubsan|stack_chk)_\w+|_GLOBAL_OFFSET_TABLE_)$/
 
 function symbols (object) {
-  const lines = execFileSync('nm', ['--format=posix', '--extern-only', join(build, object)], { encoding: 'utf8' }).trim().split('\n')
-  const all = lines.map(line => line.split(' ')).filter(([name]) => !ADDED.test(name))
+  const file = join(build, object)
+  const lines = execFileSync('nm', ['--format=posix', '--extern-only', file], { encoding: 'utf8' })
+  const all = lines.trim().split('\n').map(line => line.split(' ')).filter(([name]) => !ADDED.test(name))
   const plain = ([name]) => name.replace(/^__(\w+)_chk$/, '$1')
   return {
     imports: all.filter(([, type]) => type === 'U').map(plain),

@@ -5,7 +5,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import test from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { client, daemon, until } from './daemon.mjs'
-import { encodeState, feedDaemon, node } from './node.mjs'
+import { encodeState, feedDaemon, node } from './feed-node.mjs'
 import { close, connect, frame, handshake, open, request, text } from './raw.mjs'
 
 const HOUR = ['--interval', '3600000']
@@ -27,7 +27,10 @@ function exhaust (d) {
 }
 
 // Bytes that are resident.
-const memory = d => Number(readFileSync(`/proc/${d.pid}/status`, 'utf8').match(/^VmRSS:\s+(\d+) kB$/m)[1]) * 1024
+function memory (d) {
+  const status = readFileSync(`/proc/${d.pid}/status`, 'utf8')
+  return Number(status.match(/^VmRSS:\s+(\d+) kB$/m)[1]) * 1024
+}
 
 // ms of processor time since the start.
 function busy (d) {
@@ -85,7 +88,8 @@ test('every slot taken by connections that say nothing', async t => {
 const numbers = { skip: process.env.RUNNER && 'not run by itself' }
 
 test('the limit on open files is raised for the clients there may be', numbers, async t => {
-  const d = await daemon(t, [...SHORT, '--max-clients', '100'], { prefix: ['prlimit', '--nofile=40:1000'] })
+  const prefix = ['prlimit', '--nofile=40:1000']
+  const d = await daemon(t, [...SHORT, '--max-clients', '100'], { prefix })
   const clients = await Promise.all(Array.from({ length: 100 }, () => client(t, d.ws)))
   await Promise.all(clients.map(c => c.received(1)))
   assert.equal((await answer(t, d)).status, 503)
@@ -107,7 +111,9 @@ test('or said to be too low', numbers, async t => {
 })
 
 test('no descriptors left: it waits without work, and serves when there are some', async t => {
-  const d = await feedDaemon(t, [...SHORT, ...LISTENERS], { expect: [/^accept_paused reason="Too many open files" ms=1000$/] })
+  const d = await feedDaemon(t, [...SHORT, ...LISTENERS], {
+    expect: [/^accept_paused reason="Too many open files" ms=1000$/]
+  })
   await node(t, d)
   const c = await client(t, d.ws)
   await c.received(1)
@@ -164,7 +170,8 @@ test('nothing is lost, however connections end', async t => {
       await way(await connect(t, { port: d.port }))
     }))
   }
-  await until(d.child, 'line', () => d.lines.filter(line => line.startsWith('closed ')).length >= total)
+  const closed = () => d.lines.filter(line => line.startsWith('closed ')).length
+  await until(d.child, 'line', () => closed() >= total)
   assert.equal(descriptors(d), before)
 })
 
@@ -195,7 +202,8 @@ test('200 clients, one of them never reads', async t => {
   }
   assert.ok(delivered > 10000)
   assert.ok(after - before < 1 << 20, `grew by ${after - before} bytes`)
-  t.diagnostic(`${delivered} snapshots in ${Math.round(performance.now() - start)} ms, ${after - before} bytes more`)
+  const ms = Math.round(performance.now() - start)
+  t.diagnostic(`${delivered} snapshots in ${ms} ms, ${after - before} bytes more`)
 })
 
 test('memory stays flat over 10000 snapshots', async t => {

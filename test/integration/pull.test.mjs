@@ -5,7 +5,7 @@ import { hostname } from 'node:os'
 import test from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { client, daemon, ServerMessage } from './daemon.mjs'
-import { encodeState, feedDaemon, node } from './node.mjs'
+import { encodeState, feedDaemon, node } from './feed-node.mjs'
 import { BINARY, CLOSE, frame, handshake, connect, open, ping, PONG, text } from './raw.mjs'
 
 const HOUR = ['--interval', '3600000']

@@ -16,8 +16,10 @@ export const accept = 's3pPLMBiTxaQ9kYGzzhZRbK+xOo='
 
 // A request head. fields: name: value; undefined leaves one out.
 export function request (line, fields = {}) {
-  const lines = Object.entries({ Host: 'localhost', ...fields }).filter(([, value]) => value !== undefined)
-  return `${line}\r\n${lines.map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n`
+  const lines = Object.entries({ Host: 'localhost', ...fields })
+    .filter(([, value]) => value !== undefined)
+    .map(([name, value]) => `${name}: ${value}\r\n`)
+  return `${line}\r\n${lines.join('')}\r\n`
 }
 
 export function handshake (fields = {}, path = '/') {
@@ -61,7 +63,8 @@ function takeFrame (r) {
   const form = start[1] & 0x7f
   const header = form < 126 ? 2 : form === 126 ? 4 : 10
   if (r.length < header) return
-  const length = form < 126 ? form : form === 126 ? start.readUInt16BE(2) : Number(start.readBigUInt64BE(2))
+  const length = form < 126 ? form
+    : form === 126 ? start.readUInt16BE(2) : Number(start.readBigUInt64BE(2))
   if (r.length < header + length) return
   const data = r.take(header + length).subarray(header)
   return { first: start[0], opcode: start[0] & 0x0f, masked: start[1] > 127, header, data }
@@ -105,7 +108,7 @@ export async function connect (t, { lingers = false, ...target }) {
       c.status = Number(c.head.split(' ')[1])
     }
     if (c.status !== 101) c.body += rest.take(rest.length).toString()
-    for (let next = takeFrame(rest); c.status === 101 && next; next = takeFrame(rest)) c.frames.push(next)
+    for (let next; c.status === 101 && (next = takeFrame(rest));) c.frames.push(next)
     news.emit('got')
   })
   socket.on('error', error => { c.error = error })

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import test from 'node:test'
 import { client, daemon } from './daemon.mjs'
-import { encodeState, feedDaemon, node } from './node.mjs'
+import { encodeState, feedDaemon, node } from './feed-node.mjs'
 import { close, CLOSE, connect, handshake, open, request } from './raw.mjs'
 
 const HOUR = ['--interval', '3600000']
@@ -100,7 +100,8 @@ test('who was about to leave leaves', async t => {
 
 test('SIGUSR1 writes a line for each slot', async t => {
   const d = await daemon(t, HOUR, { expect: [/^slot /] })
-  const line = pattern => d.line(new RegExp(`^slot number=\\d+ ${pattern}`))
+  const line = (state, port, numbers) => d.line(new RegExp(`^slot number=\\d+ state=${state} ` +
+    `peer=127\\.0\\.0\\.1:${port} ${numbers} unsent=0 quiet_ms=\\d+$`))
   const c = await client(t, d.ws)
   await c.received(1)
   c.ready()
@@ -112,9 +113,9 @@ test('SIGUSR1 writes a line for each slot', async t => {
   done.send(close(1000))
   await done.end()
   d.child.kill('SIGUSR1')
-  await line(`state=open peer=127\\.0\\.0\\.1:\\d+ ready=1 sequence=1 snapshots=1 unsent=0 quiet_ms=\\d+$`)
-  await line(`state=head peer=127\\.0\\.0\\.1:${half.socket.localPort} ready=0 sequence=0 snapshots=0 unsent=0 quiet_ms=\\d+$`)
-  await line(`state=lingering peer=127\\.0\\.0\\.1:${done.socket.localPort} ready=0 sequence=1 snapshots=1 unsent=0 quiet_ms=\\d+$`)
+  await line('open', '\\d+', 'ready=1 sequence=1 snapshots=1')
+  await line('head', half.socket.localPort, 'ready=0 sequence=0 snapshots=0')
+  await line('lingering', done.socket.localPort, 'ready=0 sequence=1 snapshots=1')
   assert.equal(d.lines.filter(line => line.startsWith('slot ')).length, 3)
   done.socket.end()
 })
