@@ -1,9 +1,11 @@
 // A client of the command protocol on /introspect. It checks every frame that
-// comes, with nothing of the daemon's code.
+// comes, with nothing of the daemon's code. And a libp2p node for the tests of it.
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
+import net from 'node:net'
 import WebSocket from 'ws'
 import { schema, ServerMessage, until } from './daemon.mjs'
+import { feedDaemon } from './feed-node.mjs'
 
 const Command = schema.lookupType('introspection.ClientCommand')
 const HEADER = 12
@@ -26,7 +28,8 @@ export function decodeFrame (data, binary) {
   const message = data.subarray(HEADER)
   assert.equal(data.readUInt32LE(8), message.length, 'length')
   assert.equal(data.readUInt32LE(4), fnv1a(message), 'checksum')
-  return { message, ...ServerMessage.toObject(ServerMessage.decode(message), { longs: Number, defaults: true, oneofs: true, enums: String }) }
+  const options = { longs: Number, enums: String, defaults: true, oneofs: true }
+  return { message, ...ServerMessage.toObject(ServerMessage.decode(message), options) }
 }
 
 // Every message that came stands in received, in order; the lists by kind hold the same objects.
@@ -91,4 +94,35 @@ export async function commandClient (t, url, options = {}) {
     await Promise.race([once(socket, 'open'), c.closed.then(() => { throw c.error ?? new Error('closed') })])
   }
   return c
+}
+
+export const delimited = message => ServerMessage.encodeDelimited(ServerMessage.fromObject(message)).finish()
+
+export const eventOf = (n, { name = 'Test', properties, padding = '' } = {}) => ({
+  event: { type: { name, propertyTypes: properties }, ts: n, content: JSON.stringify({ n, padding }) }
+})
+
+// A daemon whose node is the test. State n has n as its time. The node answers
+// each request for a state at once while automatic is set.
+export async function fedDaemon (t, { options = [], expect, automatic = true, size = 0, interval = 10 } = {}) {
+  const d = await feedDaemon(t, ['--interval', `${interval}`, ...options], { expect })
+  const socket = net.connect(d.feed)
+  const node = { socket, automatic, size, asked: [], states: 0, events: 0 }
+  socket.on('data', bytes => {
+    for (const _ of bytes) {
+      node.asked.push(performance.now())
+      if (node.automatic) node.state()
+    }
+    socket.emit('asked')
+  })
+  node.send = message => socket.write(delimited(message))
+  node.state = () => node.send({
+    state: { instantTs: ++node.states, subsystems: { connections: [{ peerId: 'x'.repeat(node.size) }] } }
+  })
+  node.event = fields => node.send(eventOf(++node.events, fields))
+  node.askedFor = (n, ms) => until(socket, 'asked', () => node.asked.length >= n, ms)
+  t.after(() => socket.destroy())
+  await once(socket, 'connect')
+  d.node = node
+  return d
 }

@@ -3,54 +3,19 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
-import net from 'node:net'
-import { join } from 'node:path'
 import test from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
-import { commandClient, encode } from './command-client.mjs'
-import { client, daemon, folder, ServerMessage, until } from './daemon.mjs'
+import { commandClient, delimited, encode, eventOf, fedDaemon } from './command-client.mjs'
+import { client, daemon } from './daemon.mjs'
 
 const INTERVAL_MIN = 500
 const RETENTION_MAX = 120000
 const HISTORY_MIN = 131072
-const connections = [/^feed_connected$/, /^feed_disconnected$/]
 const verbose = [/^(open|closing|closed) peer=/]
 
-const delimited = message => ServerMessage.encodeDelimited(ServerMessage.fromObject(message)).finish()
-const eventOf = (n, { name = 'Test', properties, padding = '' } = {}) => ({
-  event: { type: { name, propertyTypes: properties }, ts: n, content: JSON.stringify({ n, padding }) }
-})
 const numbersOf = events => events.map(event => event.ts)
 const range = (from, to) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
 const assertRising = list => assert.deepEqual(list, [...new Set(list)].sort((a, b) => a - b))
-
-// A daemon whose node is the test. State n has n as its time. The node answers
-// each request for a state at once while automatic is set.
-async function fedDaemon (t, { options = [], expect = [], automatic = true, size = 0, interval = 10 } = {}) {
-  const path = join(folder(t), 'feed')
-  const d = await daemon(t, ['--feed', path, '--interval', `${interval}`, ...options],
-    { expect: [...connections, ...expect] })
-  await fetch(`${d.url}healthz`)   // answered by the loop, which begins when the feed is open
-  const socket = net.connect(path)
-  const node = { socket, automatic, size, asked: [], states: 0, events: 0 }
-  socket.on('data', bytes => {
-    for (const _ of bytes) {
-      node.asked.push(performance.now())
-      if (node.automatic) node.state()
-    }
-    socket.emit('asked')
-  })
-  node.send = message => socket.write(delimited(message))
-  node.state = () => node.send({
-    state: { instantTs: ++node.states, subsystems: { connections: [{ peerId: 'x'.repeat(node.size) }] } }
-  })
-  node.event = fields => node.send(eventOf(++node.events, fields))
-  node.askedFor = (n, ms) => until(socket, 'asked', () => node.asked.length >= n, ms)
-  t.after(() => socket.destroy())
-  await once(socket, 'connect')
-  d.node = node
-  return d
-}
 
 async function greeted (t, d, config) {
   const c = await commandClient(t, d.ws)
