@@ -1,0 +1,155 @@
+/* A client of the command protocol while states and events come. The input is a list of
+ * steps; all that the client is sent must be frames with one whole message each. */
+
+#include <endian.h>
+
+#include "command.h"
+#include "fuzz.h"
+#include "source/wire.h"
+
+enum { HISTORY = 128 << 10, FRAME = 12, SENT_MAX = COMMAND_FRAME_MAX + HISTORY };
+
+struct client {
+	struct commands all;
+	struct command command;
+	struct ws_decoder decoder;
+	Introspection__Runtime runtime;
+	uint64_t sequence;   /* of the newest state */
+	uint64_t last;       /* of the last one that the client was sent */
+	int64_t now;
+};
+
+static void evict(void *arg, uint64_t first)
+{
+	struct client *c = arg;
+
+	command_forget(&c->command, &c->all, first);
+}
+
+static uint32_t word(const uint8_t *at)
+{
+	uint32_t n;
+
+	memcpy(&n, at, sizeof n);
+	return le32toh(n);
+}
+
+static void check_sent(const struct command_frame *frame)
+{
+	struct ws_decoder reader = {.max_message = SENT_MAX, .client = true};
+	struct wire_error error;
+	size_t len = frame->len + frame->body_len;
+
+	CHECK(len <= SENT_MAX);
+	uint8_t *bytes = malloc(len);
+	CHECK(bytes);
+	memcpy(bytes, frame->at, frame->len);
+	if (frame->body_len > 0)
+		memcpy(bytes + frame->len, frame->body, frame->body_len);
+	CHECK(ws_decode(&reader, bytes, len) == (int)len && reader.event == WS_MESSAGE);
+	const uint8_t *message = reader.data + FRAME;
+	len = reader.data_len - FRAME;
+	CHECK(word(reader.data) == 1 && word(reader.data + 8) == len &&
+	      word(reader.data + 4) == wire_checksum(message, len) &&
+	      wire_check(&introspection__server_message__descriptor, message, len, &error));
+	free(bytes);
+}
+
+/* Puts the input's next bytes, after a frame header or without one, where received bytes
+ * go, and carries out what they say. False: the connection is to be closed. */
+static bool receive(struct client *c, struct input *in, bool framed)
+{
+	const uint8_t no_mask[4] = {0};
+	uint8_t bytes[WS_HEADER_MAX + 255];
+	size_t want = take_byte(in), room, n = 0;
+	struct command_frame frame = {0};
+	int got;
+
+	if (framed)
+		n = ws_header(bytes, WS_BINARY, want < in->left ? want : in->left, no_mask);
+	n += take_bytes(in, bytes + n, want);
+	for (size_t used = 0; used < n; used += room) {
+		uint8_t *to = command_room(&c->command, &room);
+
+		CHECK(room > 0);
+		room = room < n - used ? room : n - used;
+		memcpy(to, bytes + used, room);
+		c->command.raw_len += room;
+		while (c->command.raw_len > 0) {
+			got = command_read(&c->command, &c->all, &c->decoder, &c->runtime, c->now,
+			                   &frame);
+			if (got < 0 || (got == 0 && c->decoder.event == WS_GOT_CLOSE))
+				return false;
+			if (got > 0)
+				check_sent(&frame);
+		}
+	}
+	return true;
+}
+
+static void add_event(struct client *c, struct input *in)
+{
+	uint8_t bytes[255];
+	size_t n = take_bytes(in, bytes, take_byte(in));
+	struct wire_error error;
+
+	if (wire_check(&introspection__event__descriptor, bytes, n, &error))
+		commands_event(&c->all, bytes, n, &c->runtime, c->command.push_events, c->now);
+}
+
+/* Holds back a state of len bytes, an even number: an unknown field, again and again. */
+static void add_state(struct client *c, size_t len)
+{
+	static uint8_t message[WIRE_PREFIX_MAX + (1 << 16)];
+	size_t n = wire_put_prefix(message, INTROSPECTION__SERVER_MESSAGE__PAYLOAD_STATE, len);
+
+	for (size_t i = 0; i < len; i++)
+		message[n + i] = i % 2 ? 1 : 9 << 3;
+	n += len;
+	commands_state(&c->all, message, n, wire_checksum(message, n), ++c->sequence, c->now);
+}
+
+static void push(struct client *c)
+{
+	struct command_frame frame;
+
+	while (command_push(&c->command, &c->all, c->last, &frame)) {
+		check_sent(&frame);
+		c->last = frame.sequence > 0 ? frame.sequence : c->last;
+	}
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static char version[256];
+	struct input in = {data, size};
+	struct client *c = calloc(1, sizeof *c);
+	bool open = true;
+
+	CHECK(c && commands_open(&c->all, HISTORY) == 0);
+	c->all.interval = 100;
+	c->all.evict = evict;
+	c->all.evict_arg = c;
+	c->decoder.max_message = COMMAND_MESSAGE_MAX;
+	introspection__runtime__init(&c->runtime);
+	c->runtime.version = version;
+	while (in.left > 0 && open) {
+		uint8_t step = take_byte(&in);
+
+		if (step % 8 < 2)
+			open = receive(c, &in, step % 8);
+		else if (step % 8 == 2)
+			add_event(c, &in);
+		else if (step % 8 == 3)
+			add_state(c, (size_t)take_byte(&in) << 8);
+		else if (step % 8 == 4)
+			push(c);
+		else if (step % 8 == 5)
+			memset(version, 'v', take_byte(&in) % sizeof version);
+		else
+			c->now += (int64_t)take_byte(&in) << (step % 8 == 6 ? 4 : 12);
+	}
+	commands_close(&c->all);
+	free(c);
+	return 0;
+}

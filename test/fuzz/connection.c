@@ -1,0 +1,212 @@
+/* The daemon's loop with clients whose every system call comes out as the input says: the
+ * bytes that come and how many are taken, errors, signals and the time. Nothing but those
+ * calls is replaced. However it goes, in the end everything has been given back. */
+
+#include <endian.h>
+#include <poll.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "fuzz.h"
+#include "source/wire.h"
+
+static int script_poll(struct pollfd *fds, nfds_t n, int wait);
+static ssize_t script_recv(int fd, void *out, size_t room, int flags);
+static ssize_t script_send(int fd, const void *bytes, size_t n, int flags);
+static int script_accept4(int fd, struct sockaddr *peer, socklen_t *len, int flags);
+static ssize_t script_read(int fd, void *out, size_t room);
+static int script_clock_gettime(clockid_t id, struct timespec *t);
+static int script_shutdown(int fd, int how);
+static int script_close(int fd);
+
+#define poll script_poll
+#define recv script_recv
+#define send script_send
+#define accept4 script_accept4
+#define read script_read
+#define clock_gettime script_clock_gettime
+#define shutdown script_shutdown
+#define close script_close
+#define main introspectd_main
+#include "../../introspectd.c"
+#undef close
+
+enum { FIRST_FD = 1000, FDS = 32, CLIENTS = 3, LIMIT = 4096, HISTORY = 128 << 10, TURNS = 1000 };
+
+static struct input in;
+static int64_t clock_now;
+static bool is_open[FDS];
+
+static int fail(int code)
+{
+	errno = code;
+	return -1;
+}
+
+/* After the end of the input every socket takes what it is sent and time goes by. */
+static int script_poll(struct pollfd *fds, nfds_t n, int wait)
+{
+	static const int steps[] = {0, 1, 30, 100, 500, 1000, 5000, 30000};
+	const bool ended = in.left == 0;
+	int answers = 0;
+
+	CHECK(!ended || wait >= 0);
+	clock_now += ended ? earlier(wait, 1000) + 1 : steps[take_byte(&in) % 8];
+	for (nfds_t i = 0; i < n; i++) {
+		const short errors = fds[i].fd >= FIRST_FD ? POLLERR | POLLHUP : 0;
+
+		fds[i].revents = 0;
+		if (fds[i].fd >= 0)
+			fds[i].revents = (short)((ended ? POLLOUT : take_byte(&in)) &
+			                         (fds[i].events | errors));
+		answers += fds[i].revents != 0;
+	}
+	return answers;
+}
+
+static ssize_t script_recv(int fd, void *out, size_t room, int flags)
+{
+	const size_t n = take_byte(&in);
+
+	(void)fd;
+	(void)flags;
+	CHECK(room > 0);
+	if (n > 252)
+		return fail(n == 253 ? EAGAIN : n == 254 ? EINTR : ECONNRESET);
+	return (ssize_t)take_bytes(&in, out, n < room ? n : room);
+}
+
+static ssize_t script_send(int fd, const void *bytes, size_t n, int flags)
+{
+	const uint8_t much = take_byte(&in);
+
+	(void)fd;
+	CHECK(n > 0 && flags & MSG_NOSIGNAL);
+	free(copy_of(bytes, n));
+	if (much > 252)
+		return fail(much == 253 ? EAGAIN : much == 254 ? EINTR : EPIPE);
+	return much == 0 || much > n ? (ssize_t)n : much;
+}
+
+static int script_accept4(int fd, struct sockaddr *peer, socklen_t *len, int flags)
+{
+	static const int errors[] = {EAGAIN, EMFILE, ECONNABORTED, EINTR};
+	const uint8_t what = take_byte(&in);
+	struct sockaddr_in address = {.sin_family = AF_INET};
+	int i = 0;
+
+	(void)fd;
+	(void)flags;
+	if (what < 4)
+		return fail(errors[what]);
+	address.sin_addr.s_addr = htonl(what < 128 ? INADDR_LOOPBACK : INADDR_LOOPBACK + what);
+	memcpy(peer, &address, *len = sizeof address);
+	while (is_open[i])
+		CHECK(++i < FDS);
+	is_open[i] = true;
+	return FIRST_FD + i;
+}
+
+static ssize_t script_read(int fd, void *out, size_t room)
+{
+	static const uint32_t signals[] = {0, SIGUSR1, SIGHUP, SIGTERM};
+	const struct signalfd_siginfo info = {.ssi_signo = signals[take_byte(&in) % 4]};
+
+	(void)fd;
+	CHECK(room == sizeof info);
+	memcpy(out, &info, room);
+	return info.ssi_signo ? (ssize_t)room : fail(EAGAIN);
+}
+
+static int script_clock_gettime(clockid_t id, struct timespec *t)
+{
+	(void)id;
+	*t = (struct timespec){clock_now / 1000, clock_now % 1000 * 1000000};
+	return 0;
+}
+
+static int script_shutdown(int fd, int how)
+{
+	CHECK(is_open[fd - FIRST_FD] && how == SHUT_WR);
+	return 0;
+}
+
+static int script_close(int fd)
+{
+	CHECK(is_open[fd - FIRST_FD]);
+	is_open[fd - FIRST_FD] = false;
+	return 0;
+}
+
+/* Of two states, 100 ms from one another, and an event between them. */
+static void write_recording(int fd)
+{
+	static const struct {
+		uint8_t kind, len;
+		char bytes[12];
+	} payloads[] = {
+		{INTROSPECTION__SERVER_MESSAGE__PAYLOAD_STATE, 3, "\x18\xe8\x07"},
+		{INTROSPECTION__SERVER_MESSAGE__PAYLOAD_EVENT, 9, "\x0a\x03\x0a\x01" "A\x1a\x02{}"},
+		{INTROSPECTION__SERVER_MESSAGE__PAYLOAD_STATE, 3, "\x18\xcc\x08"},
+	};
+	uint8_t file[128] = {1}, *at = file + 4;
+
+	for (size_t i = 0; i < sizeof payloads / sizeof *payloads; i++) {
+		size_t n = wire_put_prefix(at + 8, payloads[i].kind, payloads[i].len);
+
+		memcpy(at + 8 + n, payloads[i].bytes, payloads[i].len);
+		const uint32_t len = (uint32_t)n + payloads[i].len;
+		const uint32_t words[] = {htole32(wire_checksum(at + 8, len)), htole32(len)};
+		memcpy(at, words, sizeof words);
+		at += sizeof words + len;
+	}
+	CHECK(write(fd, file, (size_t)(at - file)) == at - file);
+}
+
+static void open_server(struct server *srv, bool token)
+{
+	static char path[64];
+	int fd = memfd_create("recording", MFD_CLOEXEC);
+
+	write_recording(fd);
+	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+	*srv = (struct server){
+		.options = {.max_clients = CLIENTS, .max_snapshot = LIMIT, .history = HISTORY,
+		            .interval = 100, .ping = DEFAULT_PING_MS, .drain = DEFAULT_DRAIN_MS,
+		            .replay = path, .loop = true},
+		.auth = {.token = "0123456789abcdef", .len = token ? 16 : 0},
+		.listeners = {{.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)}},
+		.listener_count = 1,
+		.now = clock_now,
+	};
+	CHECK(make_table(srv) == 0 && open_source(srv) == 0);
+	srv->fds[FD_LISTENERS].fd = srv->listeners[0].fd;
+	srv->fds[FD_SIGNALS].fd = 0;
+	(close)(fd);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static struct server srv;
+
+	in = (struct input){data, size};
+	clock_now = 1000;
+	log_set_verbose(true);
+	open_server(&srv, take_byte(&in) & 1);
+	while (in.left > 0 && (!srv.stop_at || srv.now < srv.stop_at))
+		CHECK(turn(&srv) == 0);
+	in.left = 0;
+	if (!srv.stop_at)
+		stop(&srv);
+	for (int turns = 0; srv.high > 0; turns++)
+		CHECK(turns < TURNS && turn(&srv) == 0);
+	CHECK(srv.clients == 0 && srv.waiting == 0 && srv.event_readers == 0 && srv.state_holders == 0);
+	CHECK(srv.free_buffer_count == srv.slot_count && !memchr(is_open, true, FDS));
+	for (int i = 0; i < SNAPSHOT_BUFFERS; i++)
+		CHECK(srv.store.all[i].pins == 0);
+	release(&srv);
+	return 0;
+}
