@@ -374,9 +374,10 @@ static void wait_for_events(struct program *p, struct pollfd fds[2], const sigse
 	for (size_t i = 0; i < sizeof others / sizeof *others; i++)
 		if (others[i] < deadline)
 			deadline = others[i];
-	link_poll(&p->link, &fds[0], &deadline);
 	if (p->arguments.mode == EVENTS && p->line)
-		fds[0].fd = -1; /* what is pushed waits for who reads us */
+		fds[0] = (struct pollfd){.fd = -1}; /* what is pushed waits for who reads us */
+	else
+		link_poll(&p->link, &fds[0], &deadline);
 	fds[1] = p->arguments.mode == VIEW ? (struct pollfd){.fd = STDIN_FILENO, .events = POLLIN}
 		 : p->arguments.mode == RECORD
 		     ? (struct pollfd){.fd = p->record.fd}
