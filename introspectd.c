@@ -728,6 +728,8 @@ static void slot_serve(struct server *srv, size_t i)
 	short readable = s->tls ? POLLIN | POLLOUT | POLLHUP | POLLERR : POLLIN | POLLHUP | POLLERR;
 	if ((revents & readable && slot_reads(s)) || has_unread(s))
 		slot_read(srv, s);
+	else if (s->state == SLOT_DELAYED && revents & (POLLHUP | POLLERR))
+		slot_drop(s, "closed by the client"); /* poll() would return for it all the time */
 	if (s->state != SLOT_DROPPED && srv->deadlines[i] <= srv->now &&
 	    slot_deadline(srv, s) <= srv->now)
 		slot_expire(srv, s);
