@@ -1,0 +1,272 @@
+// The daemon in its sandbox, as it is built for use: a sanitizer does more than the
+// sandbox allows. SANDBOX_BUILD names the folder of that build.
+import assert from 'node:assert/strict'
+import { execFileSync, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import test from 'node:test'
+
+const asked = process.env.BUILD
+process.env.BUILD = process.env.SANDBOX_BUILD ?? 'build'
+process.env.SANDBOX = '1'
+const { build, client, daemon, folder, ServerMessage, until } = await import('./daemon.mjs')
+const { commandClient } = await import('./command-client.mjs')
+const { encodeState, feedDaemon, node } = await import('./feed-node.mjs')
+const { connect, handshake } = await import('./raw.mjs')
+
+const program = join(build, 'introspectd')
+const sanitized = existsSync(program) && /__asan_init/.test(readFileSync(program, 'latin1'))
+const skip = !existsSync(program) ? `${program} has not been built`
+  : sanitized ? `${program} (BUILD=${asked}) is a sanitizer's` : false
+const asRoot = skip || (process.getuid() !== 0 && 'not root')
+const sandboxed = (name, run) => test(name, { skip }, run)
+const SHORT = ['--interval', '10']
+const TOKEN = 'correct-horse.battery_staple~1'
+
+const status = pid => Object.fromEntries(readFileSync(`/proc/${pid}/status`, 'utf8').split('\n')
+  .map(line => line.split(/:\s+/)))
+
+sandboxed('no new privileges, and a filter on what it calls', async t => {
+  for (const options of [[], ['--feed', '-']]) {
+    const d = await daemon(t, options, { expect: [/^feed_/] })
+    const { NoNewPrivs, Seccomp } = status(d.pid)
+    assert.deepEqual([NoNewPrivs, Seccomp], ['1', '2'])
+  }
+  process.env.SANDBOX = ''
+  const d = await daemon(t).finally(() => { process.env.SANDBOX = '1' })
+  assert.equal(status(d.pid).Seccomp, '0')
+})
+
+sandboxed('the kernel source, all connections', async t => {
+  const d = await daemon(t, ['-v', ...SHORT], { expect: [/^(open|clos|refused)/, /^slot /] })
+  const c = await client(t, d.ws)
+  for (let i = 0; i < 20; i++) await c.next()
+  assert.ok(c.snapshots[0].state.subsystems.connections.every(({ endpoints }) => endpoints.srcMultiaddr))
+  d.child.kill('SIGUSR1')
+  await d.line(/^slot /)
+  for (const path of ['', 'metrics', 'healthz', 'introspection.proto', 'none']) await (await fetch(d.url + path)).text()
+  const bad = await connect(t, { port: d.port })
+  bad.send('GARBAGE\r\n\r\n')
+  await bad.end()
+})
+
+sandboxed('one process by its name, across a restart', async t => {
+  const name = `node-${process.pid}`
+  const path = join(folder(t), name)
+  symlinkSync(process.execPath, path)
+  const start = async () => {
+    const child = spawn(path, ['-e', `
+      const s = require('net').createServer().listen(0, '127.0.0.1', () => {
+        require('net').connect(s.address().port, '127.0.0.1', () => console.log('up'))
+      })`], { stdio: ['ignore', 'pipe', 'inherit'] })
+    t.after(() => child.kill('SIGKILL'))
+    await once(child.stdout, 'data')
+    return child
+  }
+  const d = await daemon(t, ['--pid', name, ...SHORT], { expect: [/^(watching|gone|waiting) process=/] })
+  const c = await client(t, d.ws)
+  const shown = async pid => {
+    for (let i = 0; i < 2000; i++) {
+      const { state } = await c.next()
+      if (state.subsystems.connections.some(({ userProvidedTags: [tag] }) => tag?.includes(`[${pid}]`))) return
+    }
+    assert.fail(`no connection of ${pid}`)
+  }
+  for (let i = 0; i < 2; i++) {
+    const child = await start()
+    await shown(child.pid)
+    const gone = once(child, 'exit')
+    child.kill('SIGKILL')
+    await gone
+  }
+})
+
+sandboxed('a feed whose node comes back', async t => {
+  const d = await feedDaemon(t, SHORT)
+  const c = await client(t, d.ws)
+  for (let i = 0; i < 2; i++) {
+    const n = await node(t, d, () => encodeState(1 << 20))
+    await n.requested(1)
+    await c.received(2 * i + 1)
+    await c.next()
+    n.socket.destroy()
+    const gone = () => d.lines.filter(line => line === 'feed_disconnected').length > i
+    await until(d.child, 'line', gone)
+    c.ready()
+  }
+})
+
+// A recording of a runtime and two states.
+function recording (t) {
+  const path = join(folder(t), 'recording')
+  const messages = [{ runtime: { implementation: 'x' } }, { state: { instantTs: 1000 } }, { state: { instantTs: 1100 } }]
+    .map(message => {
+      const bytes = Buffer.from(ServerMessage.encode(ServerMessage.fromObject(message)).finish())
+      const header = Buffer.alloc(8)
+      let sum = 0x811c9dc5
+      for (const byte of bytes) sum = Math.imul(sum ^ byte, 0x01000193) >>> 0
+      header.writeUInt32LE(sum, 0)
+      header.writeUInt32LE(bytes.length, 4)
+      return Buffer.concat([header, bytes])
+    })
+  writeFileSync(path, Buffer.concat([Buffer.from([1, 0, 0, 0]), ...messages]))
+  return path
+}
+
+sandboxed('a recording, again and again', async t => {
+  const d = await daemon(t, ['--replay', recording(t), '--loop', ...SHORT], { expect: [/^replay/] })
+  const c = await client(t, d.ws)
+  await c.received(1)
+  for (let i = 0; i < 8; i++) await c.next()
+})
+
+sandboxed('the command protocol, refusals, a full house, large answers', async t => {
+  const d = await daemon(t, ['--max-clients', '2', '-v', '--ping', '0.2', ...SHORT], { expect: [/^(open|clos|refused)/] })
+  const c = await commandClient(t, d.ws)
+  await c.ok('HELLO', { config: { stateSnapshotIntervalMs: 500 } })
+  await c.ok('PUSH_ENABLE', { source: 'STATE' })
+  await c.ok('PUSH_ENABLE', { source: 'EVENTS' })
+  c.send('REQUEST', { source: 'RUNTIME' })
+  await c.count('states', 2)
+  await c.ok('PUSH_PAUSE', { source: 'STATE' })
+  await c.ok('PUSH_RESUME', { source: 'STATE' })
+  const pull = await client(t, d.ws)
+  await pull.next()
+  await once(pull.socket, 'ping')
+  await assert.rejects(client(t, d.ws), /503/)
+  const crowd = await Promise.all(Array.from({ length: 40 }, () => connect(t, { port: d.port }).catch(() => {})))
+  crowd.forEach(raw => raw?.socket.destroy())
+  for (const fields of [{ Host: 'evil.example' }, { Origin: 'http://evil.example' }]) {
+    const raw = await connect(t, { port: d.port })
+    raw.send(handshake(fields))
+    await raw.answered()
+    assert.equal(raw.status, 403)
+  }
+})
+
+sandboxed('TLS, a token, a reload of both', async t => {
+  const path = folder(t)
+  execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes',
+    '-keyout', 'key', '-out', 'cert', '-days', '30', '-subj', '/CN=localhost', '-addext', 'subjectAltName=IP:127.0.0.1'],
+  { cwd: path, stdio: 'pipe' })
+  writeFileSync(join(path, 'token'), TOKEN)
+  const file = name => join(path, name)
+  const d = await daemon(t, ['--tls-cert', file('cert'), '--tls-key', file('key'), '--token-file', file('token'),
+    '-v', ...SHORT], { expect: [/^(open|clos|refused)/, /^error (tls|token_file)=/] })
+  const options = { ca: readFileSync(file('cert')), headers: { Authorization: `Bearer ${TOKEN}` } }
+  const c = await client(t, d.ws, options)
+  for (let i = 0; i < 10; i++) await c.next()
+  await assert.rejects(client(t, d.ws, { ca: options.ca }), /401/)
+  await assert.rejects(client(t, d.ws, { headers: options.headers }))
+  d.child.kill('SIGHUP')
+  await (await client(t, d.ws, options)).next()
+  await (await client(t, d.ws, options)).next()
+  writeFileSync(file('cert'), 'nothing')
+  d.child.kill('SIGHUP')
+  await d.line(/^error tls=/)
+  writeFileSync(file('token'), 'short')
+  d.child.kill('SIGHUP')
+  await d.line(/^error token_file=/)
+  await (await client(t, d.ws, options)).next()
+})
+
+sandboxed('a Unix socket is removed at the end', async t => {
+  const path = join(folder(t), 'socket')
+  const d = await daemon(t, ['--listen', path])
+  const c = await client(t, `ws+unix://${path}:/`)
+  await c.next()
+  assert.equal((await d.stop()).code, 0)
+  assert.equal(existsSync(path), false)
+})
+
+// Within accept4(), which the loop calls when the first client comes, it does what
+// FORBIDDEN says, before the eyes of the filter.
+const trespasser = `
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+int accept4(int fd, struct sockaddr *peer, socklen_t *len, int flags)
+{
+	const char *what = getenv("FORBIDDEN"), *file = getenv("TARGET");
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+
+	if (strcmp(what, "execve") == 0)
+		execl("/bin/true", "true", (char *)0);
+	else if (strcmp(what, "write") == 0)
+		open(file, O_WRONLY);
+	else if (strcmp(what, "read and write") == 0)
+		open(file, O_RDWR);
+	else if (strcmp(what, "create") == 0)
+		open(file, O_RDONLY | O_CREAT, 0600);
+	else if (strcmp(what, "truncate") == 0)
+		open(file, O_RDONLY | O_TRUNC);
+	else if (strcmp(what, "connect") == 0)
+		connect(fd, (struct sockaddr *)&un, sizeof un);
+	else if (strcmp(what, "socket") == 0)
+		socket(AF_INET, SOCK_STREAM, 0);
+	else if (strcmp(what, "fork") == 0)
+		fork();
+	else if (strcmp(what, "kill") == 0)
+		kill(getppid(), 0);
+	else if (strcmp(what, "ptrace") == 0)
+		ptrace(PTRACE_TRACEME, 0, 0, 0);
+	else if (strcmp(what, "read") == 0)
+		close(open(file, O_RDONLY));
+	return (int)syscall(SYS_accept4, fd, peer, len, flags);
+}
+`
+
+sandboxed('what the loop never does ends the process', async t => {
+  const path = folder(t)
+  const library = join(path, 'trespasser.so')
+  const target = join(path, 'target')
+  writeFileSync(target, 'x')
+  const compiled = spawnSync('cc', ['-shared', '-fPIC', '-x', 'c', '-', '-o', library], { input: trespasser, encoding: 'utf8' })
+  assert.equal(compiled.status, 0, compiled.stderr)
+  const run = async (what, options = []) => {
+    const child = spawn(program, ['--listen', '127.0.0.1:0', ...options], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+      env: { ...process.env, LD_PRELOAD: library, FORBIDDEN: what, TARGET: target }
+    })
+    t.after(() => child.kill('SIGKILL'))
+    const exit = once(child, 'exit')
+    const [line] = await once(child.stderr, 'data')
+    const url = line.toString().match(/url=(\S+)/)[1]
+    const answer = await fetch(`${url}healthz`).then(response => response.text(), () => null)
+    if (answer !== null) child.kill('SIGTERM')
+    const [code, signal] = await exit
+    return { answered: answer !== null, code, signal }
+  }
+  for (const what of ['execve', 'write', 'read and write', 'create', 'truncate', 'connect', 'socket', 'fork', 'kill', 'ptrace']) {
+    assert.deepEqual(await run(what), { answered: false, code: null, signal: 'SIGSYS' }, what)
+  }
+  for (const what of ['read', 'nothing']) {
+    assert.deepEqual(await run(what), { answered: true, code: 0, signal: null }, what)
+  }
+  // The library does what it says: without the sandbox nobody minds.
+  assert.deepEqual(await run('create', ['--no-sandbox']), { answered: true, code: 0, signal: null })
+})
+
+test('it becomes another user, and none that does not exist', { skip: asRoot }, async t => {
+  const id = option => execFileSync('id', [option, 'nobody'], { encoding: 'utf8' }).trim()
+  const [uid, gid, groups] = ['-u', '-g', '-G'].map(id)
+  const d = await daemon(t, ['--user', 'nobody', ...SHORT])
+  const is = status(d.pid)
+  assert.equal(is.Uid, Array(4).fill(uid).join('\t'))
+  assert.equal(is.Gid, Array(4).fill(gid).join('\t'))
+  assert.deepEqual(is.Groups.trim().split(' ').sort(), groups.split(' ').sort())
+  assert.equal(is.CapEff, '0000000000000000')
+  const c = await client(t, d.ws)
+  await c.next()
+  const { status: code, stderr } = spawnSync(program, ['--listen', '127.0.0.1:0', '--user', 'nonexistent'], { encoding: 'utf8', timeout: 10000 })
+  assert.deepEqual([code, stderr], [1, 'error user=nonexistent reason="no such user"\n'])
+})

@@ -1,0 +1,472 @@
+// Who gets in: tokens and TLS, seen from outside.
+import assert from 'node:assert/strict'
+import { execFileSync, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import https from 'node:https'
+import net from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import test, { after, before } from 'node:test'
+import tls from 'node:tls'
+import { commandClient } from './command-client.mjs'
+import { build, client, daemon, folder } from './daemon.mjs'
+import { encodeState, node } from './feed-node.mjs'
+import { connect, handshake, open, request } from './raw.mjs'
+
+const TOKEN = 'correct-horse.battery_staple~1'
+const WRONG = 'correct-horse.battery_staple~2'
+const HOUR = ['--interval', '3600000']
+const SHORT = ['--interval', '10']
+
+function tokenFile (t, text = `${TOKEN}\n`) {
+  const path = join(folder(t), 'token')
+  writeFileSync(path, text)
+  return path
+}
+
+const guarded = (t, options = [], settings) => daemon(t, ['--token-file', tokenFile(t), ...options], settings)
+const bearer = token => ({ Authorization: `Bearer ${token}` })
+
+// A handshake with these fields, answered; how many ms the answer took.
+async function ask (t, target, fields) {
+  const c = await connect(t, target)
+  const start = performance.now()
+  c.send(handshake(fields))
+  await c.answered()
+  c.ms = performance.now() - start
+  return c
+}
+
+// A program that ends by itself.
+function run (name, args) {
+  const { status, stderr, stdout } = spawnSync(join(build, name), args, { timeout: 20000, encoding: 'utf8' })
+  return { status, stdout, lines: stderr.split('\n').filter(line => line) }
+}
+
+const introspect = (t, args) => new Promise(resolve => {
+  const child = spawn(join(build, 'introspect'), ['--json', '--count', '1', ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
+  const result = { out: '', err: '' }
+  child.stdout.on('data', data => { result.out += data })
+  child.stderr.on('data', data => { result.err += data })
+  t.after(() => child.kill('SIGKILL'))
+  child.on('close', code => resolve({ code, ...result }))
+})
+
+// One CA, one certificate of localhost, and others that are wrong in some way.
+let pki   // path: their folder
+before(() => {
+  const path = mkdtempSync(join(tmpdir(), 'introspectd-'))
+  pki = { path, file: name => join(path, name), read: name => readFileSync(join(path, name)) }
+  const openssl = (...args) => execFileSync('openssl', args, { cwd: path, stdio: 'pipe' })
+  const key = name => openssl('genpkey', '-algorithm', 'EC', '-pkeyopt', 'ec_paramgen_curve:P-256', '-out', `${name}.key`)
+  const issued = (name, subject, days) => {
+    key(name)
+    openssl('req', '-new', '-key', `${name}.key`, '-subj', `/CN=${subject}`, '-out', `${name}.csr`)
+    openssl('x509', '-req', '-in', `${name}.csr`, '-CA', 'ca.pem', '-CAkey', 'ca.key', '-CAcreateserial',
+      '-extfile', 'names', '-days', days, '-out', `${name}.pem`)
+  }
+  writeFileSync(pki.file('names'), 'subjectAltName=DNS:localhost,IP:127.0.0.1\n')
+  for (const name of ['ca', 'stranger']) {
+    key(name)
+    openssl('req', '-x509', '-new', '-key', `${name}.key`, '-subj', `/CN=${name}`, '-days', '30', '-out', `${name}.pem`)
+  }
+  issued('server', 'first', '30')
+  issued('renewed', 'second', '30')
+  issued('expired', 'expired', '-1')
+  issued('client', 'somebody', '30')
+  pki.ca = pki.read('ca.pem')
+})
+after(() => rmSync(pki.path, { recursive: true, force: true }))
+
+const identity = (name = 'server') => ['--tls-cert', pki.file(`${name}.pem`), '--tls-key', pki.file(`${name}.key`)]
+const secured = (t, options = [], settings) => daemon(t, [...identity(), ...options], settings)
+
+// The answer to a GET over TLS: status, and whose certificate it came with.
+function get (d, path = '/healthz', options = {}) {
+  return new Promise((resolve, reject) => {
+    https.get(new URL(path, d.url), { ca: pki.ca, agent: false, ...options }, response => {
+      const name = response.socket.getPeerCertificate().subject.CN
+      let body = ''
+      response.on('data', data => { body += data })
+      response.on('end', () => resolve({ status: response.statusCode, body, name }))
+    }).on('error', reject)
+  })
+}
+
+// A TLS connection, or the error that it ended with.
+function tlsConnect (t, d, options = {}) {
+  return new Promise(resolve => {
+    const socket = tls.connect({ port: d.port, host: '127.0.0.1', ca: pki.ca, ...options })
+    t.after(() => socket.destroy())
+    socket.once('secureConnect', () => resolve({ protocol: socket.getProtocol(), cipher: socket.getCipher().name, socket }))
+    socket.on('error', error => resolve({ error }))
+  })
+}
+
+// What a TLS client says first.
+async function clientHello (t) {
+  const server = net.createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const accepted = once(server, 'connection')
+  const socket = tls.connect({ port: server.address().port, host: '127.0.0.1' }).on('error', () => {})
+  const [peer] = await accepted
+  const [bytes] = await once(peer, 'data')
+  socket.destroy()
+  peer.destroy()
+  server.close()
+  return bytes
+}
+
+// A connection on which bytes are sent; closed resolves with the ms until it ended.
+async function plain (t, d, bytes) {
+  const socket = net.connect({ port: d.port, host: '127.0.0.1' }).on('error', () => {}).resume()
+  t.after(() => socket.destroy())
+  await once(socket, 'connect')
+  const start = performance.now()
+  if (bytes) socket.write(bytes)
+  return { socket, closed: new Promise(resolve => socket.on('close', () => resolve(performance.now() - start))) }
+}
+
+test('the bearer token opens, all else is 401', async t => {
+  const d = await guarded(t, [...HOUR, '-v'], { expect: [/^(open|closed|closing|refused) /] })
+  const target = { port: d.port, host: '127.0.0.1' }
+  for (const fields of [bearer(TOKEN), { Authorization: `bearer ${TOKEN}` }]) {
+    const c = await ask(t, target, fields)
+    assert.equal(c.status, 101)
+    assert.equal(c.field('Sec-WebSocket-Protocol'), undefined)
+    await c.frame(0)
+  }
+  for (const [i, fields] of [{}, bearer(WRONG), bearer(TOKEN.slice(0, -1)), bearer(`${TOKEN}x`), bearer(''),
+    { Authorization: TOKEN }, { Authorization: `Basic ${TOKEN}` },
+    { 'Sec-WebSocket-Protocol': `introspect, introspect.token.${WRONG}` },
+    { 'Sec-WebSocket-Protocol': 'introspect, introspect.token.' },
+    { 'Sec-WebSocket-Protocol': TOKEN }, { Cookie: `token=${TOKEN}` }].entries()) {
+    // Each from an address of its own, so that none has to wait for long.
+    const c = await ask(t, { ...target, localAddress: `127.0.1.${i + 1}` }, fields)
+    assert.equal(c.status, 401, JSON.stringify(fields))
+    assert.equal(c.field('WWW-Authenticate'), 'Bearer')
+    await c.end()
+    assert.match(c.body, /a wrong or no token/)
+    assert.doesNotMatch(c.head + c.body, /battery/)
+  }
+  const url = await connect(t, { ...target, localAddress: '127.0.2.1' })
+  url.send(handshake({}, `/?token=${TOKEN}`))
+  await url.answered()
+  assert.equal(url.status, 401)
+  await d.stop()
+  assert.ok(d.lines.some(line => /^refused status=401/.test(line)))
+  assert.ok(d.lines.every(line => !line.includes('battery')), 'a token in the log')
+})
+
+test('a browser offers it as a subprotocol, the server picks introspect', async t => {
+  const d = await guarded(t, HOUR)
+  for (const offers of [['introspect', `introspect.token.${TOKEN}`], [`introspect.token.${WRONG}`, `introspect.token.${TOKEN}`, 'introspect']]) {
+    const c = await open(t, { port: d.port, host: '127.0.0.1' }, { 'Sec-WebSocket-Protocol': offers.join(', ') })
+    assert.equal(c.field('Sec-WebSocket-Protocol'), 'introspect')
+    await c.frame(0)
+  }
+})
+
+test('pages and healthz need none, both protocols do', async t => {
+  const d = await guarded(t)
+  for (const [path, status] of [['', 200], ['healthz', 200], ['introspection.proto', 200], ['x', 404]]) {
+    assert.equal((await fetch(d.url + path)).status, status, path)
+  }
+  for (const path of ['/', '/introspect']) {
+    const c = await connect(t, { port: d.port, host: '127.0.0.1' })
+    c.send(handshake({}, path))
+    await c.answered()
+    assert.equal(c.status, 401, path)
+  }
+  const c = await commandClient(t, d.ws, { headers: bearer(TOKEN) })
+  await c.ok('HELLO')
+})
+
+test('each wrong token from an address waits longer, nobody else does', async t => {
+  const d = await guarded(t, SHORT)
+  const target = { port: d.port, host: '127.0.0.1' }
+  const watching = await client(t, d.ws, { headers: bearer(TOKEN) })
+  await watching.received(1)
+  const waits = [(await ask(t, target, bearer(WRONG))).ms, (await ask(t, target, bearer(WRONG))).ms,
+    (await ask(t, target, bearer(WRONG))).ms]
+  for (const [i, least] of [250, 500, 1000].entries()) {
+    assert.ok(waits[i] >= least - 5 && waits[i] < least + 900, `${i}: ${waits[i]} ms`)
+  }
+  const held = ask(t, target, bearer(WRONG))
+  let answered = false
+  held.then(() => { answered = true })
+  assert.ok((await ask(t, { ...target, localAddress: '127.0.0.2' }, bearer(WRONG))).ms < 900, 'another address')
+  assert.equal((await ask(t, target, bearer(TOKEN))).status, 101)
+  for (let i = 0; i < 10; i++) await watching.next()
+  assert.equal(answered, false)
+  assert.ok((await held).ms >= 1995)
+})
+
+const ticks = pid => {
+  const fields = readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ')[1].split(' ')
+  return Number(fields[11]) + Number(fields[12])
+}
+
+test('who leaves while its answer is held back costs nothing', async t => {
+  const d = await guarded(t, [...HOUR, '-v'], { expect: [/^(open|closed|refused) /] })
+  const target = { port: d.port, host: '127.0.0.1' }
+  for (let i = 0; i < 3; i++) await ask(t, target, bearer(WRONG))
+  const c = await connect(t, target)
+  c.send(handshake(bearer(WRONG)))
+  await (await fetch(`${d.url}healthz`)).text()   // served after that handshake was read
+  const used = ticks(d.pid)
+  const { localPort } = c.socket
+  c.socket.resetAndDestroy()
+  await d.line(new RegExp(`^closed peer=127\\.0\\.0\\.1:${localPort} `))
+  assert.ok(ticks(d.pid) - used < 20, `${ticks(d.pid) - used} ticks`)
+})
+
+for (const [name, text] of [['is too short', 'fifteen-letters'], ['is too long', 'x'.repeat(257)], ['is empty', ''],
+  ['has a space in it', 'sixteen letters and more'], ['comes second', `\n${TOKEN}`]]) {
+  test(`a token that ${name} is refused at start`, t => {
+    const file = tokenFile(t, text)
+    const { status, lines } = run('introspectd', ['--no-sandbox', '--listen', '127.0.0.1:0', '--token-file', file])
+    assert.equal(status, 1)
+    assert.deepEqual(lines, [`error token_file=${file} reason="its first line must be 16 to 256 letters, digits or . _ ~ -"`])
+  })
+}
+
+test('a token file that is not there, or a folder, is refused at start', t => {
+  for (const [file, reason] of [['/nonexistent/token', 'No such file or directory'], [folder(t), 'Is a directory']]) {
+    const { status, lines } = run('introspectd', ['--no-sandbox', '--listen', '127.0.0.1:0', '--token-file', file])
+    assert.equal(status, 1)
+    assert.deepEqual(lines, [`error token_file=${file} reason="${reason}"`])
+  }
+})
+
+test('SIGHUP takes a new token, and none that is wrong; who is in stays in', async t => {
+  const file = tokenFile(t)
+  const d = await daemon(t, ['--token-file', file, ...SHORT], { expect: [/^error token_file=/] })
+  const target = { port: d.port, host: '127.0.0.1' }
+  const inside = await client(t, d.ws, { headers: bearer(TOKEN) })
+  await inside.received(1)
+  writeFileSync(file, 'short')
+  d.child.kill('SIGHUP')
+  await d.line(/^error token_file=.* reason="its first line/)
+  assert.equal((await ask(t, target, bearer(TOKEN))).status, 101)
+  writeFileSync(file, `${WRONG}\r\n`)
+  d.child.kill('SIGHUP')
+  await fetch(`${d.url}healthz`)   // answered no sooner than the signal
+  assert.equal((await ask(t, target, bearer(TOKEN))).status, 401)
+  assert.equal((await ask(t, target, bearer(WRONG))).status, 101)
+  await inside.next()
+})
+
+test('introspect shows the token of a file', async t => {
+  const d = await guarded(t)
+  const right = await introspect(t, ['--token-file', tokenFile(t), d.host])
+  assert.deepEqual([right.code, right.err], [0, ''])
+  JSON.parse(right.out)
+  assert.deepEqual(await introspect(t, ['--token-file', tokenFile(t, WRONG), d.host]),
+    { code: 1, out: '', err: `introspect: no connection: ${d.host}: does not take this token (401)\n` })
+  assert.deepEqual(await introspect(t, [d.host]),
+    { code: 1, out: '', err: `introspect: no connection: ${d.host}: wants a token: see --token-file (401)\n` })
+  assert.equal((await introspect(t, ['--token-file', '/nonexistent', d.host])).code, 2)
+})
+
+test('an address that others reach, and no token: one warning', async t => {
+  const open = ['--listen', '0.0.0.0:0']
+  const d = await daemon(t, open, { expect: [/^warning address=0\.0\.0\.0:\d+ reason=".*--token-file/] })
+  await fetch(`http://127.0.0.1:${d.port}/healthz`)
+  assert.equal(d.lines.filter(line => /^warning/.test(line)).length, 1)
+  await guarded(t, open)
+  await secured(t, [...open, '--tls-client-ca', pki.file('ca.pem')])
+})
+
+test('TLS 1.2 and newer, and nothing else', async t => {
+  const d = await secured(t, HOUR)
+  const common = await tlsConnect(t, d)
+  assert.match(common.protocol, /^TLSv1\.[23]$/)
+  const older = await tlsConnect(t, d, { maxVersion: 'TLSv1.2' })
+  assert.equal(older.protocol, 'TLSv1.2')
+  const newer = await tlsConnect(t, d, { minVersion: 'TLSv1.3' })
+  assert.ok(newer.protocol === 'TLSv1.3' || /PROTOCOL_VERSION|HANDSHAKE_FAILURE/.test(newer.error.code), newer.error?.code)
+  for (const version of ['TLSv1', 'TLSv1.1']) {
+    const { error } = await tlsConnect(t, d, { minVersion: version, maxVersion: version, ciphers: 'DEFAULT@SECLEVEL=0' })
+    assert.match(error?.code ?? 'none', /PROTOCOL_VERSION/, version)
+  }
+})
+
+test('suites with ephemeral keys and authenticated encryption, and no others', async t => {
+  const d = await secured(t, HOUR)
+  for (const ciphers of ['ECDHE-ECDSA-AES256-GCM-SHA384', 'ECDHE-ECDSA-AES128-GCM-SHA256', 'ECDHE-ECDSA-CHACHA20-POLY1305']) {
+    assert.equal((await tlsConnect(t, d, { maxVersion: 'TLSv1.2', ciphers })).cipher, ciphers)
+  }
+  for (const ciphers of ['ECDHE-ECDSA-AES128-SHA256', 'ECDHE-ECDSA-AES256-SHA', 'AES128-GCM-SHA256', 'ECDHE-ECDSA-AES128-CCM']) {
+    const { error } = await tlsConnect(t, d, { maxVersion: 'TLSv1.2', ciphers: `${ciphers}:@SECLEVEL=0` })
+    assert.match(error?.code ?? 'none', /HANDSHAKE_FAILURE/, ciphers)
+  }
+})
+
+test('pages, both protocols and tokens over TLS', async t => {
+  const d = await secured(t, ['--token-file', tokenFile(t), ...SHORT])
+  assert.match(d.url, /^https:/)
+  assert.equal((await get(d)).body.trim(), 'ok')
+  const page = await get(d, '/introspection.proto')
+  assert.equal(page.body, readFileSync(new URL('../../introspection.proto', import.meta.url), 'utf8'))
+  const options = { ca: pki.ca, headers: bearer(TOKEN) }
+  const c = await client(t, d.ws, options)
+  await c.received(1)
+  for (let i = 0; i < 20; i++) await c.next()
+  assert.deepEqual(c.sequences(), [...new Set(c.sequences())].sort((a, b) => a - b))
+  const commands = await commandClient(t, d.ws, options)
+  await commands.ok('HELLO', { config: { stateSnapshotIntervalMs: 500 } })
+  await commands.ok('PUSH_ENABLE', { source: 'STATE' })
+  await commands.count('states', 2)
+  await assert.rejects(client(t, d.ws, { ca: pki.ca }), /401/)
+  await assert.rejects(client(t, d.ws, { headers: bearer(TOKEN) }), /certificate|issuer/)
+})
+
+test('large snapshots over TLS, and a ready while one is written', async t => {
+  const size = 8 << 20
+  const feed = join(folder(t), 'feed')
+  const d = await secured(t, ['--feed', feed, ...SHORT], { expect: [/^feed_(dis)?connected$/, /^slot /] })
+  await get(d)   // answered by the loop, which begins when the source is open
+  d.feed = feed
+  await node(t, d, n => encodeState(size + n))
+  const c = await client(t, d.ws, { ca: pki.ca })
+  await c.received(1, 30000)
+  c.socket.pause()
+  c.ready()
+  const writing = () => d.lines.some(line => /^slot .* state=open .* unsent=[1-9]/.test(line))
+  while (!writing()) {   // the second
+    d.child.kill('SIGUSR1')
+    await get(d)
+  }
+  c.ready()
+  await get(d)
+  c.socket.resume()
+  await c.received(3, 30000)
+  for (const { state } of c.snapshots) assert.ok(state.topics[0].name.length > size)
+  c.socket.close(1000)
+  assert.deepEqual(await c.closed, { code: 1000, reason: '' })
+})
+
+test('half handshakes end after 5 s and hold up nobody, garbage ends at once', async t => {
+  const d = await secured(t, SHORT)
+  const hello = await clientHello(t)
+  const slow = await Promise.all([undefined, hello.subarray(0, 3), hello.subarray(0, 100), hello]
+    .map(bytes => plain(t, d, bytes)))
+  const drip = await plain(t, d)
+  let at = 0
+  const timer = setInterval(() => drip.socket.write(hello.subarray(at, ++at)), 100)
+  drip.closed.then(() => clearInterval(timer))
+  const garbage = await Promise.all(['GET / HTTP/1.1\r\nHost: localhost\r\n\r\n', Buffer.alloc(4096, 0xff),
+    Buffer.concat([Buffer.from([22, 3, 1, 0xff, 0xff]), Buffer.alloc(70000)])].map(bytes => plain(t, d, bytes)))
+  const c = await client(t, d.ws, { ca: pki.ca })
+  for (let i = 0; i < 20; i++) await c.next()
+  for (const { closed } of garbage) assert.ok(await closed < 3000)
+  for (const { closed } of [...slow, drip]) {
+    const ms = await closed
+    assert.ok(ms > 4500 && ms < 8000, `${ms} ms`)
+  }
+  await c.next()
+})
+
+test('with --tls-client-ca only who has a certificate of it gets in', async t => {
+  const d = await secured(t, ['--tls-client-ca', pki.file('ca.pem'), '-v'], { expect: [/^(open|closed|closing) /] })
+  const known = { cert: pki.read('client.pem'), key: pki.read('client.key') }
+  assert.equal((await get(d, '/healthz', known)).status, 200)
+  const c = await client(t, d.ws, { ca: pki.ca, ...known })
+  await c.received(1)
+  await assert.rejects(get(d))
+  await assert.rejects(get(d, '/healthz', { cert: pki.read('stranger.pem'), key: pki.read('stranger.key') }))
+  await assert.rejects(get(d, '/healthz', { cert: pki.read('expired.pem'), key: pki.read('expired.key') }))
+  await d.line(/^closed .* reason="TLS: .*expired/)
+})
+
+test('certificates and keys that are wrong: one line, exit status 1', t => {
+  const nothing = join(folder(t), 'nothing')
+  writeFileSync(nothing, 'nothing')
+  for (const [options, reason] of [
+    [[pki.file('server.pem'), pki.file('renewed.key')], /renewed\.key is not the key of .*server\.pem"$/],
+    [[pki.file('expired.pem'), pki.file('expired.key')], /expired\.pem expired on \d{4}-\d\d-\d\d"$/],
+    [['/nonexistent.pem', pki.file('server.key')], /\/nonexistent\.pem: /],
+    [[pki.file('server.pem'), '/nonexistent.key'], /\/nonexistent\.key: /],
+    [[nothing, pki.file('server.key')], /nothing: /],
+    [[pki.file('server.pem'), nothing], /nothing: /],
+    [[pki.file('server.pem'), pki.file('server.key'), '--tls-client-ca', nothing], /nothing: /]]) {
+    const [cert, key, ...more] = options
+    const { status, lines } = run('introspectd', ['--no-sandbox', '--listen', '127.0.0.1:0', '--tls-cert', cert, '--tls-key', key, ...more])
+    assert.equal(status, 1, lines.join())
+    assert.equal(lines.length, 1)
+    assert.match(lines[0], /^error tls="/)
+    assert.match(lines[0], reason)
+  }
+})
+
+test('options that go together', () => {
+  for (const [options, line] of [
+    [['--tls-cert', 'x'], 'introspectd: --tls-cert goes with --tls-key'],
+    [['--tls-key', 'x'], 'introspectd: --tls-cert goes with --tls-key'],
+    [['--tls-client-ca', 'x'], 'introspectd: --tls-client-ca goes with --tls-cert']]) {
+    assert.deepEqual(run('introspectd', options), { status: 2, stdout: '', lines: [line] })
+  }
+})
+
+test('SIGHUP takes a new certificate and drops nobody; a wrong one is not taken', async t => {
+  const path = folder(t)
+  const put = (cert, key) => {
+    copyFileSync(pki.file(`${cert}.pem`), join(path, 'cert'))
+    copyFileSync(pki.file(`${key}.key`), join(path, 'key'))
+  }
+  put('server', 'server')
+  const d = await daemon(t, ['--tls-cert', join(path, 'cert'), '--tls-key', join(path, 'key'), ...SHORT],
+    { expect: [/^error tls="/] })
+  const c = await client(t, d.ws, { ca: pki.ca })
+  await c.received(1)
+  assert.equal((await get(d)).name, 'first')
+  put('renewed', 'server')
+  d.child.kill('SIGHUP')
+  await d.line(/^error tls=".*key is not the key of .*cert"/)
+  assert.equal((await get(d)).name, 'first')
+  put('renewed', 'renewed')
+  d.child.kill('SIGHUP')
+  await get(d)   // this one may have been accepted before the signal was read
+  assert.equal((await get(d)).name, 'second')
+  await c.next()
+  await c.next()
+})
+
+test('introspect takes the certificates it is told to trust, or any with --insecure', async t => {
+  const d = await secured(t)
+  const url = `wss://localhost:${d.port}`
+  for (const options of [['--ca', pki.file('ca.pem')], ['--insecure']]) {
+    const { code, out, err } = await introspect(t, [...options, url])
+    assert.deepEqual([code, err], [0, ''])
+    assert.ok(JSON.parse(out).subsystems)
+  }
+  for (const options of [[], ['--ca', pki.file('stranger.pem')]]) {
+    const { code, out, err } = await introspect(t, [...options, url])
+    assert.deepEqual([code, out], [1, ''])
+    assert.match(err, /^introspect: no connection: .*localhost:\d+: TLS: The certificate is not correctly signed by the trusted CA/)
+  }
+  const named = await introspect(t, ['--ca', pki.file('ca.pem'), `wss://127.0.0.2:${d.port}`])
+  assert.equal(named.code, 1)
+  const wrong = await introspect(t, ['--ca', '/nonexistent.pem', url])
+  assert.equal(wrong.code, 2)
+  assert.match(wrong.err, /^introspect: \/nonexistent\.pem: /)
+  const insecure = await daemon(t)
+  const nothing = await introspect(t, ['--insecure', `wss://${insecure.host}`])
+  assert.equal(nothing.code, 1)
+  assert.match(nothing.err, /TLS: /)
+})
+
+test('a clear request to a TLS port, and goodbye to all over TLS', async t => {
+  const d = await secured(t, HOUR)
+  await assert.rejects(fetch(`http://${d.host}/healthz`))
+  const c = await client(t, d.ws, { ca: pki.ca })
+  await c.received(1)
+  const raw = await tlsConnect(t, d)
+  raw.socket.write(request('GET /healthz HTTP/1.1'))
+  const [answer] = await once(raw.socket, 'data')
+  assert.match(answer.toString(), /^HTTP\/1\.1 200 /)
+  await once(raw.socket, 'end')   // after close_notify
+  assert.deepEqual([(await d.stop()).code, await c.closed], [0, { code: 1001, reason: '' }])
+})
