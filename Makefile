@@ -64,7 +64,7 @@ PAGE_FILES = schema.js $(patsubst dashboard/%,%,$(wildcard \
              $(addprefix dashboard/,*.html *.css *.svg *.js views/*.js)))
 
 $(BUILD)/dashboard.o: $(BUILD)/dashboard.c
-	$(CC) $(FLAGS) -Idashboard -c -o $@ $<
+	$(CC) $(FLAGS) -MMD -MP -Idashboard -c -o $@ $<
 
 $(BUILD)/dashboard.c: $(PAGE)/embed $(PAGE_FILES:%=$(PAGE)/%.gz)
 	$(PAGE)/embed $(PAGE) $(PAGE_FILES) > $@
@@ -108,6 +108,56 @@ unit-check: $(UNIT_TESTS)
 $(BUILD)/test/unit/%_test: $(BUILD)/test/unit/%_test.o $(call objects,$(DAEMON) $(CLIENT) $(COMMON)) \
                            $(BUILD)/dashboard.o
 	$(CC) $(HARDEN_LD) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
+
+# make fuzz needs clang. What it finds becomes a file of the corpus, which fuzz-check gives
+# to the same targets.
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS = $(filter-out replay_main,$(patsubst test/fuzz/%.c,%,$(wildcard test/fuzz/*.c)))
+FUZZ_FLAGS = -O1 -g -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all
+
+fuzz:
+	$(MAKE) BUILD=$(BUILD)/fuzz CC=clang CFLAGS='$(FUZZ_FLAGS)' HARDEN= HARDEN_LD= \
+		FUZZ_MAIN=-fsanitize=fuzzer fuzz-targets
+	@for t in $(FUZZ_TARGETS); do \
+		echo "fuzzing $$t for $(FUZZ_SECONDS) s"; \
+		mkdir -p $(BUILD)/fuzz/corpus/$$t; \
+		$(BUILD)/fuzz/test/fuzz/$$t -max_total_time=$(FUZZ_SECONDS) -timeout=10 \
+			-close_fd_mask=2 -verbosity=0 -print_final_stats=1 \
+			-artifact_prefix=$(BUILD)/fuzz/$$t- $(BUILD)/fuzz/corpus/$$t test/fuzz/corpus/$$t || exit 1; \
+	done
+	BUILD=$(BUILD)/fuzz FUZZ_SECONDS=$(FUZZ_SECONDS) $(NODE) test/fuzz/decoder.mjs
+
+fuzz-check:
+	$(MAKE) BUILD=$(BUILD)/asan CFLAGS='$(SANITIZE)' HARDEN= HARDEN_LD= \
+		FUZZ_MAIN=$(BUILD)/asan/test/fuzz/replay_main.o fuzz-targets
+	@for t in $(FUZZ_TARGETS); do \
+		printf '%s: ' $$t; \
+		$(BUILD)/asan/test/fuzz/$$t test/fuzz/corpus/$$t/* 2> $(BUILD)/asan/fuzz.log || \
+			{ tail -50 $(BUILD)/asan/fuzz.log; exit 1; }; \
+	done
+	BUILD=$(BUILD)/asan FUZZ_SECONDS=0 $(NODE) test/fuzz/decoder.mjs
+
+fuzz-targets: $(FUZZ_TARGETS:%=$(BUILD)/test/fuzz/%) $(PAGE_FILES:%=$(PAGE)/%)
+
+$(FUZZ_TARGETS:%=$(BUILD)/test/fuzz/%): %: %.o $(call objects,$(DAEMON) $(COMMON)) \
+                                        $(BUILD)/dashboard.o $(filter %.o,$(FUZZ_MAIN))
+	$(CC) $(CFLAGS) $(LDFLAGS) $(filter -%,$(FUZZ_MAIN)) -o $@ $^ $(LIBS)
+
+# What gcc, clang-tidy and cppcheck find without running anything. The macros are what
+# cppcheck misses of protobuf-c's header.
+LINT_SOURCES = $(wildcard *.c source/*.c client/*.c dashboard/*.c)
+LINT_FLAGS = -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DTLS=$(TLS) -I. -I$(BUILD)
+CPPCHECK_FLAGS = --std=c11 --enable=warning,performance,portability --inline-suppr \
+                 --error-exitcode=1 --quiet -DPROTOBUF_C_VERSION_NUMBER=1000000000 \
+                 -DPROTOBUF_C_MIN_COMPILER_VERSION=0 -DPROTOBUF_C__BEGIN_DECLS= \
+                 -DPROTOBUF_C__END_DECLS=
+
+lint: $(SCHEMA).h $(BUILD)/introspection.proto.inc
+	for f in $(LINT_SOURCES); do \
+		gcc -std=c11 $(LINT_FLAGS) $(WARN) -O2 -fanalyzer -Werror -c -o /dev/null $$f || exit 1; \
+	done
+	clang-tidy --quiet $(LINT_SOURCES) -- -std=c11 $(LINT_FLAGS)
+	cppcheck $(CPPCHECK_FLAGS) $(LINT_FLAGS) $(LINT_SOURCES)
 
 deps:
 	$(SUDO) apt-get update -q

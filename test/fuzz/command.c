@@ -7,7 +7,7 @@
 #include "fuzz.h"
 #include "source/wire.h"
 
-enum { HISTORY = 128 << 10, FRAME = 12, SENT_MAX = COMMAND_FRAME_MAX + HISTORY };
+enum { HISTORY = 32 << 10, FRAME = 12, SENT_MAX = COMMAND_FRAME_MAX + HISTORY };
 
 struct client {
 	struct commands all;
@@ -100,7 +100,7 @@ static void add_event(struct client *c, struct input *in)
 /* Holds back a state of len bytes, an even number: an unknown field, again and again. */
 static void add_state(struct client *c, size_t len)
 {
-	static uint8_t message[WIRE_PREFIX_MAX + (1 << 16)];
+	static uint8_t message[WIRE_PREFIX_MAX + (255 << 6)];
 	size_t n = wire_put_prefix(message, INTROSPECTION__SERVER_MESSAGE__PAYLOAD_STATE, len);
 
 	for (size_t i = 0; i < len; i++)
@@ -141,7 +141,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		else if (step % 8 == 2)
 			add_event(c, &in);
 		else if (step % 8 == 3)
-			add_state(c, (size_t)take_byte(&in) << 8);
+			add_state(c, (size_t)take_byte(&in) << 6);
 		else if (step % 8 == 4)
 			push(c);
 		else if (step % 8 == 5)
