@@ -102,8 +102,8 @@ int64_t auth_delay(struct auth *a, const struct sockaddr *peer, int64_t now)
 		memcpy(f->address, owner, sizeof owner);
 	}
 	f->last = now;
-	unsigned doublings = f->count < DELAY_DOUBLINGS ? f->count : DELAY_DOUBLINGS;
-	f->count++;
-	int64_t delay = (int64_t)DELAY_FIRST << doublings;
+	if (f->count <= DELAY_DOUBLINGS)
+		f->count++;
+	int64_t delay = (int64_t)DELAY_FIRST << (f->count - 1);
 	return delay < AUTH_DELAY_MAX ? delay : AUTH_DELAY_MAX;
 }
