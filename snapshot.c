@@ -1,5 +1,6 @@
 #include "snapshot.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,6 +16,7 @@ int snapshot_open(struct snapshot_store *store, size_t max)
 			snapshot_close(store);
 			return -1;
 		}
+		store->all[i].buffer = buffer;
 		store->all[i].message = buffer + SNAPSHOT_HEADROOM;
 	}
 	return 0;
@@ -23,8 +25,7 @@ int snapshot_open(struct snapshot_store *store, size_t max)
 void snapshot_close(struct snapshot_store *store)
 {
 	for (int i = 0; i < SNAPSHOT_BUFFERS; i++)
-		if (store->all[i].message)
-			free(store->all[i].message - SNAPSHOT_HEADROOM);
+		free(store->all[i].buffer);
 	*store = (struct snapshot_store){0};
 }
 
@@ -60,6 +61,7 @@ size_t snapshot_take(struct snapshot_store *store, const struct snapshot_input *
 	struct snapshot *snapshot = find_room(store);
 	uint8_t prefix[WIRE_PREFIX_MAX];
 
+	assert(snapshot);
 	state->runtime = runtime;
 	state->sequence = store->sequence + 1;
 	size_t state_len = given + introspection__state__get_packed_size(state);

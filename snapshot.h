@@ -26,7 +26,8 @@ struct snapshot_input {
 struct snapshot {
 	uint64_t sequence;   /* from 1; 0: the buffer was never used */
 	int64_t taken;       /* ms, the loop's monotonic clock */
-	uint8_t *message;    /* a ServerMessage; SNAPSHOT_HEADROOM writable bytes stand before it */
+	uint8_t *buffer;     /* owned; begins with the headroom */
+	uint8_t *message;    /* a ServerMessage, behind the headroom */
 	size_t len;          /* bytes of the message */
 	uint8_t *frame;      /* set by the loop: where the frame begins, within the headroom */
 	unsigned pins;       /* clients to which it is being sent */
