@@ -233,13 +233,13 @@ static struct command_frame item_frame(struct command *c, const struct commands 
 	return frame;
 }
 
-static struct command_frame pack_message(struct command *c, Introspection__ServerMessage *message)
+static struct command_frame pack_message(struct command *c, Introspection__ServerMessage message)
 {
 	Introspection__Version version = INTROSPECTION__VERSION__INIT;
 
 	version.version = FRAME_VERSION;
-	message->version = &version;
-	return small_frame(c, introspection__server_message__pack(message, c->out + COMMAND_FRAME_MAX));
+	message.version = &version;
+	return small_frame(c, introspection__server_message__pack(&message, c->out + COMMAND_FRAME_MAX));
 }
 
 /* error NULL: OK, with the configuration when configured says so. */
@@ -260,7 +260,7 @@ static struct command_frame respond(struct command *c, uint64_t id, char *error,
 	}
 	message.payload_case = INTROSPECTION__SERVER_MESSAGE__PAYLOAD_RESPONSE;
 	message.response = &response;
-	return pack_message(c, &message);
+	return pack_message(c, message);
 }
 
 static void configure(struct command *c, const Introspection__Configuration *wanted,
@@ -463,7 +463,7 @@ static struct command_frame notice(struct command *c)
 	message.notice = &dropped;
 	c->discarded = false;
 	c->told = true;
-	return pack_message(c, &message);
+	return pack_message(c, message);
 }
 
 /* The type goes before the rest, which the history holds encoded. */

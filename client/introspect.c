@@ -378,10 +378,12 @@ static void wait_for_events(struct program *p, struct pollfd fds[2], const sigse
 		fds[0] = (struct pollfd){.fd = -1}; /* what is pushed waits for who reads us */
 	else
 		link_poll(&p->link, &fds[0], &deadline);
-	fds[1] = p->arguments.mode == VIEW ? (struct pollfd){.fd = STDIN_FILENO, .events = POLLIN}
-		 : p->arguments.mode == RECORD
-		     ? (struct pollfd){.fd = p->record.fd}
-		     : (struct pollfd){.fd = STDOUT_FILENO, .events = p->line ? POLLOUT : 0};
+	if (p->arguments.mode == VIEW)
+		fds[1] = (struct pollfd){.fd = STDIN_FILENO, .events = POLLIN};
+	else if (p->arguments.mode == RECORD)
+		fds[1] = (struct pollfd){.fd = p->record.fd};
+	else
+		fds[1] = (struct pollfd){.fd = STDOUT_FILENO, .events = p->line ? POLLOUT : 0};
 	int64_t left = deadline > p->now ? deadline - p->now : 0;
 	struct timespec timeout = {.tv_sec = left / 1000, .tv_nsec = left % 1000 * 1000000};
 
