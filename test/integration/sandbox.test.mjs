@@ -45,7 +45,9 @@ sandboxed('the kernel source, all connections', async t => {
   assert.ok(c.snapshots[0].state.subsystems.connections.every(({ endpoints }) => endpoints.srcMultiaddr))
   d.child.kill('SIGUSR1')
   await d.line(/^slot /)
-  for (const path of ['', 'metrics', 'healthz', 'introspection.proto', 'none']) await (await fetch(d.url + path)).text()
+  for (const path of ['', 'metrics', 'healthz', 'introspection.proto', 'none']) {
+    await (await fetch(d.url + path)).text()
+  }
   const bad = await connect(t, { port: d.port })
   bad.send('GARBAGE\r\n\r\n')
   await bad.end()
@@ -100,7 +102,8 @@ sandboxed('a feed whose node comes back', async t => {
 // A recording of a runtime and two states.
 function recording (t) {
   const path = join(folder(t), 'recording')
-  const messages = [{ runtime: { implementation: 'x' } }, { state: { instantTs: 1000 } }, { state: { instantTs: 1100 } }]
+  const messages = [{ runtime: { implementation: 'x' } },
+    { state: { instantTs: 1000 } }, { state: { instantTs: 1100 } }]
     .map(message => {
       const bytes = Buffer.from(ServerMessage.encode(ServerMessage.fromObject(message)).finish())
       const header = Buffer.alloc(8)
@@ -122,7 +125,8 @@ sandboxed('a recording, again and again', async t => {
 })
 
 sandboxed('the command protocol, refusals, a full house, large answers', async t => {
-  const d = await daemon(t, ['--max-clients', '2', '-v', '--ping', '0.2', ...SHORT], { expect: [/^(open|clos|refused)/] })
+  const d = await daemon(t, ['--max-clients', '2', '-v', '--ping', '0.2', ...SHORT],
+    { expect: [/^(open|clos|refused)/] })
   const c = await commandClient(t, d.ws)
   await c.ok('HELLO', { config: { stateSnapshotIntervalMs: 500 } })
   await c.ok('PUSH_ENABLE', { source: 'STATE' })
@@ -148,7 +152,8 @@ sandboxed('the command protocol, refusals, a full house, large answers', async t
 sandboxed('TLS, a token, a reload of both', async t => {
   const path = folder(t)
   execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes',
-    '-keyout', 'key', '-out', 'cert', '-days', '30', '-subj', '/CN=localhost', '-addext', 'subjectAltName=IP:127.0.0.1'],
+    '-keyout', 'key', '-out', 'cert', '-days', '30', '-subj', '/CN=localhost',
+    '-addext', 'subjectAltName=IP:127.0.0.1'],
   { cwd: path, stdio: 'pipe' })
   writeFileSync(join(path, 'token'), TOKEN)
   const file = name => join(path, name)
@@ -230,7 +235,8 @@ sandboxed('what the loop never does ends the process', async t => {
   const library = join(path, 'trespasser.so')
   const target = join(path, 'target')
   writeFileSync(target, 'x')
-  const compiled = spawnSync('cc', ['-shared', '-fPIC', '-x', 'c', '-', '-o', library], { input: trespasser, encoding: 'utf8' })
+  const compiled = spawnSync('cc', ['-shared', '-fPIC', '-x', 'c', '-', '-o', library],
+    { input: trespasser, encoding: 'utf8' })
   assert.equal(compiled.status, 0, compiled.stderr)
   const run = async (what, options = []) => {
     const child = spawn(program, ['--listen', '127.0.0.1:0', ...options], {
@@ -246,7 +252,8 @@ sandboxed('what the loop never does ends the process', async t => {
     const [code, signal] = await exit
     return { answered: answer !== null, code, signal }
   }
-  for (const what of ['execve', 'write', 'read and write', 'create', 'truncate', 'connect', 'socket', 'fork', 'kill', 'ptrace']) {
+  for (const what of ['execve', 'write', 'read and write', 'create', 'truncate',
+    'connect', 'socket', 'fork', 'kill', 'ptrace']) {
     assert.deepEqual(await run(what), { answered: false, code: null, signal: 'SIGSYS' }, what)
   }
   for (const what of ['read', 'nothing']) {
@@ -267,6 +274,7 @@ test('it becomes another user, and none that does not exist', { skip: asRoot }, 
   assert.equal(is.CapEff, '0000000000000000')
   const c = await client(t, d.ws)
   await c.next()
-  const { status: code, stderr } = spawnSync(program, ['--listen', '127.0.0.1:0', '--user', 'nonexistent'], { encoding: 'utf8', timeout: 10000 })
+  const { status: code, stderr } = spawnSync(program, ['--listen', '127.0.0.1:0', '--user', 'nonexistent'],
+    { encoding: 'utf8', timeout: 10000 })
   assert.deepEqual([code, stderr], [1, 'error user=nonexistent reason="no such user"\n'])
 })

@@ -45,7 +45,8 @@ function run (name, args) {
 }
 
 const introspect = (t, args) => new Promise(resolve => {
-  const child = spawn(join(build, 'introspect'), ['--json', '--count', '1', ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = spawn(join(build, 'introspect'), ['--json', '--count', '1', ...args],
+    { stdio: ['ignore', 'pipe', 'pipe'] })
   const result = { out: '', err: '' }
   child.stdout.on('data', data => { result.out += data })
   child.stderr.on('data', data => { result.err += data })
@@ -59,7 +60,8 @@ before(() => {
   const path = mkdtempSync(join(tmpdir(), 'introspectd-'))
   pki = { path, file: name => join(path, name), read: name => readFileSync(join(path, name)) }
   const openssl = (...args) => execFileSync('openssl', args, { cwd: path, stdio: 'pipe' })
-  const key = name => openssl('genpkey', '-algorithm', 'EC', '-pkeyopt', 'ec_paramgen_curve:P-256', '-out', `${name}.key`)
+  const key = name => openssl('genpkey', '-algorithm', 'EC', '-pkeyopt', 'ec_paramgen_curve:P-256',
+    '-out', `${name}.key`)
   const issued = (name, subject, days) => {
     key(name)
     openssl('req', '-new', '-key', `${name}.key`, '-subj', `/CN=${subject}`, '-out', `${name}.csr`)
@@ -69,7 +71,8 @@ before(() => {
   writeFileSync(pki.file('names'), 'subjectAltName=DNS:localhost,IP:127.0.0.1\n')
   for (const name of ['ca', 'stranger']) {
     key(name)
-    openssl('req', '-x509', '-new', '-key', `${name}.key`, '-subj', `/CN=${name}`, '-days', '30', '-out', `${name}.pem`)
+    openssl('req', '-x509', '-new', '-key', `${name}.key`, '-subj', `/CN=${name}`, '-days', '30',
+      '-out', `${name}.pem`)
   }
   issued('server', 'first', '30')
   issued('renewed', 'second', '30')
@@ -99,7 +102,9 @@ function tlsConnect (t, d, options = {}) {
   return new Promise(resolve => {
     const socket = tls.connect({ port: d.port, host: '127.0.0.1', ca: pki.ca, ...options })
     t.after(() => socket.destroy())
-    socket.once('secureConnect', () => resolve({ protocol: socket.getProtocol(), cipher: socket.getCipher().name, socket }))
+    socket.once('secureConnect', () => resolve({
+      protocol: socket.getProtocol(), cipher: socket.getCipher().name, socket
+    }))
     socket.on('error', error => resolve({ error }))
   })
 }
@@ -161,7 +166,8 @@ test('the bearer token opens, all else is 401', async t => {
 
 test('a browser offers it as a subprotocol, the server picks introspect', async t => {
   const d = await guarded(t, HOUR)
-  for (const offers of [['introspect', `introspect.token.${TOKEN}`], [`introspect.token.${WRONG}`, `introspect.token.${TOKEN}`, 'introspect']]) {
+  for (const offers of [['introspect', `introspect.token.${TOKEN}`],
+    [`introspect.token.${WRONG}`, `introspect.token.${TOKEN}`, 'introspect']]) {
     const c = await open(t, { port: d.port, host: '127.0.0.1' }, { 'Sec-WebSocket-Protocol': offers.join(', ') })
     assert.equal(c.field('Sec-WebSocket-Protocol'), 'introspect')
     await c.frame(0)
@@ -228,7 +234,8 @@ for (const [name, text] of [['is too short', 'fifteen-letters'], ['is too long',
     const file = tokenFile(t, text)
     const { status, lines } = run('introspectd', ['--no-sandbox', '--listen', '127.0.0.1:0', '--token-file', file])
     assert.equal(status, 1)
-    assert.deepEqual(lines, [`error token_file=${file} reason="its first line must be 16 to 256 letters, digits or . _ ~ -"`])
+    assert.deepEqual(lines, [`error token_file=${file} ` +
+      `reason="its first line must be 16 to 256 letters, digits or . _ ~ -"`])
   })
 }
 
@@ -286,19 +293,24 @@ test('TLS 1.2 and newer, and nothing else', async t => {
   const older = await tlsConnect(t, d, { maxVersion: 'TLSv1.2' })
   assert.equal(older.protocol, 'TLSv1.2')
   const newer = await tlsConnect(t, d, { minVersion: 'TLSv1.3' })
-  assert.ok(newer.protocol === 'TLSv1.3' || /PROTOCOL_VERSION|HANDSHAKE_FAILURE/.test(newer.error.code), newer.error?.code)
+  assert.ok(newer.protocol === 'TLSv1.3' ||
+    /PROTOCOL_VERSION|HANDSHAKE_FAILURE/.test(newer.error.code), newer.error?.code)
   for (const version of ['TLSv1', 'TLSv1.1']) {
-    const { error } = await tlsConnect(t, d, { minVersion: version, maxVersion: version, ciphers: 'DEFAULT@SECLEVEL=0' })
+    const { error } = await tlsConnect(t, d, {
+      minVersion: version, maxVersion: version, ciphers: 'DEFAULT@SECLEVEL=0'
+    })
     assert.match(error?.code ?? 'none', /PROTOCOL_VERSION/, version)
   }
 })
 
 test('suites with ephemeral keys and authenticated encryption, and no others', async t => {
   const d = await secured(t, HOUR)
-  for (const ciphers of ['ECDHE-ECDSA-AES256-GCM-SHA384', 'ECDHE-ECDSA-AES128-GCM-SHA256', 'ECDHE-ECDSA-CHACHA20-POLY1305']) {
+  for (const ciphers of ['ECDHE-ECDSA-AES256-GCM-SHA384', 'ECDHE-ECDSA-AES128-GCM-SHA256',
+    'ECDHE-ECDSA-CHACHA20-POLY1305']) {
     assert.equal((await tlsConnect(t, d, { maxVersion: 'TLSv1.2', ciphers })).cipher, ciphers)
   }
-  for (const ciphers of ['ECDHE-ECDSA-AES128-SHA256', 'ECDHE-ECDSA-AES256-SHA', 'AES128-GCM-SHA256', 'ECDHE-ECDSA-AES128-CCM']) {
+  for (const ciphers of ['ECDHE-ECDSA-AES128-SHA256', 'ECDHE-ECDSA-AES256-SHA', 'AES128-GCM-SHA256',
+    'ECDHE-ECDSA-AES128-CCM']) {
     const { error } = await tlsConnect(t, d, { maxVersion: 'TLSv1.2', ciphers: `${ciphers}:@SECLEVEL=0` })
     assert.match(error?.code ?? 'none', /HANDSHAKE_FAILURE/, ciphers)
   }
@@ -393,7 +405,8 @@ test('certificates and keys that are wrong: one line, exit status 1', t => {
     [[pki.file('server.pem'), nothing], /nothing: /],
     [[pki.file('server.pem'), pki.file('server.key'), '--tls-client-ca', nothing], /nothing: /]]) {
     const [cert, key, ...more] = options
-    const { status, lines } = run('introspectd', ['--no-sandbox', '--listen', '127.0.0.1:0', '--tls-cert', cert, '--tls-key', key, ...more])
+    const { status, lines } = run('introspectd', ['--no-sandbox', '--listen', '127.0.0.1:0',
+      '--tls-cert', cert, '--tls-key', key, ...more])
     assert.equal(status, 1, lines.join())
     assert.equal(lines.length, 1)
     assert.match(lines[0], /^error tls="/)
@@ -445,7 +458,7 @@ test('introspect takes the certificates it is told to trust, or any with --insec
   for (const options of [[], ['--ca', pki.file('stranger.pem')]]) {
     const { code, out, err } = await introspect(t, [...options, url])
     assert.deepEqual([code, out], [1, ''])
-    assert.match(err, /^introspect: no connection: .*localhost:\d+: TLS: The certificate is not correctly signed by the trusted CA/)
+    assert.match(err, /^introspect: no connection: .*localhost:\d+: TLS: The certificate is not correctly signed/)
   }
   const named = await introspect(t, ['--ca', pki.file('ca.pem'), `wss://127.0.0.2:${d.port}`])
   assert.equal(named.code, 1)
