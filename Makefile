@@ -119,11 +119,11 @@ fuzz:
 	$(MAKE) BUILD=$(BUILD)/fuzz CC=clang CFLAGS='$(FUZZ_FLAGS)' HARDEN= HARDEN_LD= \
 		FUZZ_MAIN=-fsanitize=fuzzer fuzz-targets
 	@for t in $(FUZZ_TARGETS); do \
-		echo "fuzzing $$t for $(FUZZ_SECONDS) s"; \
 		mkdir -p $(BUILD)/fuzz/corpus/$$t; \
-		$(BUILD)/fuzz/test/fuzz/$$t -max_total_time=$(FUZZ_SECONDS) -timeout=10 \
-			-close_fd_mask=2 -verbosity=0 -print_final_stats=1 \
-			-artifact_prefix=$(BUILD)/fuzz/$$t- $(BUILD)/fuzz/corpus/$$t test/fuzz/corpus/$$t || exit 1; \
+		$(BUILD)/fuzz/test/fuzz/$$t -max_total_time=$(FUZZ_SECONDS) -timeout=10 -close_fd_mask=2 \
+			-artifact_prefix=$(BUILD)/fuzz/$$t- $(BUILD)/fuzz/corpus/$$t test/fuzz/corpus/$$t \
+			> $(BUILD)/fuzz/$$t.log 2>&1 || { tail -50 $(BUILD)/fuzz/$$t.log; exit 1; }; \
+		echo "$$t: $$(grep DONE $(BUILD)/fuzz/$$t.log)"; \
 	done
 	BUILD=$(BUILD)/fuzz FUZZ_SECONDS=$(FUZZ_SECONDS) $(NODE) test/fuzz/decoder.mjs
 
