@@ -142,18 +142,23 @@ test('a requested state may be an old one only if the node has no other', async 
   const d = await fedDaemon(t)
   const pull = await client(t, d.ws)
   await pull.received(1)
-  d.node.automatic = false
-  await delay(50)   // until it is older than the interval
+  const old = () => delay(50)   // longer than the interval
+  await old()
   const c = await greeted(t, d)
   c.send('REQUEST', { source: 'STATE' })
-  const old = await c.count('states', 1)
-  assert.equal(old.sequence, 1)
-  assert.deepEqual(c.received.at(-1).message, pull.raw[0])
+  assert.equal((await c.count('states', 1)).sequence, 2)
+  for (let i = 0; i < 2; i++) await pull.next()
+  d.node.automatic = false
+  await old()
+  c.send('REQUEST', { source: 'STATE' })
+  await c.count('states', 2)
+  assert.equal(c.states[1].sequence, 3)
+  assert.deepEqual(c.received.at(-1).message, pull.raw[2])
   c.send('REQUEST', { source: 'STATE' })
   await delay(1200)   // longer than the daemon waits for the node
-  assert.equal(c.states.length, 1)
+  assert.equal(c.states.length, 2)
   d.node.state()
-  assert.equal((await c.count('states', 2)).sequence, 2)
+  assert.equal((await c.count('states', 3)).sequence, 4)
 })
 
 test('PUSH_ENABLE and PUSH_DISABLE', async t => {

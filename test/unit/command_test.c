@@ -905,11 +905,38 @@ static void what_was_held_back(void **state)
 	assert_int_equal(pushed(w), 'e');
 	assert_int_equal(pushed(w), 's');
 	assert_true(w->last == 4);
+	w->now += 1000;
+	hold_state(w, 10);
 	assert_pushed(w, "");
 	event(w, "A", 0, "{}");
 	assert_pushed(w, "e");
 	assert_ok(w, SAY(w, PUSH_RESUME, STATE, NULL));
 	assert_pushed(w, "");
+	world_close(w);
+}
+
+/* Nothing from before it was enabled comes, whatever happens to the interval. */
+static void enabled_during_a_pause(void **state)
+{
+	struct world *w = pushing(false, true);
+	Introspection__Configuration config = INTROSPECTION__CONFIGURATION__INIT;
+
+	(void)state;
+	assert_ok(w, SAY(w, PUSH_PAUSE, STATE, NULL));
+	hold_state(w, 10);
+	event(w, "A", 0, "{}");
+	w->now += 900;
+	assert_ok(w, SAY(w, PUSH_ENABLE, STATE, NULL));
+	config.state_snapshot_interval_ms = 500;
+	assert_ok(w, SAY(w, UPDATE_CONFIG, STATE, &config));
+	w->now += 10;
+	hold_state(w, 10);
+	assert_ok(w, SAY(w, PUSH_DISABLE, EVENTS, NULL));
+	assert_ok(w, SAY(w, PUSH_ENABLE, EVENTS, NULL));
+	event(w, "A", 0, "{}");
+	assert_ok(w, SAY(w, PUSH_RESUME, STATE, NULL));
+	assert_pushed(w, "se");
+	assert_true(w->last == 2);
 	world_close(w);
 }
 
@@ -1048,6 +1075,7 @@ int main(void)
 		cmocka_unit_test(event_type_limits),
 		cmocka_unit_test(nobody_wants_them),
 		cmocka_unit_test(what_was_held_back),
+		cmocka_unit_test(enabled_during_a_pause),
 		cmocka_unit_test(retention),
 		cmocka_unit_test(more_than_the_ring),
 		cmocka_unit_test(disabling),
