@@ -161,6 +161,20 @@ test('a requested state may be an old one only if the node has no other', async 
   assert.equal((await c.count('states', 3)).sequence, 4)
 })
 
+test('what is pushed is fresh, but not taken twice', async t => {
+  const interval = 600
+  const d = await fedDaemon(t, { interval })
+  const pull = await client(t, d.ws)
+  await pull.received(1)
+  await delay(interval + 50)
+  const c = await greeted(t, d)
+  await c.ok('PUSH_ENABLE', { source: 'STATE' })
+  assert.equal((await c.count('states', 1)).sequence, 2)
+  const late = await greeted(t, d)
+  await late.ok('PUSH_ENABLE', { source: 'STATE' })
+  assert.deepEqual((await late.count('states', 1), late.received.at(-1).message), c.received.at(-1).message)
+})
+
 test('PUSH_ENABLE and PUSH_DISABLE', async t => {
   const d = await fedDaemon(t)
   const c = await greeted(t, d, { stateSnapshotIntervalMs: INTERVAL_MIN })
@@ -494,9 +508,11 @@ test('what a paused client misses comes after PUSH_RESUME, in order, once', asyn
   const asked = d.node.asked.length
   d.node.event()
   await d.node.askedFor(asked + 1)
+  await settled(c)   // until the state was taken: of what comes at once, events are first
   d.node.event()
   d.node.event()
   await d.node.askedFor(asked + 3)
+  await settled(c)
   d.node.event()
   await c.ok('UPDATE_CONFIG', { config: { retentionPeriodMs: 100000 } })
   await settled(c)
