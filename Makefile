@@ -91,10 +91,12 @@ $(PAGE)/schema: dashboard/schema.c $(SCHEMA).c
 run: all
 	$(BUILD)/introspectd
 
-check:
+check: all
 	$(MAKE) BUILD=$(BUILD)/asan CFLAGS='$(SANITIZE)' HARDEN= HARDEN_LD= all unit-check
+	$(MAKE) fuzz-check
 	$(MAKE) model
-	BUILD=$(BUILD)/asan $(NODE) --test --test-reporter=spec 'test/dashboard/*.test.mjs' \
+	BUILD=$(BUILD)/asan SANDBOX_BUILD=$(BUILD) $(NODE) --test --test-timeout=240000 --test-reporter=spec \
+		'test/dashboard/*.test.mjs' \
 		'test/integration/*.test.mjs' 'test/browser/*.test.mjs' \
 		'publishers/js-libp2p/test/*.test.mjs'
 

@@ -41,6 +41,12 @@ static const char *status_text(int status)
 	return "Error";
 }
 
+/* Methods and paths have a case (RFC 9110 sections 9.1 and 4.2.3). */
+static bool is(struct ws_text text, const char *s)
+{
+	return text.len == strlen(s) && memcmp(text.at, s, text.len) == 0;
+}
+
 /* Splits host[:port], where the host may be an IPv6 address in brackets. False:
  * it is neither. */
 static bool split_authority(struct ws_text text, struct ws_text *host, struct ws_text *port)
@@ -163,7 +169,7 @@ static void refuse_unless(struct http_answer *a, const char *reason, const char 
 static const struct dashboard_file *find_file(struct ws_text path)
 {
 	for (size_t i = 0; i < dashboard_file_count; i++)
-		if (ws_text_is(path, dashboard_files[i].path))
+		if (is(path, dashboard_files[i].path))
 			return &dashboard_files[i];
 	return NULL;
 }
@@ -172,12 +178,12 @@ static void route(struct http_answer *a, const struct ws_request *r)
 {
 	static const char ok[] = "ok\n";
 	const struct dashboard_file *file = find_file(r->path);
-	bool page = ws_text_is(r->path, "/");
+	bool page = is(r->path, "/");
 
 	*a = (struct http_answer){.status = 200, .type = "text/plain; charset=utf-8"};
 	if (r->upgrade && page) {
 		a->status = 101;
-	} else if (r->upgrade && ws_text_is(r->path, "/introspect")) {
+	} else if (r->upgrade && is(r->path, "/introspect")) {
 		a->status = 101;
 		a->command = true;
 	} else if (r->upgrade) {
@@ -189,10 +195,10 @@ static void route(struct http_answer *a, const struct ws_request *r)
 		a->gzip = true;
 	} else if (page) {
 		return; /* not a browser: a text */
-	} else if (ws_text_is(r->path, "/healthz")) {
+	} else if (is(r->path, "/healthz")) {
 		a->body = (const unsigned char *)ok;
 		a->body_len = sizeof ok - 1;
-	} else if (ws_text_is(r->path, "/introspection.proto")) {
+	} else if (is(r->path, "/introspection.proto")) {
 		a->body = schema;
 		a->body_len = sizeof schema;
 	} else {
@@ -203,7 +209,7 @@ static void route(struct http_answer *a, const struct ws_request *r)
 void http_decide(struct http_answer *a, const struct ws_request *r,
                  const struct http_policy *policy, bool loopback)
 {
-	bool head = ws_text_is(r->method, "HEAD");
+	bool head = is(r->method, "HEAD");
 	struct ws_text host, port;
 
 	if (!split_authority(r->host, &host, &port))
@@ -212,7 +218,7 @@ void http_decide(struct http_answer *a, const struct ws_request *r,
 		refuse_unless(a, "this Host is not allowed", "--allow-host", host);
 	else if (r->origin.at && !origin_allowed(r->origin, host, port, policy, loopback))
 		refuse_unless(a, "this Origin is not allowed", "--allow-origin", r->origin);
-	else if (!head && !ws_text_is(r->method, "GET"))
+	else if (!head && !is(r->method, "GET"))
 		http_refuse(a, 405, "only GET and HEAD");
 	else if (r->upgrade && policy->auth && !auth_shown(policy->auth, r))
 		http_refuse(a, 401, "a wrong or no token");

@@ -208,7 +208,11 @@ int listen_on(struct listener list[LISTENERS_MAX], size_t *count, const char *te
 		log_event("error listen=%s reason=\"%s\"", text, gai_strerror(error));
 		return -1;
 	}
-	for (info = found; info && *count < LISTENERS_MAX; info = info->ai_next) {
+	for (info = found; info; info = info->ai_next) {
+		if (*count == LISTENERS_MAX) {
+			log_event("error listen=%s reason=\"more than %d addresses\"", text, LISTENERS_MAX);
+			break;
+		}
 		if (listen_tcp(&list[*count], info) != 0) {
 			if (optional && (errno == EADDRNOTAVAIL || errno == EAFNOSUPPORT))
 				continue;

@@ -206,7 +206,7 @@ int ws_request(struct ws_request *r, const char *head, size_t len)
 		return -400;
 	if (!r->host.at)
 		return -400;
-	if (!up.websocket || !ws_text_is(r->method, "GET"))
+	if (!up.websocket || (r->method.len != 3 || memcmp(r->method.at, "GET", 3) != 0))
 		return n;
 	if (http_1_0 || !up.connection)
 		return -400;

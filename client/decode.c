@@ -26,7 +26,7 @@ Introspection__ServerMessage *decode(const uint8_t *bytes, size_t len, char why[
 	struct wire_error error;
 
 	if (!wire_check(&introspection__server_message__descriptor, bytes, len, &error)) {
-		snprintf(why, DECODE_WHY_MAX, "sent a damaged snapshot: at byte %zu: %s",
+		snprintf(why, DECODE_WHY_MAX, "sent a damaged message: at byte %zu: %s",
 			 error.offset, error.what);
 		return NULL;
 	}

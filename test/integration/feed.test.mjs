@@ -216,7 +216,7 @@ test('standard input', async t => {
   await d.line(/^feed_disconnected/)
   await delay(2 * INTERVAL)
   assert.equal(peerOf(await (await client(t, d.ws)).received(1)), '2')
-  assert.equal(d.lines.filter(line => line.startsWith('feed ')).length, 1)
+  assert.equal(d.lines.filter(line => line.startsWith('feed_')).length, 1)
 })
 
 test('standard input that turns bad', async t => {

@@ -410,7 +410,7 @@ describe('introspect connects', () => {
       [await answering(t, null), /closed the connection without an answer$|Connection reset by peer$/],
       [await answering(t, 'SSH-2.0-OpenSSH_9.2\r\n\r\n'), /is not a WebSocket server$/],
       [await answering(t, http('404 Not Found')), /answers HTTP 404: is it an introspectd\?$/],
-      [await answering(t, http('401 Unauthorized')), /wants a token \(401\)/],
+      [await answering(t, http('401 Unauthorized')), /wants a token: see --token-file \(401\)/],
       [await answering(t, http('101 Switching Protocols')), /is not a WebSocket server$/],
       ['nobody.invalid', /nobody\.invalid: ./]
     ]) {
@@ -442,9 +442,9 @@ describe('introspect refuses', () => {
   for (const [what, messages, close, why, options = []] of [
     ['a snapshot that was not asked for', [encode({}), encode({})], 1008, /sent a snapshot that was not asked for; trying again$/, ['--interval', '9']],
     ['text', ['{}'], 1008, /sent text, not a snapshot$/],
-    ['a damaged snapshot', [Buffer.from([0x12, 5, 1])], 1007, /sent a damaged snapshot: at byte 1: value runs past the end/],
-    ['strings that are not UTF-8', [state(field(100, field(1, Buffer.from([0xff]))))], 1007, /damaged snapshot: at byte \d+: string is not UTF-8$/],
-    ['messages nested without end', [state(field(1, field(1, nested)))], 1007, /damaged snapshot: at byte \d+: messages are nested too deep$/],
+    ['a damaged snapshot', [Buffer.from([0x12, 5, 1])], 1007, /sent a damaged message: at byte 1: value runs past the end/],
+    ['strings that are not UTF-8', [state(field(100, field(1, Buffer.from([0xff]))))], 1007, /damaged message: at byte \d+: string is not UTF-8$/],
+    ['messages nested without end', [state(field(1, field(1, nested)))], 1007, /damaged message: at byte \d+: messages are nested too deep$/],
     ['a message that grows without measure', [state(field(1, many))], 1007, /takes too much memory to decode$/],
     ['a message without a state', [Buffer.alloc(0)], 1007, /sent a message that holds no state$/],
     ['a message over the limit', [encode({ runtime: { version: 'x'.repeat(1000) } })], 1009, /sent more than 1000 bytes \(see --max-message\)$/, ['--max-message', '1000']]
@@ -488,15 +488,14 @@ describe('introspect on the command line', () => {
     [['--duration', 'x'], '--duration x: needs seconds'],
     [['--interval', '-1'], '--interval -1: needs seconds'],
     [['--max-message', '0'], '--max-message 0: needs bytes from 1 to 4294967295'],
-    [['--json', '--record', 'x'], '--record x: there is another --json or --record'],
+    [['--json', '--record', 'x'], '--record x: there is another --json, --events or --record'],
     [['a', 'b'], 'b: only one address'],
     [['host:0'], 'host:0: what follows the host is not a port from 1 to 65535'],
     [['host:65536'], 'host:65536: what follows the host is not a port from 1 to 65535'],
     [['host:1x'], 'host:1x: what follows the host is not a port from 1 to 65535'],
     [[':1'], ':1: the host is missing'],
     [['[::1'], "[::1: the ']' is missing"],
-    [['wss://host/'], 'wss://host/: TLS is not supported; use ws:// through a tunnel, such as ssh -L'],
-    [['ftp://host/'], 'ftp://host/: not a ws:// URL'],
+    [['ftp://host/'], 'ftp://host/: not a ws:// or wss:// URL'],
     [['ws://host/a b'], 'ws://host/a b: the URL has a character that no URL has'],
     [['/' + 'x'.repeat(200)], `/${'x'.repeat(200)}: the path is too long for a Unix socket`],
     [['x'.repeat(300)], `${'x'.repeat(300)}: the host is too long`]

@@ -14,7 +14,7 @@ const { values: Role } = schema.lookupEnum('introspection.Role')
 const { values: Reachability } = schema.lookupEnum('introspection.OwnAddress.Reachability')
 
 const limit = { timeout: 60000 }
-const expect = [/^feed (connected|disconnected)$/]
+const expect = [/^feed_(connected|disconnected)$/]
 const options = feed => ['--feed', feed, '--interval', '20']
 
 // Asks for snapshots until one is as expected.

@@ -32,7 +32,7 @@ test('the Python example publishes its connections', {
   const [said] = await once(createInterface({ input: example.stderr }), 'line')
   assert.match(said, /No such file or directory/)
 
-  const d = await daemon(t, ['--feed', feed, '--interval', '20'], { expect: [/^feed (connected|disconnected)$/] })
+  const d = await daemon(t, ['--feed', feed, '--interval', '20'], { expect: [/^feed_(connected|disconnected)$/] })
   const c = await client(t, d.ws)
   const { state: empty } = await c.received(1)
   assert.equal(empty.runtime.implementation, 'echo')

@@ -112,7 +112,7 @@ describe('replay', { concurrency: true }, () => {
       `replay_skipped offset=${offsets[6]} in_message=0 reason="message runs past the end of the file"`,
       'replay_done states=2 skipped=4'
     ]
-    const d = await play(t, save(t, Buffer.concat(parts)), { expect: [/^replay (skipped|done) /] })
+    const d = await play(t, save(t, Buffer.concat(parts)), { expect: [/^replay_(skipped|done) /] })
     const c = await client(t, d.ws)
     assert.equal(peerOf(await c.received(1)), 'good')
     assert.equal(peerOf(await c.next()), 'last')
