@@ -761,6 +761,27 @@ test('a push client that reads again in time is told once of each loss', async t
   assert.deepEqual(fast.notices, [])
 })
 
+test('a client that is still reading what the history has no room for is dropped', async t => {
+  const size = 15e6   // more than sockets hold
+  const d = await fedDaemon(t, { size, options: ['--history', `${3 * size}`, '-v'], expect: verbose })
+  const [slow, other] = [await greeted(t, d), await greeted(t, d)]
+  for (const c of [slow, other]) {
+    await c.ok('PUSH_ENABLE', { source: 'STATE' })
+    await c.count('states', 1)
+    await c.ok('PUSH_PAUSE')
+  }
+  const asked = d.node.asked.length
+  await d.node.askedFor(asked + 2)
+  slow.socket.pause()
+  slow.send('PUSH_RESUME')
+  await d.line(/^closed .* reason="too slow for the history"/)
+  slow.socket.resume()
+  assert.equal((await slow.closed).code, 1006)
+  await other.ok('PUSH_RESUME')
+  await other.count('states', 3)
+  assertRising(other.sequences())
+})
+
 test('events from standard input', async t => {
   const d = await daemon(t, ['--feed', '-'], { stdin: 'pipe' })
   const c = await greeted(t, d, { stateSnapshotIntervalMs: INTERVAL_MIN })
