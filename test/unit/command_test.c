@@ -925,7 +925,7 @@ static void enabled_during_a_pause(void **state)
 	assert_ok(w, SAY(w, PUSH_PAUSE, STATE, NULL));
 	hold_state(w, 10);
 	event(w, "A", 0, "{}");
-	w->now += 900;
+	w->now += 100;
 	assert_ok(w, SAY(w, PUSH_ENABLE, STATE, NULL));
 	config.state_snapshot_interval_ms = 500;
 	assert_ok(w, SAY(w, UPDATE_CONFIG, STATE, &config));
