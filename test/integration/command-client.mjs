@@ -115,6 +115,7 @@ export async function fedDaemon (t, { options = [], expect, automatic = true, si
     }
     socket.emit('asked')
   })
+  socket.on('error', () => {})   // the daemon may end first; what it says about a feed it closes is checked
   node.send = message => socket.write(delimited(message))
   node.state = () => node.send({
     state: { instantTs: ++node.states, subsystems: { connections: [{ peerId: 'x'.repeat(node.size) }] } }

@@ -256,7 +256,7 @@ class Walker {
   }
 }
 
-async function walk (t, { clients, history, lossy, padding }) {
+async function walk (t, { clients, history, lossy, padding, last }) {
   const random = generator(SEED)
   t.diagnostic(`SEED=${SEED}`)
   const d = await fedDaemon(t, { options: ['--history', `${history}`], size: 1000 })
@@ -287,6 +287,7 @@ async function walk (t, { clients, history, lossy, padding }) {
   }
   const walkers = Array.from({ length: clients }, () => new Walker(t, world, d, generator(random(2 ** 32))))
   await Promise.all([...walkers.map(walker => walker.run(going)), pulling(), happening()])
+  await last?.({ walkers, d, pull })
   await Promise.all(walkers.map(walker => walker.finish()))
   t.diagnostic(`${world.steps} steps, ${world.messages} messages, ${d.node.states} states, ` +
     `${d.node.events} events, ${world.notices} notices`)
@@ -299,6 +300,18 @@ test('the wire agrees with the model', async t => {
 })
 
 test('and when the history is short', async t => {
-  const { notices } = await walk(t, { clients: 8, history: 131072, padding: 8000, lossy: true })
-  assert.ok(notices > 0)
+  const history = 131072, padding = 8000
+  // However lucky they were, now everybody loses something.
+  const overflow = async ({ walkers, d, pull }) => {
+    for (const walker of walkers) {
+      if (!walker.model.greeted) walker.say('HELLO')
+      walker.say('PUSH_ENABLE', { source: 'EVENTS' })
+      walker.say('PUSH_PAUSE')
+      await walker.answered()
+    }
+    for (let sent = 0; sent < 2 * history; sent += padding) d.node.event({ padding: 'x'.repeat(padding) })
+    for (let i = 0; i < 2; i++) await pull.next(30000)   // behind all of them
+  }
+  const { notices } = await walk(t, { clients: 8, history, padding, lossy: true, last: overflow })
+  assert.ok(notices >= 8, `${notices} notices`)
 })
