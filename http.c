@@ -11,6 +11,23 @@ static const unsigned char schema[] = {
 #include "introspection.proto.inc"
 };
 
+#define METRICS_PATH "/metrics"
+
+const struct http_reason http_reasons[HTTP_REFUSALS] = {
+	[HTTP_MALFORMED] = {400, "malformed request"},
+	[HTTP_BAD_HOST] = {400, "malformed Host"},
+	[HTTP_NO_TOKEN] = {401, "a wrong or no token"},
+	[HTTP_FOREIGN_HOST] = {403, "this Host is not allowed"},
+	[HTTP_FOREIGN_ORIGIN] = {403, "this Origin is not allowed"},
+	[HTTP_NO_PAGE] = {404, "nothing at this path"},
+	[HTTP_NO_SOCKET] = {404, "no WebSocket at this path"},
+	[HTTP_BAD_METHOD] = {405, "only GET and HEAD"},
+	[HTTP_BAD_VERSION] = {426, "Sec-WebSocket-Version is not 13"},
+	[HTTP_HEAD_TOO_LONG] = {431, "head over 8192 bytes"},
+	[HTTP_CLIENTS_MAX] = {503, "as many clients as --max-clients allows"},
+	[HTTP_SLOTS_MAX] = {503, "every slot is taken"},
+};
+
 #define SECURITY_HEADERS                                                                           \
 	"Content-Security-Policy: default-src 'none'; script-src 'self'; style-src 'self'; "       \
 	"img-src 'self'; connect-src 'self' http: https: ws: wss:; base-uri 'none'; "        \
@@ -153,15 +170,20 @@ static bool origin_allowed(struct ws_text origin, struct ws_text own_host, struc
 	                    ws_text_is(host, "[::1]"));
 }
 
-void http_refuse(struct http_answer *a, int status, const char *reason)
+void http_refuse(struct http_answer *a, enum http_refusal refusal)
 {
-	*a = (struct http_answer){.status = status, .reason = reason, .type = "text/plain"};
+	*a = (struct http_answer){
+		.status = http_reasons[refusal].status,
+		.refusal = refusal,
+		.reason = http_reasons[refusal].words,
+		.type = "text/plain",
+	};
 }
 
-static void refuse_unless(struct http_answer *a, const char *reason, const char *option,
+static void refuse_unless(struct http_answer *a, enum http_refusal refusal, const char *option,
                           struct ws_text value)
 {
-	http_refuse(a, 403, reason);
+	http_refuse(a, refusal);
 	a->option = option;
 	a->value = value;
 }
@@ -187,7 +209,7 @@ static void route(struct http_answer *a, const struct ws_request *r)
 		a->status = 101;
 		a->command = true;
 	} else if (r->upgrade) {
-		http_refuse(a, 404, "no WebSocket at this path");
+		http_refuse(a, HTTP_NO_SOCKET);
 	} else if (file && (!page || ws_has_token(r->accept_encoding, "gzip"))) {
 		a->type = file->type;
 		a->body = file->gzip;
@@ -198,11 +220,13 @@ static void route(struct http_answer *a, const struct ws_request *r)
 	} else if (is(r->path, "/healthz")) {
 		a->body = (const unsigned char *)ok;
 		a->body_len = sizeof ok - 1;
+	} else if (is(r->path, METRICS_PATH)) {
+		a->metrics = true;
 	} else if (is(r->path, "/introspection.proto")) {
 		a->body = schema;
 		a->body_len = sizeof schema;
 	} else {
-		http_refuse(a, 404, "nothing at this path");
+		http_refuse(a, HTTP_NO_PAGE);
 	}
 }
 
@@ -210,18 +234,19 @@ void http_decide(struct http_answer *a, const struct ws_request *r,
                  const struct http_policy *policy, bool loopback)
 {
 	bool head = is(r->method, "HEAD");
+	bool shows_data = r->upgrade || is(r->path, METRICS_PATH);
 	struct ws_text host, port;
 
 	if (!split_authority(r->host, &host, &port))
-		http_refuse(a, 400, "malformed Host");
+		http_refuse(a, HTTP_BAD_HOST);
 	else if (!host_allowed(host, policy))
-		refuse_unless(a, "this Host is not allowed", "--allow-host", host);
+		refuse_unless(a, HTTP_FOREIGN_HOST, "--allow-host", host);
 	else if (r->origin.at && !origin_allowed(r->origin, host, port, policy, loopback))
-		refuse_unless(a, "this Origin is not allowed", "--allow-origin", r->origin);
+		refuse_unless(a, HTTP_FOREIGN_ORIGIN, "--allow-origin", r->origin);
 	else if (!head && !is(r->method, "GET"))
-		http_refuse(a, 405, "only GET and HEAD");
-	else if (r->upgrade && policy->auth && !auth_shown(policy->auth, r))
-		http_refuse(a, 401, "a wrong or no token");
+		http_refuse(a, HTTP_BAD_METHOD);
+	else if (shows_data && policy->auth && !auth_shown(policy->auth, r))
+		http_refuse(a, HTTP_NO_TOKEN);
 	else
 		route(a, r);
 	a->no_body = head;
@@ -240,10 +265,11 @@ static size_t write_text(char *out, size_t size, const struct http_answer *a, st
 		             "introspectd serves snapshots of this node over WebSocket.\n\n"
 		             "  ws://%.*s/                       one snapshot, then one per message\n"
 		             "  http://%.*s/introspection.proto  how to read them\n"
-		             "  http://%.*s/healthz              is it alive\n\n"
+		             "  http://%.*s/healthz              is it alive\n"
+		             "  http://%.*s/metrics              for Prometheus\n\n"
 		             "Try: introspect %.*s\n",
 		             (int)host.len, host.at, (int)host.len, host.at, (int)host.len, host.at,
-		             (int)host.len, host.at);
+		             (int)host.len, host.at, (int)host.len, host.at);
 	return n < 0 ? 0 : (size_t)n < size ? (size_t)n : size - 1;
 }
 

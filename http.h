@@ -9,6 +9,29 @@
 #include "auth.h"
 #include "ws.h"
 
+/* Why a request is not served. */
+enum http_refusal {
+	HTTP_MALFORMED,
+	HTTP_BAD_HOST,
+	HTTP_NO_TOKEN,
+	HTTP_FOREIGN_HOST,
+	HTTP_FOREIGN_ORIGIN,
+	HTTP_NO_PAGE,
+	HTTP_NO_SOCKET,
+	HTTP_BAD_METHOD,
+	HTTP_BAD_VERSION,
+	HTTP_HEAD_TOO_LONG,
+	HTTP_CLIENTS_MAX,
+	HTTP_SLOTS_MAX,
+	HTTP_REFUSALS,
+};
+
+/* The status and the words for it. */
+extern const struct http_reason {
+	int status;
+	const char *words;
+} http_reasons[HTTP_REFUSALS];
+
 /* Names beyond the built-in ones; borrowed, compared whole and without case. */
 struct http_policy {
 	const char *const *hosts;
@@ -21,6 +44,8 @@ struct http_policy {
 struct http_answer {
 	int status;                  /* 101: the opening handshake is accepted ... */
 	bool command;                /* ... for the command protocol */
+	bool metrics;                /* the body is the caller's to add */
+	enum http_refusal refusal;   /* if there is a reason */
 	const char *reason;          /* for a refusal: what was wrong, in words; else NULL */
 	const char *option;          /* the option that would have allowed it, or NULL ... */
 	struct ws_text value;        /* ... and its value, bytes of the peer */
@@ -36,8 +61,8 @@ struct http_answer {
 void http_decide(struct http_answer *a, const struct ws_request *r,
                  const struct http_policy *policy, bool loopback);
 
-/* A refusal with this status, for a request that could not be read or served. */
-void http_refuse(struct http_answer *a, int status, const char *reason);
+/* A refusal, of a request that could not be read or served, too. */
+void http_refuse(struct http_answer *a, enum http_refusal refusal);
 
 /* Writes the response head, and behind it the body when that is not static. host:
  * the Host of the request, for texts. Returns the length; out must hold

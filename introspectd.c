@@ -22,6 +22,7 @@
 #include "http.h"
 #include "listen.h"
 #include "log.h"
+#include "metrics.h"
 #include "options.h"
 #include "sandbox.h"
 #include "setup.h"
@@ -61,10 +62,15 @@ enum slot_state {
 	SLOT_FREE = 0,
 	SLOT_HEAD,       /* reads a request head, after the TLS handshake if there is one */
 	SLOT_OPEN,       /* a WebSocket client */
+	SLOT_SCRAPE,     /* waits for the snapshot that it asks about with GET /metrics */
 	SLOT_DELAYED,    /* holds back the answer to a wrong token */
 	SLOT_ENDING,     /* writes its last bytes: a close frame or an HTTP answer */
 	SLOT_LINGERING,  /* has written them and waits for the peer to close */
 	SLOT_DROPPED,    /* to be freed */
+};
+
+static const char *const state_names[METRICS_STATES] = {
+	"free", "head", "open", "scrape", "delayed", "ending", "lingering", "dropped",
 };
 
 /* A connection. All zero is a free slot. Times are ms of the monotonic clock. */
@@ -80,6 +86,7 @@ struct slot {
 	bool ping_due;
 	bool close_due;          /* with close_code */
 	bool eof;                /* the peer sends no more */
+	bool no_body;            /* a scrape by HEAD */
 	uint8_t pings;           /* sent and not answered */
 	uint16_t close_code;     /* WS_NO_STATUS: an empty close frame */
 	uint16_t head_len;       /* bytes of the request head that have come */
@@ -138,6 +145,7 @@ struct server {
 	size_t event_readers;        /* slots that want events */
 	size_t state_holders;        /* slots for which the next state is to be held back */
 	struct commands commands;
+	struct metrics metrics;
 	int64_t now;                 /* of this turn */
 	int64_t next_take;           /* no snapshot is taken before */
 	bool asked;                  /* the source will come back to the request */
@@ -152,12 +160,17 @@ struct server {
 	uint8_t received[RECEIVE_MAX];
 };
 
-static int64_t clock_ms(void)
+static int64_t clock_ns(clockid_t clock)
 {
 	struct timespec t;
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+	clock_gettime(clock, &t);
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static int64_t clock_ms(clockid_t clock)
+{
+	return clock_ns(clock) / 1000000;
 }
 
 static int64_t earlier(int64_t a, int64_t b)
@@ -174,6 +187,13 @@ static void slot_drop(struct slot *s, const char *reason)
 	log_verbose("closed peer=%s reason=\"%s\" snapshots=%" PRIu64,
 	            address_text(text, &s->peer.any), reason, s->delivered);
 	s->state = SLOT_DROPPED;
+}
+
+/* Drops a client as too slow or silent. */
+static void give_up(struct server *srv, struct slot *s, const char *reason)
+{
+	srv->metrics.dropped++;
+	slot_drop(s, reason);
 }
 
 /* Has the time come to push a state to the client, to hold one back for it, or
@@ -253,6 +273,8 @@ static void begin_snapshot(struct server *srv, struct slot *s)
 	s->ready = s->command && s->command->requests > 0;
 	s->stale = 0;
 	s->stale_at = 0;
+	if (s->sent > 0)
+		srv->metrics.skipped += latest->sequence - s->sent - 1;
 	s->sent = latest->sequence;
 	s->pinned = latest;
 	latest->pins++;
@@ -278,6 +300,7 @@ static bool begin_message(struct server *srv, struct slot *s)
 		s->ping_due = false;
 	} else if (s->command && command_push(s->command, &srv->commands, s->sent, &frame)) {
 		begin_frame(s, &frame);
+		srv->metrics.sent += frame.sequence > 0;
 	} else if (snapshot_due(srv, s)) {
 		begin_snapshot(srv, s);
 	} else {
@@ -287,11 +310,14 @@ static bool begin_message(struct server *srv, struct slot *s)
 	return true;
 }
 
+/* And the text, if it has scraped. */
 static void release_buffer(struct server *srv, struct slot *s)
 {
-	if (s->buffer >= 0)
-		srv->free_buffers[srv->free_buffer_count++] = s->buffer;
+	if (s->buffer < 0)
+		return;
+	srv->free_buffers[srv->free_buffer_count++] = s->buffer;
 	s->buffer = -1;
+	metrics_release(&srv->metrics, s);
 }
 
 static void release_snapshot(struct slot *s)
@@ -311,6 +337,7 @@ static void end_message(struct server *srv, struct slot *s)
 		return;
 	}
 	s->delivered += s->pinned != NULL;
+	srv->metrics.sent += s->pinned != NULL;
 	s->reading = 0;
 	release_snapshot(s);
 	if (!s->command)
@@ -348,6 +375,7 @@ static void slot_write(struct server *srv, struct slot *s)
 		}
 		s->tx += n;
 		s->tx_left -= (size_t)n;
+		srv->metrics.sent_bytes += (uint64_t)n;
 		s->since = srv->now;
 		if (s->tx_left > 0)
 			return;
@@ -377,11 +405,14 @@ static void begin_close(struct slot *s, uint16_t code, const char *reason)
 	s->ready = false;
 }
 
-static const char *close_reason(int code)
+/* The client broke a rule of its protocol. */
+static void close_for(struct server *srv, struct slot *s, int code)
 {
-	return code == WS_INVALID_DATA ? "not UTF-8, or not a ClientCommand"
-	       : code == WS_TOO_BIG    ? "message over 4096 bytes"
-	                               : "framing error";
+	metrics_closed(&srv->metrics, (unsigned)code);
+	begin_close(s, (uint16_t)code,
+	            code == WS_INVALID_DATA ? "not UTF-8, or not a ClientCommand"
+	            : code == WS_TOO_BIG    ? "message over 4096 bytes"
+	                                    : "framing error");
 }
 
 /* What a pull client sent after its handshake. */
@@ -391,7 +422,7 @@ static void client_bytes(struct server *srv, struct slot *s, uint8_t *in, size_t
 		int used = ws_decode(&s->ws, in, len);
 
 		if (used < 0) {
-			begin_close(s, (uint16_t)-used, close_reason(-used));
+			close_for(srv, s, -used);
 			return;
 		}
 		in += used;
@@ -432,7 +463,7 @@ static void serve_commands(struct server *srv, struct slot *s)
 		                       srv->now, &frame);
 
 		if (got < 0)
-			begin_close(s, (uint16_t)-got, close_reason(-got));
+			close_for(srv, s, -got);
 		else if (got > 0)
 			begin_frame(s, &frame);
 		else if (s->ws.event == WS_GOT_CLOSE)
@@ -470,8 +501,10 @@ static void answer(struct server *srv, struct slot *s, const struct http_answer 
 	char head[WS_HEAD_MAX];
 	size_t len = http_head(head, a, host);
 
-	if (a->reason)
+	if (a->reason) {
+		srv->metrics.refused[a->refusal]++;
 		log_refusal(srv, s, a);
+	}
 	memcpy(srv->buffers[s->buffer].head, head, len);
 	s->tx = (const uint8_t *)srv->buffers[s->buffer].head;
 	s->tx_left = len;
@@ -479,6 +512,42 @@ static void answer(struct server *srv, struct slot *s, const struct http_answer 
 	s->body_left = a->no_body ? 0 : a->body_len;
 	s->state = SLOT_ENDING;
 	s->since = srv->now;
+}
+
+/* A scrape waits for a fresh snapshot as a client would, but no longer if there is none
+ * at all. */
+static void begin_scrape(struct server *srv, struct slot *s, bool no_body)
+{
+	s->no_body = no_body;
+	s->state = SLOT_SCRAPE;
+	if (!srv->store.latest)
+		s->stale_at = srv->now + STALE_MS;
+	skip_stale(srv, s);
+}
+
+/* Unless it is to wait. */
+static void answer_scrape(struct server *srv, struct slot *s)
+{
+	const struct snapshot *latest = srv->store.latest;
+	struct http_answer a = {.status = 200, .type = METRICS_TYPE, .no_body = s->no_body};
+	struct metrics *m = &srv->metrics;
+	void *slow;
+
+	if (s->stale_at > 0 && (!latest || latest->sequence <= s->stale))
+		return;
+	memset(m->clients, 0, sizeof m->clients);
+	m->clients[SLOT_FREE] = srv->slot_count - srv->high;
+	for (size_t i = 0; i < srv->high; i++)
+		m->clients[srv->slots[i].state]++;
+	m->waiting = srv->waiting - s->waiting;
+	m->cpu = clock_ms(CLOCK_PROCESS_CPUTIME_ID);
+	m->snapshot_at = clock_ms(CLOCK_REALTIME) - (latest ? srv->now - latest->taken : 0);
+	a.body = metrics_write(m, latest, s, &slow, &a.body_len);
+	if (slow) {
+		give_up(srv, slow, "too slow for the texts there are");
+		srv->deadlines[(struct slot *)slow - srv->slots] = srv->now;
+	}
+	answer(srv, s, &a, (struct ws_text){0});
 }
 
 /* Bytes that came right behind the handshake. The buffer is theirs and the
@@ -538,14 +607,17 @@ static void head_bytes(struct server *srv, struct slot *s, size_t len)
 	if (n == 0)
 		return;
 	if (n < 0)
-		http_refuse(&a, -n,
-		            n == -426   ? "Sec-WebSocket-Version is not 13"
-		            : n == -431 ? "head over 8192 bytes"
-		                        : "malformed request");
+		http_refuse(&a, n == -426   ? HTTP_BAD_VERSION
+		                : n == -431 ? HTTP_HEAD_TOO_LONG
+		                            : HTTP_MALFORMED);
 	else
 		http_decide(&a, &request, &policy, address_is_loopback(&s->peer.any));
 	if (a.status == 101 && srv->clients >= srv->options.max_clients)
-		http_refuse(&a, 503, "as many clients as --max-clients allows");
+		http_refuse(&a, HTTP_CLIENTS_MAX);
+	if (a.metrics) {
+		begin_scrape(srv, s, a.no_body);
+		return;
+	}
 	if (a.status != 101) {
 		answer(srv, s, &a, request.host);
 		if (a.status == 401) {
@@ -674,6 +746,8 @@ static void slot_settle(struct server *srv, size_t i)
 {
 	struct slot *s = &srv->slots[i];
 
+	if (s->state == SLOT_SCRAPE)
+		answer_scrape(srv, s);
 	if (s->state != SLOT_DROPPED)
 		slot_write(srv, s);
 	if (s->state == SLOT_OPEN && s->command) {
@@ -683,7 +757,8 @@ static void slot_settle(struct server *srv, size_t i)
 	bool open = s->state == SLOT_OPEN;
 	count(&srv->clients, &s->client, open);
 	count(&srv->waiting, &s->waiting,
-	      open && ((wants_snapshot(srv, s) && s->tx_left == 0) || watches(srv, s)));
+	      s->state == SLOT_SCRAPE ||
+		      (open && ((wants_snapshot(srv, s) && s->tx_left == 0) || watches(srv, s))));
 	count(&srv->event_readers, &s->reads_events, open && s->command && s->command->push_events);
 	count(&srv->state_holders, &s->holds_state,
 	      open && watches(srv, s) && s->command->push_states);
@@ -698,21 +773,21 @@ static void slot_settle(struct server *srv, size_t i)
 static void slot_expire(struct server *srv, struct slot *s)
 {
 	if (s->state == SLOT_HEAD) {
-		slot_drop(s, "handshake not finished in 5 s");
+		give_up(srv, s, "handshake not finished in 5 s");
 	} else if (s->state == SLOT_LINGERING) {
 		slot_drop(s, "closed");
 	} else if (s->state == SLOT_DELAYED) {
 		s->state = SLOT_ENDING;
 		s->since = srv->now;
 	} else if (s->tx_left > 0) {
-		slot_drop(s, "takes nothing of what is sent to it");
+		give_up(srv, s, "takes nothing of what is sent to it");
 	} else if (s->waiting && s->stale_at > 0 && s->stale_at <= srv->now) {
 		s->stale = 0;
 		s->stale_at = 0;
 	} else if (srv->now < s->quiet + srv->options.ping) {
 		return; /* a push is due: slot_settle sees to it */
 	} else if (s->pings == PINGS_MAX) {
-		slot_drop(s, "answers no ping");
+		give_up(srv, s, "answers no ping");
 	} else {
 		s->ping_due = true;
 		s->pings++;
@@ -728,7 +803,8 @@ static void slot_serve(struct server *srv, size_t i)
 	short readable = s->tls ? POLLIN | POLLOUT | POLLHUP | POLLERR : POLLIN | POLLHUP | POLLERR;
 	if ((revents & readable && slot_reads(s)) || has_unread(s))
 		slot_read(srv, s);
-	else if (s->state == SLOT_DELAYED && revents & (POLLHUP | POLLERR))
+	else if ((s->state == SLOT_DELAYED || s->state == SLOT_SCRAPE) &&
+	         revents & (POLLHUP | POLLERR))
 		slot_drop(s, "closed by the client"); /* poll() would return for it all the time */
 	if (s->state != SLOT_DROPPED && srv->deadlines[i] <= srv->now &&
 	    slot_deadline(srv, s) <= srv->now)
@@ -737,12 +813,13 @@ static void slot_serve(struct server *srv, size_t i)
 }
 
 /* No slot is free, not even to refuse in. */
-static void refuse_at_once(int fd)
+static void refuse_at_once(struct server *srv, int fd)
 {
 	char out[WS_HEAD_MAX];
 	struct http_answer a;
 
-	http_refuse(&a, 503, "every slot is taken");
+	srv->metrics.refused[HTTP_SLOTS_MAX]++;
+	http_refuse(&a, HTTP_SLOTS_MAX);
 	size_t len = http_head(out, &a, (struct ws_text){0});
 	if (send(fd, out, len, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
 		shutdown(fd, SHUT_WR);
@@ -757,7 +834,7 @@ static void slot_open(struct server *srv, int fd, const struct sockaddr_in6 *pee
 		i++;
 	srv->first_free = i;
 	if (i == srv->slot_count) {
-		refuse_at_once(fd);
+		refuse_at_once(srv, fd);
 		return;
 	}
 	struct slot *s = &srv->slots[i];
@@ -802,7 +879,7 @@ static void evict(void *arg, uint64_t first)
 		struct slot *s = &srv->slots[i];
 
 		if (s->reading > 0 && s->reading < first) {
-			slot_drop(s, "too slow for the history");
+			give_up(srv, s, "too slow for the history");
 			slot_settle(srv, i);
 		} else if (s->command) {
 			command_forget(s->command, &srv->commands, first);
@@ -829,7 +906,7 @@ static void make_room(struct server *srv)
 
 	for (size_t i = 0; old && i < srv->high; i++) {
 		if (srv->slots[i].pinned == old) {
-			slot_drop(&srv->slots[i], "too slow for the buffers there are");
+			give_up(srv, &srv->slots[i], "too slow for the buffers there are");
 			slot_settle(srv, i);
 		}
 	}
@@ -839,12 +916,14 @@ static void take_snapshot(struct server *srv)
 {
 	struct snapshot_input input = {0};
 	uint8_t header[WS_HEADER_MAX];
+	int64_t begin = clock_ns(CLOCK_MONOTONIC);
 	int taken = srv->source->take(srv->source, srv->now, &input);
 
 	srv->asked = taken == 0;
 	if (srv->asked)
 		return;
 	srv->next_take = srv->now + srv->options.interval;
+	srv->metrics.failed += taken < 0;
 	if (taken < 0)
 		return;
 	make_room(srv);
@@ -853,8 +932,10 @@ static void take_snapshot(struct server *srv)
 	if (too_big && !srv->too_big)
 		log_event("snapshot_too_big bytes=%zu max_snapshot=%zu", len, srv->store.max);
 	srv->too_big = too_big;
+	srv->metrics.failed += too_big;
 	if (too_big)
 		return;
+	metrics_built(&srv->metrics, (uint64_t)(clock_ns(CLOCK_MONOTONIC) - begin));
 	struct snapshot *latest = srv->store.latest;
 	size_t n = ws_header(header, WS_BINARY, len, NULL);
 	latest->frame = latest->message - n;
@@ -882,8 +963,6 @@ static void push_events(struct server *srv)
 
 static void log_slots(const struct server *srv)
 {
-	static const char *const names[] = {"free",   "head",      "open",   "delayed",
-	                                    "ending", "lingering", "dropped"};
 	char text[ADDRESS_TEXT_MAX];
 
 	for (size_t i = 0; i < srv->high; i++) {
@@ -892,7 +971,7 @@ static void log_slots(const struct server *srv)
 		if (s->state != SLOT_FREE)
 			log_event("slot number=%zu state=%s peer=%s ready=%d sequence=%" PRIu64
 			          " snapshots=%" PRIu64 " unsent=%zu quiet_ms=%" PRId64,
-			          i, names[s->state], address_text(text, &s->peer.any), s->ready, s->sent,
+			          i, state_names[s->state], address_text(text, &s->peer.any), s->ready, s->sent,
 			          s->delivered, s->tx_left + s->body_left, srv->now - s->quiet);
 	}
 }
@@ -909,7 +988,7 @@ static void stop(struct server *srv)
 
 		if (s->state == SLOT_FREE)
 			continue;
-		if (s->state == SLOT_HEAD)
+		if (s->state == SLOT_HEAD || s->state == SLOT_SCRAPE)
 			slot_drop(s, "going down");
 		else if (s->state == SLOT_OPEN)
 			begin_close(s, WS_GOING_AWAY, "going down");
@@ -1000,7 +1079,7 @@ static void gather(struct server *srv)
 	if (!srv->busy || ms <= 0)
 		return;
 	poll(NULL, 0, (int)ms);
-	srv->now = clock_ms();
+	srv->now = clock_ms(CLOCK_MONOTONIC);
 }
 
 /* One turn of the loop. -1: poll() failed. */
@@ -1013,7 +1092,7 @@ static int turn(struct server *srv)
 
 	if (n < 0 && errno != EINTR && errno != ENOMEM)
 		return -1;
-	srv->now = clock_ms();
+	srv->now = clock_ms(CLOCK_MONOTONIC);
 	if (srv->accept_again > 0 && srv->accept_again <= srv->now)
 		srv->accept_again = 0;
 	if (n < 0)
@@ -1038,7 +1117,7 @@ static int turn(struct server *srv)
 
 static int run(struct server *srv)
 {
-	srv->now = clock_ms();
+	srv->now = clock_ms(CLOCK_MONOTONIC);
 	while (!srv->stop_at || (srv->high > 0 && srv->now < srv->stop_at)) {
 		if (turn(srv) != 0) {
 			log_event("error poll=\"%s\"", strerror(errno));
@@ -1132,6 +1211,8 @@ static int open_source(struct server *srv)
 	srv->source->runtime.source = (char *)name;
 	srv->source->runtime.hostname = srv->hostname;
 	srv->source->runtime.interval_ms = (uint32_t)o->interval;
+	srv->metrics.runtime = &srv->source->runtime;
+	srv->metrics.feed = srv->source->feed;
 	srv->source->event = take_event;
 	srv->source->event_arg = srv;
 	return 0;
@@ -1166,6 +1247,9 @@ static int start(struct server *srv)
 	    reload(srv) != 0 || open_listeners(srv) != 0 || open_source(srv) != 0 || (o->user && sandbox_user(o->user) != 0) ||
 	    (!o->no_sandbox && sandbox_enter(o->feed || o->replay) != 0))
 		return -1;
+	srv->metrics.names = state_names;
+	srv->metrics.max_clients = o->max_clients;
+	srv->metrics.started = clock_ms(CLOCK_REALTIME);
 	announce(srv);
 	return 0;
 }

@@ -23,6 +23,7 @@ enum {
 
 struct feed {
 	struct source source;
+	struct feed_state node_state;
 	const char *path;        /* of the socket file; borrowed */
 	struct stat file;        /* that file when it was made */
 	int listener;            /* -1: the node is on standard input */
@@ -50,17 +51,26 @@ static void disconnect(struct feed *f)
 {
 	close(f->node);
 	f->node = -1;
+	f->node_state.connected = false;
 	f->in_len = 0;
 	f->offset = 0;
 	f->asked = false;
 	f->refresh_by = 0;
 }
 
+static void connect_node(struct feed *f, int fd)
+{
+	f->node = fd;
+	f->node_state.connected = true;
+	f->node_state.connections++;
+}
+
 /* at: where in f->in the message and its length begin; byte: of the message alone. */
-static int refuse(const struct feed *f, size_t at, size_t byte, const char *what)
+static int refuse(struct feed *f, size_t at, size_t byte, const char *what)
 {
 	log_event("feed_closed offset=%" PRIu64 " in_message=%zu reason=\"%s\"",
 	          f->offset + at, byte, what);
+	f->node_state.errors++;
 	return -1;
 }
 
@@ -92,6 +102,7 @@ static ssize_t handle_message(struct feed *f, size_t at, struct wire_payload *st
 		log_event("feed_closed offset=%" PRIu64 " length=%" PRIu64
 		          " reason=\"message is over the limit of %zu bytes\"",
 		          f->offset + at, len, f->max_message);
+		f->node_state.errors++;
 		return -1;
 	}
 	if (prefix == 0 || f->in_len - at - (size_t)prefix < len)
@@ -180,7 +191,7 @@ static void accept_node(struct feed *f, int64_t now)
 		close(fd);
 	} else {
 		log_event("feed_connected");
-		f->node = fd;
+		connect_node(f, fd);
 	}
 }
 
@@ -284,11 +295,12 @@ struct source *feed_open(const char *path, mode_t mode, size_t max_message, int6
 		.in = malloc(WIRE_VARINT_MAX + max_message + READ_MAX),
 		.held = malloc(WIRE_VARINT_MAX + max_message + READ_MAX),
 	};
+	f->source.feed = &f->node_state;
 	introspection__runtime__init(&f->source.runtime);
 	if (!f->in || !f->held) {
 		log_event("error feed=%s reason=\"%s\"", path, strerror(ENOMEM));
 	} else if (strcmp(path, "-") == 0) {
-		f->node = STDIN_FILENO;
+		connect_node(f, STDIN_FILENO);
 		return &f->source;
 	} else if ((f->listener = listen_unix(path, mode)) >= 0) {
 		if (lstat(path, &f->file) == 0)

@@ -15,6 +15,13 @@
 
 enum { SOURCE_FDS = 2 };
 
+/* How the nodes that feed a source come and go. */
+struct feed_state {
+	bool connected;
+	uint64_t connections;   /* since start */
+	uint64_t errors;        /* those that were ended for what was sent */
+};
+
 struct source {
 	/* What is being watched, always valid. The daemon owns the fields source,
 	 * hostname and interval_ms; the source owns the others and what they
@@ -42,6 +49,9 @@ struct source {
 	 * the call. Returns NULL, or what is wrong with the event. */
 	const char *(*event)(void *arg, const uint8_t *event, size_t len, int64_t now);
 	void *event_arg;
+
+	/* NULL: no node feeds the source. */
+	const struct feed_state *feed;
 
 	/* Events are differences between snapshots: seen only when one is taken. */
 	bool events_when_taken;

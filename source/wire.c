@@ -2,13 +2,6 @@
 
 #include <string.h>
 
-enum wire_type {
-	VARINT = 0,
-	I64 = 1,
-	LEN = 2,
-	I32 = 5,
-};
-
 enum {
 	TAG_MAX = 5,   /* bytes of a tag or a length, as most decoders read no more than 32 bits */
 };
@@ -25,21 +18,7 @@ enum state_field {
 
 static const char wrong_type[] = "wire type is not that of the field";
 
-/* Goes through one message; inner messages get readers of their own. */
-struct reader {
-	const uint8_t *at;    /* after a failure: what is wrong */
-	const uint8_t *end;
-	const char *what;     /* set by a failure */
-};
-
-struct field {
-	const uint8_t *start;  /* its tag */
-	uint32_t number;
-	unsigned type;         /* enum wire_type */
-	uint64_t value;        /* VARINT: the number; else bytes, which end at reader.at */
-};
-
-static bool fail(struct reader *r, const uint8_t *at, const char *what)
+static bool fail(struct wire_reader *r, const uint8_t *at, const char *what)
 {
 	r->at = at;
 	r->what = what;
@@ -80,11 +59,11 @@ size_t wire_put_prefix(uint8_t out[WIRE_PREFIX_MAX],
 	version.version = SCHEMA_VERSION;
 	message.version = &version;
 	size_t n = introspection__server_message__pack(&message, out);
-	out[n++] = (uint8_t)(kind << 3 | LEN);
+	out[n++] = (uint8_t)(kind << 3 | WIRE_LEN);
 	return n + wire_put_varint(out + n, payload_len);
 }
 
-static bool read_varint(struct reader *r, int max, uint64_t *value)
+static bool read_varint(struct wire_reader *r, int max, uint64_t *value)
 {
 	int n = wire_varint(r->at, (size_t)(r->end - r->at), value);
 
@@ -96,21 +75,21 @@ static bool read_varint(struct reader *r, int max, uint64_t *value)
 	return true;
 }
 
-static bool read_value(struct reader *r, unsigned type, uint64_t *value)
+static bool read_value(struct wire_reader *r, unsigned type, uint64_t *value)
 {
 	const uint8_t *start = r->at;
 
 	switch (type) {
-	case VARINT:
+	case WIRE_VARINT:
 		return read_varint(r, WIRE_VARINT_MAX, value);
-	case I64:
+	case WIRE_I64:
 		*value = 8;
 		break;
-	case LEN:
+	case WIRE_LEN:
 		if (!read_varint(r, TAG_MAX, value))
 			return false;
 		break;
-	default:   /* I32 */
+	default:   /* WIRE_I32 */
 		*value = 4;
 	}
 	if (*value > (uint64_t)(r->end - r->at))
@@ -119,7 +98,7 @@ static bool read_value(struct reader *r, unsigned type, uint64_t *value)
 	return true;
 }
 
-static bool read_field(struct reader *r, struct field *f)
+bool wire_next(struct wire_reader *r, struct wire_field *f)
 {
 	uint64_t tag;
 
@@ -130,13 +109,13 @@ static bool read_field(struct reader *r, struct field *f)
 		return fail(r, f->start, "field number is out of range");
 	f->number = (uint32_t)(tag >> 3);
 	f->type = tag & 7;
-	if (f->type != VARINT && f->type != I64 && f->type != LEN && f->type != I32)
+	if (f->type != WIRE_VARINT && f->type != WIRE_I64 && f->type != WIRE_LEN &&
+	    f->type != WIRE_I32)
 		return fail(r, f->start, "wire type is a group or unknown");
 	return read_value(r, f->type, &f->value);
 }
 
-/* The first byte that is not UTF-8 (RFC 3629 section 4); end when all is. */
-static const uint8_t *find_not_utf8(const uint8_t *s, const uint8_t *end)
+const uint8_t *wire_not_utf8(const uint8_t *s, const uint8_t *end)
 {
 	while (s < end) {
 		size_t more = *s < 0x80 ? 0 : *s < 0xe0 ? 1 : *s < 0xf0 ? 2 : 3;
@@ -162,37 +141,38 @@ static unsigned wire_type_of(ProtobufCType type)
 	case PROTOBUF_C_TYPE_STRING:
 	case PROTOBUF_C_TYPE_BYTES:
 	case PROTOBUF_C_TYPE_MESSAGE:
-		return LEN;
+		return WIRE_LEN;
 	case PROTOBUF_C_TYPE_FIXED64:
 	case PROTOBUF_C_TYPE_SFIXED64:
 	case PROTOBUF_C_TYPE_DOUBLE:
-		return I64;
+		return WIRE_I64;
 	case PROTOBUF_C_TYPE_FIXED32:
 	case PROTOBUF_C_TYPE_SFIXED32:
 	case PROTOBUF_C_TYPE_FLOAT:
-		return I32;
+		return WIRE_I32;
 	default:
-		return VARINT;
+		return WIRE_VARINT;
 	}
 }
 
-static bool check_message(struct reader *r, const ProtobufCMessageDescriptor *type, int depth);
+static bool check_message(struct wire_reader *r, const ProtobufCMessageDescriptor *type,
+                          int depth);
 
 /* Checks the value of a known field; r is a reader of that value alone. */
-static bool check_value(struct reader *r, const struct field *f,
+static bool check_value(struct wire_reader *r, const struct wire_field *f,
                         const ProtobufCFieldDescriptor *known, int depth)
 {
 	unsigned type = wire_type_of(known->type);
 	uint64_t ignored;
 
 	if (f->type != type) {
-		if (f->type != LEN || known->label != PROTOBUF_C_LABEL_REPEATED)
+		if (f->type != WIRE_LEN || known->label != PROTOBUF_C_LABEL_REPEATED)
 			return fail(r, f->start, wrong_type);
 		while (r->at < r->end)   /* packed */
 			if (!read_value(r, type, &ignored))
 				return false;
 	} else if (known->type == PROTOBUF_C_TYPE_STRING) {
-		r->at = find_not_utf8(r->at, r->end);
+		r->at = wire_not_utf8(r->at, r->end);
 		if (r->at < r->end)
 			return fail(r, r->at, "string is not UTF-8");
 	} else if (known->type == PROTOBUF_C_TYPE_MESSAGE) {
@@ -203,19 +183,20 @@ static bool check_value(struct reader *r, const struct field *f,
 	return true;
 }
 
-static bool check_message(struct reader *r, const ProtobufCMessageDescriptor *type, int depth)
+static bool check_message(struct wire_reader *r, const ProtobufCMessageDescriptor *type,
+                          int depth)
 {
-	struct field f;
+	struct wire_field f;
 
 	while (r->at < r->end) {
-		if (!read_field(r, &f))
+		if (!wire_next(r, &f))
 			return false;
 		const ProtobufCFieldDescriptor *known =
 			protobuf_c_message_descriptor_get_field(type, f.number);
 		if (!known)
 			continue;
-		struct reader inner = {
-			.at = f.type == VARINT ? r->at : r->at - f.value,
+		struct wire_reader inner = {
+			.at = f.type == WIRE_VARINT ? r->at : r->at - f.value,
 			.end = r->at,
 		};
 		if (!check_value(&inner, &f, known, depth))
@@ -227,7 +208,7 @@ static bool check_message(struct reader *r, const ProtobufCMessageDescriptor *ty
 bool wire_check(const ProtobufCMessageDescriptor *type, const uint8_t *in, size_t len,
                 struct wire_error *error)
 {
-	struct reader r = {.at = in, .end = in + len};
+	struct wire_reader r = {.at = in, .end = in + len};
 
 	if (check_message(&r, type, 1))
 		return true;
@@ -237,16 +218,16 @@ bool wire_check(const ProtobufCMessageDescriptor *type, const uint8_t *in, size_
 
 bool wire_payload(uint8_t *message, size_t len, struct wire_payload *out, struct wire_error *error)
 {
-	struct reader r = {.at = message, .end = message + len};
-	struct field f;
+	struct wire_reader r = {.at = message, .end = message + len};
+	struct wire_field f;
 
 	*out = (struct wire_payload){0};
-	while (r.at < r.end && read_field(&r, &f)) {
+	while (r.at < r.end && wire_next(&r, &f)) {
 		if (f.number < INTROSPECTION__SERVER_MESSAGE__PAYLOAD_STATE ||
 		    f.number > INTROSPECTION__SERVER_MESSAGE__PAYLOAD_NOTICE)
 			continue;
-		if (f.type != LEN || out->kind) {
-			fail(&r, f.start, f.type != LEN ? wrong_type : "more than one payload");
+		if (f.type != WIRE_LEN || out->kind) {
+			fail(&r, f.start, f.type != WIRE_LEN ? wrong_type : "more than one payload");
 			break;
 		}
 		out->kind = (Introspection__ServerMessage__PayloadCase)f.number;
@@ -260,12 +241,12 @@ bool wire_payload(uint8_t *message, size_t len, struct wire_payload *out, struct
 
 size_t wire_strip_state(uint8_t *state, size_t len, uint64_t *instant_ts)
 {
-	struct reader r = {.at = state, .end = state + len};
-	struct field f;
+	struct wire_reader r = {.at = state, .end = state + len};
+	struct wire_field f;
 	size_t kept = 0;
 
 	*instant_ts = 0;
-	while (r.at < r.end && read_field(&r, &f)) {
+	while (r.at < r.end && wire_next(&r, &f)) {
 		size_t n = (size_t)(r.at - f.start);
 
 		if (f.number == INSTANT_TS)

@@ -17,6 +17,27 @@ enum {
 	WIRE_RUNTIME_MAX = 65536,  /* bytes of an encoded Runtime */
 };
 
+enum wire_type {
+	WIRE_VARINT = 0,
+	WIRE_I64 = 1,
+	WIRE_LEN = 2,
+	WIRE_I32 = 5,
+};
+
+/* Goes through one message; inner messages get readers of their own. */
+struct wire_reader {
+	const uint8_t *at;    /* after a failure: what is wrong */
+	const uint8_t *end;
+	const char *what;     /* set by a failure */
+};
+
+struct wire_field {
+	const uint8_t *start;  /* its tag */
+	uint32_t number;
+	unsigned type;         /* enum wire_type */
+	uint64_t value;        /* WIRE_VARINT: the number; else bytes, which end at reader.at */
+};
+
 /* What is wrong with a message. */
 struct wire_error {
 	const char *what;   /* a constant string */
@@ -26,6 +47,12 @@ struct wire_error {
 /* Reads an unsigned varint. Returns > 0: its bytes; 0: incomplete; -1: it does
  * not fit 64 bits or has more than WIRE_VARINT_MAX bytes. */
 int wire_varint(const uint8_t *in, size_t len, uint64_t *value);
+
+/* Reads the next field; there must be one (at < end). False: it is malformed. */
+bool wire_next(struct wire_reader *r, struct wire_field *f);
+
+/* The first byte that is not UTF-8 (RFC 3629 section 4); end when all is. */
+const uint8_t *wire_not_utf8(const uint8_t *s, const uint8_t *end);
 
 /* Writes an unsigned varint and returns its bytes, 1 to WIRE_VARINT_MAX. */
 size_t wire_put_varint(uint8_t *out, uint64_t value);

@@ -45,7 +45,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		http_decide(&a, &r, &policy, choice & 1);
 		check_answer(&a, r.host);
 	} else if (n < 0) {
-		http_refuse(&a, -n, "malformed request");
+		http_refuse(&a, n == -431 ? HTTP_HEAD_TOO_LONG : HTTP_MALFORMED);
 		check_answer(&a, r.host);
 	}
 	ws_response(head, in.left, "AAAAAAAAAAAAAAAAAAAAAA==");

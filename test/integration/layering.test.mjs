@@ -29,6 +29,8 @@ const parts = {
   'command.o': [/^commands?_/, `${MEMORY}|${SCHEMA}|(history|json|wire|ws|log)_\\w+|calloc|malloc|free`],
   'history.o': [/^history_/, `${MEMORY}|calloc|malloc|free`],
   'json.o': [/^json_/, MEMORY],
+  'metrics.o': [/^metrics_/, `${MEMORY}|v?snprintf|totals_\\w+|http_reasons`],
+  'totals.o': [/^totals_/, `${MEMORY}|wire_\\w+`],
   'http.o': [/^http_/, `${MEMORY}|snprintf|inet_pton|auth_\\w+|dashboard_\\w+|ws_\\w+`],
   'log.o': [/^log_/, `${MEMORY}|vsnprintf|write`],
   'source/wire.o': [/^wire_/, `${MEMORY}|${SCHEMA}`]

@@ -190,6 +190,10 @@ static void route_table(void **state)
 		{"GET /healthz", 200, false},
 		{"HEAD /healthz", 200, true},
 		{"GET /introspection.proto", 200, false},
+		{"GET /metrics", 200, false},
+		{"HEAD /metrics", 200, true},
+		{"GET /metrics/", 404, false},
+		{"POST /metrics", 405, false},
 		{"GET /nothing", 404, false},
 		{"HEAD /nothing", 404, true},
 		{"GET /healthz/", 404, false},
@@ -212,6 +216,7 @@ static void route_table(void **state)
 		decide(&a, &r, rows[i].line, NULL, NULL, &standard, true);
 		if (a.status != rows[i].status || a.no_body != rows[i].no_body)
 			fail_msg("%s: %d", rows[i].line, a.status);
+		assert_int_equal(a.metrics, a.status == 200 && strstr(rows[i].line, "/metrics"));
 	}
 }
 
@@ -227,6 +232,7 @@ static void upgrades(void **state)
 		{"GET /" UPGRADE "localhost\r\n\r\n", 101},
 		{"GET /?x" UPGRADE "localhost\r\n\r\n", 101},
 		{"GET /healthz" UPGRADE "localhost\r\n\r\n", 404},
+		{"GET /metrics" UPGRADE "localhost\r\n\r\n", 404},
 		{"GET /nothing" UPGRADE "localhost\r\n\r\n", 404},
 		{"POST /" UPGRADE "localhost\r\n\r\n", 405},
 		{"GET /" UPGRADE "evil.example\r\n\r\n", 403},
@@ -291,17 +297,21 @@ static void answer_head(char *out, const struct http_answer *a, struct ws_text h
 static void heads(void **state)
 {
 	static const struct {
-		int status;
 		const char *line, *field, *value;
-	} rows[] = {
-		{400, "HTTP/1.1 400 Bad Request\r\n", NULL, NULL},
-		{401, "HTTP/1.1 401 Unauthorized\r\n", "WWW-Authenticate", "Bearer"},
-		{403, "HTTP/1.1 403 Forbidden\r\n", NULL, NULL},
-		{404, "HTTP/1.1 404 Not Found\r\n", NULL, NULL},
-		{405, "HTTP/1.1 405 Method Not Allowed\r\n", "Allow", "GET, HEAD"},
-		{426, "HTTP/1.1 426 Upgrade Required\r\n", "Sec-WebSocket-Version", "13"},
-		{431, "HTTP/1.1 431 Request Header Fields Too Large\r\n", NULL, NULL},
-		{503, "HTTP/1.1 503 Service Unavailable\r\n", "Retry-After", "5"},
+	} rows[HTTP_REFUSALS] = {
+		[HTTP_MALFORMED] = {"HTTP/1.1 400 Bad Request\r\n", NULL, NULL},
+		[HTTP_BAD_HOST] = {"HTTP/1.1 400 Bad Request\r\n", NULL, NULL},
+		[HTTP_NO_TOKEN] = {"HTTP/1.1 401 Unauthorized\r\n", "WWW-Authenticate", "Bearer"},
+		[HTTP_FOREIGN_HOST] = {"HTTP/1.1 403 Forbidden\r\n", NULL, NULL},
+		[HTTP_FOREIGN_ORIGIN] = {"HTTP/1.1 403 Forbidden\r\n", NULL, NULL},
+		[HTTP_NO_PAGE] = {"HTTP/1.1 404 Not Found\r\n", NULL, NULL},
+		[HTTP_NO_SOCKET] = {"HTTP/1.1 404 Not Found\r\n", NULL, NULL},
+		[HTTP_BAD_METHOD] = {"HTTP/1.1 405 Method Not Allowed\r\n", "Allow", "GET, HEAD"},
+		[HTTP_BAD_VERSION] = {"HTTP/1.1 426 Upgrade Required\r\n", "Sec-WebSocket-Version",
+		                      "13"},
+		[HTTP_HEAD_TOO_LONG] = {"HTTP/1.1 431 Request Header Fields Too Large\r\n", NULL, NULL},
+		[HTTP_CLIENTS_MAX] = {"HTTP/1.1 503 Service Unavailable\r\n", "Retry-After", "5"},
+		[HTTP_SLOTS_MAX] = {"HTTP/1.1 503 Service Unavailable\r\n", "Retry-After", "5"},
 	};
 	static const char *const special[] = {"Allow", "Sec-WebSocket-Version", "Retry-After",
 	                                      "WWW-Authenticate", "Content-Encoding"};
@@ -311,10 +321,12 @@ static void heads(void **state)
 		char out[WS_HEAD_MAX];
 		struct http_answer a;
 
-		http_refuse(&a, rows[i].status, "some reason");
+		http_refuse(&a, (enum http_refusal)i);
+		assert_int_equal(a.refusal, i);
+		assert_int_equal(a.status, atoi(rows[i].line + sizeof "HTTP/1.1"));
 		answer_head(out, &a, (struct ws_text){0});
 		assert_memory_equal(out, rows[i].line, strlen(rows[i].line));
-		assert_non_null(strstr(out, "some reason\n"));
+		assert_non_null(strstr(out, a.reason));
 		for (size_t k = 0; k < COUNT(special); k++) {
 			if (rows[i].field && strcmp(special[k], rows[i].field) == 0)
 				assert_field(out, special[k], rows[i].value);

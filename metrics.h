@@ -1,0 +1,74 @@
+#ifndef METRICS_H
+#define METRICS_H
+
+/* What the daemon and the newest snapshot amount to, as text for Prometheus
+ * (exposition format 0.0.4). No I/O. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "http.h"
+#include "snapshot.h"
+#include "source/source.h"
+#include "totals.h"
+
+#define METRICS_TYPE "text/plain; version=0.0.4; charset=utf-8"
+
+enum {
+	METRICS_MAX = 128 << 10,   /* bytes of a text; enough for any totals */
+	METRICS_TEXTS = 4,         /* that are being read at a time */
+	METRICS_STATES = 8,        /* of connections to the daemon */
+	METRICS_BUCKETS = 12,      /* of the histogram, the infinite one counted */
+	METRICS_CLOSE_CODES = 3,
+};
+
+struct metrics {
+	/* Counted by the loop since start. */
+	uint64_t taken;                        /* snapshots */
+	uint64_t failed;                       /* snapshots that could not be taken */
+	uint64_t sent;                         /* snapshots, all of each */
+	uint64_t skipped;                      /* snapshots, between two sent to one client */
+	uint64_t sent_bytes;
+	uint64_t dropped;                      /* clients, too slow or silent */
+	uint64_t refused[HTTP_REFUSALS];       /* requests */
+	uint64_t closed[METRICS_CLOSE_CODES];  /* see metrics_closed */
+	uint64_t built[METRICS_BUCKETS];       /* see metrics_built */
+	uint64_t built_ns;
+
+	/* Set by it before metrics_write. */
+	uint64_t clients[METRICS_STATES];      /* connections, by state */
+	const char *const *names;              /* of the states */
+	uint64_t waiting;                      /* clients, for the next snapshot */
+	uint64_t max_clients;
+	int64_t started;                       /* ms since the epoch */
+	int64_t cpu;                           /* ms */
+	int64_t snapshot_at;                   /* ms since the epoch; of the newest */
+	const struct feed_state *feed;         /* NULL: no node feeds the source */
+	const Introspection__Runtime *runtime;
+
+	/* Its own. */
+	struct totals totals;
+	uint64_t counted;                      /* the snapshot's that they are of */
+	unsigned next;                         /* text to be written */
+	void *readers[METRICS_TEXTS];          /* NULL: none */
+	char texts[METRICS_TEXTS][METRICS_MAX];
+};
+
+/* Counts a snapshot and how long it took to build. */
+void metrics_built(struct metrics *m, uint64_t ns);
+
+/* Counts the closing of a client for what it sent, with WS_PROTOCOL_ERROR,
+ * WS_INVALID_DATA or WS_TOO_BIG. */
+void metrics_closed(struct metrics *m, unsigned code);
+
+/* Writes a text about what is now and about the newest snapshot (NULL: there is none),
+ * and returns it and its length. It stays until reader is released, or until so many
+ * others were written that it is written over: then reader comes back as *slow (else
+ * NULL), and must stop. Counting a snapshot takes time, which is spent once for each. */
+const unsigned char *metrics_write(struct metrics *m, const struct snapshot *latest, void *reader,
+                                   void **slow, size_t *len);
+
+void metrics_release(struct metrics *m, const void *reader);
+
+#endif

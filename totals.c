@@ -1,0 +1,230 @@
+#include "totals.h"
+
+#include <string.h>
+
+#include "source/wire.h"
+
+/* The messages that are entered. A record has values of its own, to be counted at its
+ * end; the others fill in those of the record that they are a part of, so that a
+ * message in several pieces, which protobuf allows, is none the worse. */
+enum kind {
+	MESSAGE,
+	SUBSYSTEMS,
+	STREAMS,
+	DHT,
+	BUCKET,
+	QUERIES_IN,
+	QUERIES_OUT,
+	TRAFFIC,
+	GAUGE_IN,
+	GAUGE_OUT,
+	STATE,   /* and from here on records */
+	CONNECTION,
+	STREAM,
+	PEER,
+	PROTOCOL,
+	RESOURCE,
+	KINDS,
+};
+
+enum { RULES_MAX = 5 };
+
+/* Numbers of a record. Those of unlike records share places. */
+enum number {
+	BYTES_IN,
+	BYTES_OUT,
+	PACKETS_IN,
+	PACKETS_OUT,
+	QUERIES,       /* in: succeeded, failed, timed out; then out */
+	NUMBERS = QUERIES + 6,
+	STATUS = 0,
+	ROLE,
+	OPEN = PACKETS_IN,
+	USED = 0,
+	LIMIT,
+};
+
+enum text {
+	NAME,
+	SCOPE,
+	TEXTS,
+};
+
+struct values {
+	uint64_t numbers[NUMBERS];
+	struct bytes {
+		const uint8_t *at;
+		size_t len;
+	} texts[TEXTS];
+};
+
+/* What is done with a field: a number or a text is kept in that place, a message
+ * of that kind is entered, or an id stands for a record of which no more is known. */
+struct rule {
+	uint8_t field;   /* 0: no more rules */
+	enum { NUMBER, TEXT, ENTER, STAND_IN } how;
+	uint8_t to;
+};
+
+static const struct rule rules[KINDS][RULES_MAX] = {
+	[MESSAGE] = {{2, ENTER, STATE}},
+	[STATE] = {{1, ENTER, SUBSYSTEMS}, {2, ENTER, TRAFFIC}, {103, ENTER, PROTOCOL},
+	           {105, ENTER, RESOURCE}},
+	[SUBSYSTEMS] = {{1, ENTER, CONNECTION}, {2, ENTER, DHT}},
+	[CONNECTION] = {{3, NUMBER, STATUS}, {7, NUMBER, ROLE}, {4, TEXT, NAME},
+	                {11, ENTER, STREAMS}},
+	[STREAMS] = {{1, STAND_IN, STREAM}, {2, ENTER, STREAM}},
+	[STREAM] = {{2, TEXT, NAME}, {7, NUMBER, STATUS}},
+	[DHT] = {{5, ENTER, BUCKET}, {6, ENTER, QUERIES_IN}, {7, ENTER, QUERIES_OUT}},
+	[BUCKET] = {{2, ENTER, PEER}},
+	[PEER] = {{2, NUMBER, STATUS}},
+	[QUERIES_IN] = {{1, NUMBER, QUERIES}, {2, NUMBER, QUERIES + 1}, {3, NUMBER, QUERIES + 2}},
+	[QUERIES_OUT] = {{1, NUMBER, QUERIES + 3}, {2, NUMBER, QUERIES + 4},
+	                 {3, NUMBER, QUERIES + 5}},
+	[TRAFFIC] = {{1, ENTER, GAUGE_IN}, {2, ENTER, GAUGE_OUT}},
+	[GAUGE_IN] = {{1, NUMBER, BYTES_IN}, {2, NUMBER, PACKETS_IN}},
+	[GAUGE_OUT] = {{1, NUMBER, BYTES_OUT}, {2, NUMBER, PACKETS_OUT}},
+	[PROTOCOL] = {{1, TEXT, NAME}, {2, ENTER, TRAFFIC}, {3, NUMBER, OPEN}},
+	[RESOURCE] = {{1, TEXT, SCOPE}, {2, TEXT, NAME}, {3, NUMBER, USED}, {4, NUMBER, LIMIT}},
+};
+
+bool totals_name(char out[TOTALS_NAME_MAX], const uint8_t *name, size_t len)
+{
+	size_t n = len < TOTALS_NAME_MAX ? len : TOTALS_NAME_MAX - 1;
+
+	if (n == 0) {
+		strcpy(out, "unknown");
+		return true;
+	}
+	const uint8_t *wrong = wire_not_utf8(name, name + n);
+	for (size_t i = 0; i < n; i++) {
+		bool is_wrong = name + i == wrong;
+
+		if (is_wrong)
+			wrong = wire_not_utf8(wrong + 1, name + n);
+		out[i] = is_wrong || (name[i] < ' ' && name[i] != '\n') || name[i] == 0x7f
+		                 ? '?' : (char)name[i];
+	}
+	out[n] = '\0';
+	return n == len;
+}
+
+/* The number of a name, a new one if there is room for it; 0: "other". */
+static size_t find_name(struct totals_names *names, size_t max, const struct bytes *name)
+{
+	char text[TOTALS_NAME_MAX];
+
+	if (!totals_name(text, name->at, name->len) || strcmp(text, names->text[0]) == 0)
+		return 0;
+	uint8_t *place = names->hash +
+	                 wire_checksum((const uint8_t *)text, strlen(text)) % TOTALS_HASH;
+	while (*place > 0 && strcmp(text, names->text[*place]) != 0)
+		if (++place == names->hash + TOTALS_HASH)
+			place = names->hash;
+	if (*place == 0 && names->count < max) {
+		strcpy(names->text[names->count], text);
+		*place = (uint8_t)names->count++;
+	}
+	return *place;
+}
+
+/* Of a name that comes again, the last counts. */
+static void add_resource(struct totals *t, const struct values *v)
+{
+	struct totals_resource *r = &t->resources[t->resource_count];
+	const struct bytes *scope = &v->texts[SCOPE], *name = &v->texts[NAME];
+
+	if (t->resource_count == TOTALS_RESOURCES || !totals_name(r->scope, scope->at, scope->len) ||
+	    !totals_name(r->name, name->at, name->len))
+		return;
+	struct totals_resource *same = t->resources;
+	while (strcmp(same->scope, r->scope) != 0 || strcmp(same->name, r->name) != 0)
+		same++;
+	t->resource_count += same == r;
+	same->used = v->numbers[USED];
+	same->limit = v->numbers[LIMIT];
+}
+
+static size_t at_most(uint64_t value, size_t max)
+{
+	return value < max ? (size_t)value : max;
+}
+
+/* Adds a record up. */
+static void add(struct totals *t, enum kind kind, const struct values *v)
+{
+	const uint64_t *n = v->numbers;
+	const struct bytes *name = &v->texts[NAME];
+	size_t i;
+
+	switch (kind) {
+	case STATE:
+		memcpy(t->bytes, n + BYTES_IN, sizeof t->bytes);
+		memcpy(t->packets, n + PACKETS_IN, sizeof t->packets);
+		memcpy(t->dht_queries, n + QUERIES, sizeof t->dht_queries);
+		break;
+	case CONNECTION:
+		i = find_name(&t->transports, TOTALS_TRANSPORTS, name);
+		t->connections[i][at_most(n[STATUS], TOTALS_STATUSES - 1)]
+		              [at_most(n[ROLE], TOTALS_ROLES - 1)]++;
+		break;
+	case STREAM:
+		if (n[STATUS] != INTROSPECTION__STATUS__CLOSED &&
+		    n[STATUS] != INTROSPECTION__STATUS__ERROR)
+			t->streams[find_name(&t->protocols, TOTALS_PROTOCOLS, name)]++;
+		break;
+	case PEER:
+		t->dht_peers[at_most(n[STATUS], TOTALS_STATUSES - 2)]++;
+		break;
+	case PROTOCOL:
+		i = find_name(&t->protocols, TOTALS_PROTOCOLS, name);
+		t->has_traffic[i] = true;
+		t->protocol_bytes[i][0] += n[BYTES_IN];
+		t->protocol_bytes[i][1] += n[BYTES_OUT];
+		t->streams_told[i] += n[OPEN];
+		break;
+	default:   /* RESOURCE */
+		add_resource(t, v);
+	}
+}
+
+/* No kind leads back to itself: a relayed connection's own, which it runs over, is
+ * not entered. So this goes no deeper than there are kinds. */
+static void count(struct totals *t, enum kind kind, const uint8_t *at, size_t len,
+                  struct values *v)
+{
+	struct wire_reader r = {.at = at, .end = at + len};
+	struct wire_field f;
+
+	while (r.at < r.end && wire_next(&r, &f)) {
+		const struct rule *rule = rules[kind];
+
+		while (rule->field > 0 && rule->field != f.number)
+			rule++;
+		if (rule->field == 0 || f.type != (rule->how == NUMBER ? WIRE_VARINT : WIRE_LEN))
+			continue;
+		if (rule->how == NUMBER) {
+			v->numbers[rule->to] = f.value;
+		} else if (rule->how == TEXT) {
+			v->texts[rule->to] = (struct bytes){r.at - f.value, f.value};
+		} else {
+			struct values own = {0};
+			bool is_record = rule->to >= STATE;
+
+			len = rule->how == ENTER ? f.value : 0;
+			count(t, rule->to, r.at - len, len, is_record ? &own : v);
+			if (is_record)
+				add(t, rule->to, &own);
+			t->has_dht |= rule->to == DHT;
+		}
+	}
+}
+
+void totals_count(struct totals *t, const uint8_t *message, size_t len)
+{
+	memset(t, 0, sizeof *t);
+	t->transports.count = t->protocols.count = 1;
+	strcpy(t->transports.text[0], "other");
+	strcpy(t->protocols.text[0], "other");
+	count(t, MESSAGE, message, len, NULL);
+}
