@@ -16,7 +16,7 @@
 #define METRICS_TYPE "text/plain; version=0.0.4; charset=utf-8"
 
 enum {
-	METRICS_MAX = 128 << 10,   /* bytes of a text; enough for any totals */
+	METRICS_MAX = 192 << 10,   /* bytes of a text; enough for any totals */
 	METRICS_TEXTS = 4,         /* that are being read at a time */
 	METRICS_STATES = 8,        /* of connections to the daemon */
 	METRICS_BUCKETS = 12,      /* of the histogram, the infinite one counted */

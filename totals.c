@@ -39,7 +39,7 @@ enum number {
 	NUMBERS = QUERIES + 6,
 	STATUS = 0,
 	ROLE,
-	OPEN = PACKETS_IN,
+	OPEN = QUERIES,
 	USED = 0,
 	LIMIT,
 };
