@@ -1,17 +1,17 @@
 // Who gets in: tokens and TLS, seen from outside.
 import assert from 'node:assert/strict'
-import { execFileSync, spawn, spawnSync } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { copyFileSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import https from 'node:https'
 import net from 'node:net'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { after, before } from 'node:test'
 import tls from 'node:tls'
 import { commandClient } from './command-client.mjs'
 import { build, client, daemon, folder } from './daemon.mjs'
 import { encodeState, node } from './feed-node.mjs'
+import { clientHello, makePki } from './pki.mjs'
 import { connect, handshake, open, request } from './raw.mjs'
 
 const TOKEN = 'correct-horse.battery_staple~1'
@@ -54,32 +54,8 @@ const introspect = (t, args) => new Promise(resolve => {
   child.on('close', code => resolve({ code, ...result }))
 })
 
-// One CA, one certificate of localhost, and others that are wrong in some way.
-let pki   // path: their folder
-before(() => {
-  const path = mkdtempSync(join(tmpdir(), 'introspectd-'))
-  pki = { path, file: name => join(path, name), read: name => readFileSync(join(path, name)) }
-  const openssl = (...args) => execFileSync('openssl', args, { cwd: path, stdio: 'pipe' })
-  const key = name => openssl('genpkey', '-algorithm', 'EC', '-pkeyopt', 'ec_paramgen_curve:P-256',
-    '-out', `${name}.key`)
-  const issued = (name, subject, days) => {
-    key(name)
-    openssl('req', '-new', '-key', `${name}.key`, '-subj', `/CN=${subject}`, '-out', `${name}.csr`)
-    openssl('x509', '-req', '-in', `${name}.csr`, '-CA', 'ca.pem', '-CAkey', 'ca.key', '-CAcreateserial',
-      '-extfile', 'names', '-days', days, '-out', `${name}.pem`)
-  }
-  writeFileSync(pki.file('names'), 'subjectAltName=DNS:localhost,IP:127.0.0.1\n')
-  for (const name of ['ca', 'stranger']) {
-    key(name)
-    openssl('req', '-x509', '-new', '-key', `${name}.key`, '-subj', `/CN=${name}`, '-days', '30',
-      '-out', `${name}.pem`)
-  }
-  issued('server', 'first', '30')
-  issued('renewed', 'second', '30')
-  issued('expired', 'expired', '-1')
-  issued('client', 'somebody', '30')
-  pki.ca = pki.read('ca.pem')
-})
+let pki
+before(() => { pki = makePki() })
 after(() => rmSync(pki.path, { recursive: true, force: true }))
 
 const identity = (name = 'server') => ['--tls-cert', pki.file(`${name}.pem`), '--tls-key', pki.file(`${name}.key`)]
@@ -107,20 +83,6 @@ function tlsConnect (t, d, options = {}) {
     }))
     socket.on('error', error => resolve({ error }))
   })
-}
-
-// What a TLS client says first.
-async function clientHello (t) {
-  const server = net.createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const accepted = once(server, 'connection')
-  const socket = tls.connect({ port: server.address().port, host: '127.0.0.1' }).on('error', () => {})
-  const [peer] = await accepted
-  const [bytes] = await once(peer, 'data')
-  socket.destroy()
-  peer.destroy()
-  server.close()
-  return bytes
 }
 
 // A connection on which bytes are sent; closed resolves with the ms until it ended.
@@ -362,7 +324,7 @@ test('large snapshots over TLS, and a ready while one is written', async t => {
 
 test('half handshakes end after 5 s and hold up nobody, garbage ends at once', async t => {
   const d = await secured(t, SHORT)
-  const hello = await clientHello(t)
+  const hello = await clientHello()
   const slow = await Promise.all([undefined, hello.subarray(0, 3), hello.subarray(0, 100), hello]
     .map(bytes => plain(t, d, bytes)))
   const drip = await plain(t, d)

@@ -1,0 +1,49 @@
+// Certificates for a test, and what a TLS client says first.
+import { execFileSync } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
+import net from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import tls from 'node:tls'
+
+// One CA, two certificates of localhost, and others that are wrong in some way.
+// path: their folder, which the caller removes.
+export function makePki () {
+  const path = mkdtempSync(join(tmpdir(), 'introspectd-'))
+  const pki = { path, file: name => join(path, name), read: name => readFileSync(join(path, name)) }
+  const openssl = (...args) => execFileSync('openssl', args, { cwd: path, stdio: 'pipe' })
+  const key = name => openssl('genpkey', '-algorithm', 'EC', '-pkeyopt', 'ec_paramgen_curve:P-256',
+    '-out', `${name}.key`)
+  const issued = (name, subject, days) => {
+    key(name)
+    openssl('req', '-new', '-key', `${name}.key`, '-subj', `/CN=${subject}`, '-out', `${name}.csr`)
+    openssl('x509', '-req', '-in', `${name}.csr`, '-CA', 'ca.pem', '-CAkey', 'ca.key', '-CAcreateserial',
+      '-extfile', 'names', '-days', days, '-out', `${name}.pem`)
+  }
+  writeFileSync(pki.file('names'), 'subjectAltName=DNS:localhost,IP:127.0.0.1\n')
+  for (const name of ['ca', 'stranger']) {
+    key(name)
+    openssl('req', '-x509', '-new', '-key', `${name}.key`, '-subj', `/CN=${name}`, '-days', '30',
+      '-out', `${name}.pem`)
+  }
+  issued('server', 'first', '30')
+  issued('renewed', 'second', '30')
+  issued('expired', 'expired', '-1')
+  issued('client', 'somebody', '30')
+  pki.ca = pki.read('ca.pem')
+  return pki
+}
+
+export async function clientHello () {
+  const server = net.createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const accepted = once(server, 'connection')
+  const socket = tls.connect({ port: server.address().port, host: '127.0.0.1' }).on('error', () => {})
+  const [peer] = await accepted
+  const [bytes] = await once(peer, 'data')
+  socket.destroy()
+  peer.destroy()
+  server.close()
+  return bytes
+}
