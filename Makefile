@@ -145,6 +145,24 @@ $(FUZZ_TARGETS:%=$(BUILD)/test/fuzz/%): %: %.o $(call objects,$(DAEMON) $(COMMON
                                         $(BUILD)/dashboard.o $(filter %.o,$(FUZZ_MAIN))
 	$(CC) $(CFLAGS) $(LDFLAGS) $(filter -%,$(FUZZ_MAIN)) -o $@ $^ $(LIBS)
 
+# Mixed load for a while, on the daemon with sanitizers and then under valgrind. The two
+# may run side by side.
+SOAK_SECONDS ?= 300
+
+soak: soak-sanitizers soak-valgrind
+
+soak-sanitizers:
+	$(MAKE) BUILD=$(BUILD)/asan CFLAGS='$(SANITIZE)' HARDEN= HARDEN_LD= all load-tools
+	BUILD=$(BUILD)/asan SOAK_SECONDS=$(SOAK_SECONDS) $(NODE) test/load/soak.mjs
+
+soak-valgrind: all load-tools
+	BUILD=$(BUILD) SOAK_SECONDS=$(SOAK_SECONDS) $(NODE) test/load/soak.mjs valgrind
+
+load-tools: $(BUILD)/test/load/flood
+
+$(BUILD)/test/load/flood: $(BUILD)/test/load/flood.o
+	$(CC) $(HARDEN_LD) $(CFLAGS) $(LDFLAGS) -o $@ $^
+
 # What gcc, clang-tidy and cppcheck find without running anything. The macros are what
 # cppcheck misses of protobuf-c's header.
 LINT_SOURCES = $(wildcard *.c source/*.c client/*.c dashboard/*.c)
@@ -186,5 +204,5 @@ clean:
 	rm -rf $(BUILD)
 
 .SECONDARY:
-.PHONY: all run check model unit-check deps test-deps install clean
+.PHONY: all run check model unit-check soak soak-sanitizers soak-valgrind load-tools deps test-deps install clean
 -include $(shell find $(BUILD) -name '*.d' 2> /dev/null)

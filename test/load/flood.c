@@ -281,5 +281,8 @@ int main(int argc, char **argv)
 	printf("{\"opened\":%" PRIu64 ",\"answered\":%" PRIu64 ",\"failed\":%" PRIu64
 	       ",\"sent\":%" PRIu64 ",\"received\":%" PRIu64 "}\n",
 	       flood.opened, flood.answered, flood.failed, flood.sent, flood.received);
+	free(all);
+	free(flood.start.at);
+	free(flood.repeat.at);
 	return 0;
 }

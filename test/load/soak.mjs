@@ -1,0 +1,464 @@
+// Mixed load for SOAK_SECONDS on three daemons, one for each source: well-behaved
+// clients, which must be served all the time, and all kinds of others. Usage: node
+// soak.mjs [valgrind]. BUILD says which build, which for valgrind is one without
+// sanitizers. Everything is paced, so that it also runs beside other work.
+import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import http from 'node:http'
+import https from 'node:https'
+import net from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import WebSocket from 'ws'
+import { commandClient, delimited, eventOf } from '../integration/command-client.mjs'
+import { daemon, ServerMessage } from '../integration/daemon.mjs'
+import { frame, handshake, ping, request, text } from '../integration/raw.mjs'
+import { clientHello, makePki } from '../integration/pki.mjs'
+import { flood, many } from './flood.mjs'
+
+const VALGRIND = process.argv[2] === 'valgrind'
+const SECONDS = Number(process.env.SOAK_SECONDS ?? 300)
+const SLOWER = VALGRIND ? 4 : 1   // a program under valgrind gets so much less to do
+const WAIT_MAX = 30000            // ms for a snapshot; the machine may have more to do
+const GROWTH_MAX = VALGRIND ? 8192 : 4096   // KiB
+const TOKEN = 'correct-horse.battery_staple~1'
+
+const totals = { connections: 0, messages: 0, snapshots: 0, events: 0, bytes: 0, answers: 0, refusals: 0, reloads: 0 }
+const members = []
+const floods = []
+const began = performance.now()
+let failure, over = false
+
+const log = line => console.log(`${VALGRIND ? 'valgrind' : 'sanitizers'} ${line}`)
+function fail (error) {
+  failure ??= error
+  over = true
+  log(`FAILED: ${error.stack ?? error}`)
+}
+const below = n => Math.floor(Math.random() * n)
+const pick = list => list[below(list.length)]
+
+// What is begun in body ends with it.
+async function scope (body) {
+  const ends = []
+  try {
+    return await body({ after: end => ends.push(end) })
+  } finally {
+    for (const end of ends.reverse()) await end()
+  }
+}
+
+// Waits, but not beyond the end.
+async function pause (ms) {
+  for (const until = performance.now() + ms; !over && performance.now() < until;) {
+    await delay(Math.min(250, Math.max(1, until - performance.now())))
+  }
+}
+
+// Does it again and again, each time in a scope of its own.
+async function repeated (name, ms, body) {
+  while (!over) {
+    try {
+      await scope(body)
+    } catch (error) {
+      // Of those who come and go, a full table or a slow machine turns some away.
+      if (!/\b503\b|ECONNRESET|EPIPE|socket hang up|disconnected before|^closed$/.test(error.message)) {
+        error.message = `${name}: ${error.message}`
+        fail(error)
+      }
+      totals.refusals++
+    }
+    await pause(ms * SLOWER * (0.5 + Math.random()))
+  }
+}
+
+// A client that is always ready, from before all others come until after they have gone.
+async function watch (member, url, options = {}) {
+  const socket = new WebSocket(url, { perMessageDeflate: false, ...options })
+  const w = { member, asked: performance.now(), waits: [], last: 0 }
+  socket.on('message', data => {
+    const sequence = Number(ServerMessage.decode(data).state.sequence)
+    if (sequence <= w.last) fail(new Error(`${member.name}: snapshot ${sequence} after ${w.last}`))
+    w.last = sequence
+    if (member.since) w.waits.push(performance.now() - Math.max(w.asked, member.since))
+    w.asked = performance.now()
+    totals.snapshots++
+    totals.bytes += data.length
+    totals.messages++
+    socket.send('r')
+  })
+  w.closed = once(socket, 'close').then(([code]) => {
+    if (!over) fail(new Error(`${member.name}: a well-behaved client was closed: ${code}`))
+    return code
+  })
+  await once(socket, 'open')
+  member.watchers.push(w)
+  totals.connections++
+}
+
+// Was anybody kept waiting? What this process slept through itself does not count.
+async function supervise () {
+  for (let last = performance.now(); !over;) {
+    await delay(1000)
+    const now = performance.now(), late = now - last - 1000
+    last = now
+    for (const member of members) {
+      for (const w of member.watchers) {
+        w.asked += late > 1000 ? late : 0
+        const since = Math.max(w.asked, member.since)
+        if (member.since && now - since > WAIT_MAX) {
+          fail(new Error(`${member.name}: no snapshot for ${Math.round(now - since)} ms`))
+        }
+      }
+      member.rss.push(rss(member.d))
+    }
+  }
+}
+
+function rss (d) {
+  return Number(readFileSync(`/proc/${d.pid}/status`, 'utf8').match(/^VmRSS:\s+(\d+) kB$/m)[1])
+}
+
+const descriptors = d => readdirSync(`/proc/${d.pid}/fd`).length
+
+async function report () {
+  for (let minute = 1; !over; minute++) {
+    await pause(60000)
+    const parts = members.map(m => {
+      const waits = m.watchers.flatMap(w => w.waits)
+      return `${m.name} rss=${m.rss.at(-1)}K fds=${descriptors(m.d)} longest_wait=${Math.round(Math.max(0, ...waits.slice(-500)))}ms`
+    })
+    log(`${minute} min: ${JSON.stringify(totals)} ${parts.join(', ')}`)
+  }
+}
+
+const EXPECTED = [/^accept_paused /, /^refused /, /^slot number=/]
+const FEED = [/^feed_(dis)?connected$/, /^feed_closed offset=/, /^feed_refused /, /^event_dropped /,
+  /^snapshot_too_big /]
+
+async function start (t, folder, name, options, expect = []) {
+  const valgrind = ['valgrind', '-q', '--freelist-vol=1000000', '--track-fds=yes', '--leak-check=full', '--show-leak-kinds=all',
+    '--errors-for-leak-kinds=all', '--error-exitcode=99', `--log-file=${join(folder, `${name}.log`)}`]
+  const d = await daemon(t, ['--max-clients', '24', '--ping', '15', '--drain', '5', ...options], {
+    expect: [...EXPECTED, ...expect],
+    prefix: VALGRIND ? valgrind : [],
+    env: { ASAN_OPTIONS: 'quarantine_size_mb=4:detect_stack_use_after_return=1:strict_string_checks=1' }
+  })
+  const member = { name, d, watchers: [], rss: [], since: 0, log: join(folder, `${name}.log`) }
+  members.push(member)
+  return member
+}
+
+const state = size => ({
+  state: {
+    instantTs: Date.now(),
+    traffic: { trafficIn: { cumBytes: below(1e9) } },
+    subsystems: { connections: Array.from({ length: 1 + size / 100 }, (_, i) => ({ peerId: `peer ${i}`, id: randomBytes(32) })) }
+  }
+})
+const runtime = () => ({
+  runtime: {
+    implementation: 'soak',
+    version: `${below(100)}`,
+    eventTypes: [{ name: 'Test', propertyTypes: [{ name: 'n', type: 1 }] }]
+  }
+})
+
+// What a node may say at last, right and wrong.
+const LAST_WORDS = [
+  () => '',
+  () => delimited(state(1000)).subarray(0, 500),
+  () => randomBytes(200),
+  () => Buffer.alloc(12, 0xff),
+  () => Buffer.from([0x80, 0x80, 0x80, 0x80, 0x01]),
+  () => { const bytes = Buffer.from(delimited(state(3000))); bytes[below(bytes.length)] ^= 1 << below(8); return bytes },
+  () => delimited({ event: { type: { name: 'Test' }, content: 'not JSON' } }),
+  () => delimited({ event: { type: { name: 'x'.repeat(5000) }, content: '{}' } }),
+  () => delimited({ response: { id: 1 } })
+]
+
+// A libp2p node that comes and goes.
+async function publish (t, member, path) {
+  const socket = net.connect(path).on('error', () => {})
+  const closed = once(socket, 'close')
+  t.after(async () => { member.since = 0; socket.destroy(); await closed })
+  await once(socket, 'connect')
+  totals.connections++
+  const own = below(3) === 0   // on its own clock, without being asked
+  const say = message => { totals.messages++; return socket.write(delimited(message)) }
+  say(runtime())
+  socket.on('data', asked => {
+    for (let i = 0; i < asked.length && !own; i++) say(state(below(30000 / SLOWER)))
+  })
+  member.since = performance.now()
+  for (const until = performance.now() + 5000 + below(15000); !over && performance.now() < until;) {
+    for (let n = below(5); n > 0; n--) {
+      totals.events++
+      say(eventOf(totals.events, { name: `Test${below(3)}`, padding: 'x'.repeat(below(300)) }))
+    }
+    if (own) say(state(below(3000)))
+    if (below(20) === 0) net.connect(path).on('error', () => {}).end()   // refused: there is one
+    await pause(300)
+  }
+  member.since = 0
+  const last = pick(LAST_WORDS)()
+  if (last.length > 0) socket.write(last)
+  if (below(2)) socket.end()
+  else await pause(100)
+}
+
+// A client of the command protocol that says this and that.
+async function command (t, url, options) {
+  const c = await commandClient(t, url, options)
+  totals.connections++
+  await c.ok('HELLO', { config: { stateSnapshotIntervalMs: 500 + below(1000) } })
+  c.onMessage = () => { totals.answers++ }
+  for (let n = 5 + below(30); !over && n > 0 && c.socket.readyState === WebSocket.OPEN; n--) {
+    const source = pick(['STATE', 'EVENTS', 'RUNTIME'])
+    c.send(pick(['REQUEST', 'PUSH_ENABLE', 'PUSH_ENABLE', 'PUSH_DISABLE', 'PUSH_PAUSE', 'PUSH_RESUME', 'PUSH_RESUME',
+      'UPDATE_CONFIG', 'HELLO', 77]), { source, config: below(2) ? { retentionPeriodMs: 1 + below(20000) } : undefined })
+    totals.messages++
+    await pause(below(1000))
+    for (const list of [c.received, c.states, c.events, c.notices, c.responses, c.runtimes]) list.length = 0
+  }
+  if (below(3) === 0) c.socket.send(randomBytes(40))
+  else if (below(2)) c.socket.close(1000)
+  await pause(200)
+}
+
+// A pull client with habits of its own.
+async function pull (t, url, options) {
+  const socket = new WebSocket(url, { perMessageDeflate: false, ...options })
+  t.after(async () => { socket.terminate(); if (socket.readyState !== WebSocket.CLOSED) await once(socket, 'close') })
+  const failed = once(socket, 'close').then(() => { throw new Error('closed') })
+  socket.on('error', () => {})
+  await Promise.race([once(socket, 'open'), once(socket, 'error').then(([error]) => { throw error }), failed])
+  failed.catch(() => {})
+  totals.connections++
+  socket.on('message', data => { totals.snapshots++; totals.bytes += data.length })
+  const deaf = below(3) === 0
+  if (deaf) socket.pause()
+  for (let n = 3 + below(10); !over && n > 0; n--) {
+    totals.messages++
+    pick([() => socket.send('r'), () => socket.send(''), () => socket.ping(randomBytes(below(126))),
+      () => { for (let i = 0; i < 50; i++) socket.send('r') }, () => socket.send(randomBytes(4096)),
+      () => { socket.send('one', { fin: false }); socket.ping(); socket.send('two') }])()
+    await pause(below(2000))
+  }
+  pick([() => socket.close(1000, 'enough'), () => socket.terminate(), () => socket.send(randomBytes(4097)),
+    () => socket.close()])()
+  await pause(deaf ? 8000 : 200)
+}
+
+const PATHS = ['/', '/healthz', '/metrics', '/introspection.proto', '/app.js', '/nothing', `/${'x'.repeat(9000)}`]
+
+// A request, of any kind; what comes must be a whole answer. Who is refused before its
+// request was read, or understood, gets the text even if it asked for the head alone.
+function fetchSomething (url, options) {
+  return new Promise((resolve, reject) => {
+    const client = url.startsWith('https') ? https : http
+    const headers = pick([{}, {}, { Host: 'evil.example' }, { Origin: 'https://evil.example' }, { 'Accept-Encoding': 'gzip' },
+      { Upgrade: 'websocket' }])
+    const method = pick(['GET', 'GET', 'GET', 'HEAD', 'POST'])
+    client.request(new URL(pick(PATHS), url), { agent: false, method, headers, ...options }, response => {
+      totals.connections++
+      totals.answers++
+      if (response.statusCode === 503) totals.refusals++
+      let length = 0
+      response.on('data', data => { length += data.length; totals.bytes += data.length })
+      response.on('end', resolve)
+      response.on('error', reject)
+      assert.ok([200, 400, 403, 404, 405, 426, 431, 503].includes(response.statusCode), `${response.statusCode}`)
+    }).on('error', error => {
+      if (method === 'HEAD' && error.code === 'HPE_CLOSED_CONNECTION') resolve()
+      else reject(error)
+    }).end()
+  })
+}
+
+// Floods, paced, of a port without TLS.
+function plainFloods (port) {
+  const paced = bytes => ({ chunk: Math.ceil(bytes / SLOWER), ms: 100 })
+  const rate = n => ({ rate: Math.ceil(n / SLOWER) })
+  const drip = request('GET / HTTP/1.1', { 'X-Long': 'x'.repeat(7000) })
+  const commandRequest = frame(0x82, Buffer.from([0x18, 1, 0x20, 1]))
+  floods.push(
+    flood(port, 40, { start: drip, ms: 500, chunk: 1, ...rate(10) }),
+    flood(port, 4, { start: handshake(), cut: true, ends: 'crhabk', ...rate(10), repeat: text('r'), ms: 200 }),
+    flood(port, 2, { start: randomBytes(6000), ...rate(2), ms: 50 }),
+    flood(port, 2, { start: handshake() + randomBytes(5000).toString('latin1'), ...rate(2), ms: 50 }),
+    flood(port, 1, { start: handshake(), repeat: many(text('')), ...paced(4096), rate: 1 }),
+    flood(port, 1, { start: handshake(), repeat: many(ping('are you there?')), ...paced(2000), rate: 1 }),
+    flood(port, 1, { start: handshake({}, '/introspect'), repeat: many(commandRequest), ...paced(500), rate: 1 }),
+    flood(port, 2, { start: handshake(), repeat: many(text('r')), deaf: true, ms: 200, chunk: 80, rate: 1 }),
+    flood(port, 2, { start: request('GET /healthz HTTP/1.1'), ends: 'habk', ms: 20, ...rate(5) }))
+}
+
+// The same, of a port with it, where nobody gets past its handshake.
+async function tlsFloods (port) {
+  const hello = await clientHello()
+  const warning = Buffer.from([21, 3, 3, 0, 2, 1, 90])   // user_canceled, which is ignored
+  floods.push(
+    flood(port, 10, { start: hello, ms: 100, chunk: 1, rate: 2 }),
+    flood(port, 2, { start: hello, cut: true, ends: 'rchk', rate: 1, ms: 100 }),
+    flood(port, 1, { start: hello, repeat: many(warning), chunk: 700, ms: 100, rate: 1 }),
+    flood(port, 1, { start: randomBytes(3000), rate: 1 }),
+    flood(port, 1, { start: request('GET / HTTP/1.1'), rate: 1 }))
+}
+
+// New certificates and tokens, and wrong ones that are not taken.
+async function reload (member, files, pki) {
+  for (let n = 0; !over; n++) {
+    const name = n % 2 ? 'renewed' : 'server'
+    copyFileSync(pki.file(`${name}.pem`), files.cert)
+    copyFileSync(pki.file(`${n % 5 === 4 ? 'stranger' : name}.key`), files.key)
+    writeFileSync(files.token, n % 7 === 6 ? 'short' : TOKEN)
+    for (const { d } of members) d.child.kill(n % 3 === 2 ? 'SIGUSR1' : 'SIGHUP')
+    totals.reloads++
+    await pause(7000 * SLOWER)
+  }
+}
+
+async function guardedMember (t, folder, pki) {
+  const files = { cert: join(folder, 'cert'), key: join(folder, 'key'), token: join(folder, 'token') }
+  copyFileSync(pki.file('server.pem'), files.cert)
+  copyFileSync(pki.file('server.key'), files.key)
+  writeFileSync(files.token, TOKEN)
+  const feed = join(folder, 'feed'), socket = join(folder, 'socket')
+  const member = await start(t, folder, 'feed', ['--feed', feed, '--listen', '127.0.0.1:0', '--listen', socket,
+    '--tls-cert', files.cert, '--tls-key', files.key, '--token-file', files.token, '--interval', '500',
+    '--max-snapshot', '300000', '--history', '131072'], [...FEED, /^error t(ls|oken_file)=/, /^listening path=/])
+  const headers = { Authorization: `Bearer ${TOKEN}` }
+  const overTls = { ca: pki.ca, headers }
+  const unix = `ws+unix:${socket}:/`
+  await watch(member, member.d.ws, overTls)
+  await watch(member, unix, { headers })
+  return {
+    member,
+    load: async () => [
+      repeated('node', 1500, t => publish(t, member, feed)),
+      repeated('command over TLS', 3000, t => command(t, member.d.ws, overTls)),
+      repeated('pull over TLS', 3000, t => pull(t, member.d.ws, overTls)),
+      repeated('pull on a Unix socket', 2000, t => pull(t, unix, { headers })),
+      repeated('wrong token', 3000, async () => {
+        await assert.rejects(scope(t => pull(t, unix, { headers: { Authorization: 'Bearer nobody-has-this' } })), /401|503|ECONNRESET/)
+        totals.refusals++
+      }),
+      repeated('request over TLS', 3000, () => fetchSomething(member.d.url, { ca: pki.ca, servername: 'localhost' })),
+      reload(member, files, pki),
+      tlsFloods(member.d.port)
+    ]
+  }
+}
+
+async function plainMember (t, folder, name, options, expect) {
+  const member = await start(t, folder, name, ['--interval', '500', ...options], expect)
+  member.since = performance.now()
+  for (let i = 0; i < 2; i++) await watch(member, member.d.ws)
+  return {
+    member,
+    load: async () => [
+      repeated('command', 1000, t => command(t, member.d.ws)),
+      repeated('pull', 700, t => pull(t, member.d.ws)),
+      repeated('request', 500, () => fetchSomething(member.d.url)),
+      plainFloods(member.d.port)
+    ]
+  }
+}
+
+// A recording of a minute, with events.
+function recording (path) {
+  const words = (...numbers) => Buffer.from(Uint32Array.from(numbers).buffer)
+  const parts = [words(1)]
+  for (let n = 0; n < 120; n++) {
+    for (const message of [state(5000), eventOf(n)]) {
+      if (message.state) message.state.instantTs = 1700000000000 + n * 500
+      else message.event.ts = 1700000000000 + n * 500
+      const bytes = ServerMessage.encode(ServerMessage.fromObject(message)).finish()
+      let sum = 0x811c9dc5
+      for (const byte of bytes) sum = Math.imul(sum ^ byte, 0x01000193) >>> 0
+      parts.push(words(sum, bytes.length), bytes)
+    }
+  }
+  writeFileSync(path, Buffer.concat(parts))
+  return path
+}
+
+// What valgrind wrote: nothing, but for the descriptors that are meant to be open.
+function checkLog (member) {
+  const lines = readFileSync(member.log, 'utf8').split('\n').map(line => line.replace(/^==\d+== ?/, ''))
+  const text = lines.join('\n')
+  const known = /^(FILE DESCRIPTORS: .*|Open (file descriptor|AF_INET|AF_UNIX) .*\n *(<inherited from parent>|at .*signalfd.*\n( +by .*\n)*)|\s*)$/gm
+  const rest = text.replace(known, '').trim()
+  if (rest) fail(new Error(`${member.name}: valgrind:\n${rest}`))
+}
+
+// The least of the second sixth, when all has been used once, and of the last.
+function growth (samples) {
+  const sixth = Math.max(1, Math.floor(samples.length / 6))
+  const least = (from, to) => Math.min(...samples.slice(from, to))
+  return { early: least(sixth, 2 * sixth), late: least(samples.length - sixth) }
+}
+
+// All that came has gone again.
+async function settle (member, before) {
+  const until = performance.now() + 30000
+  while (descriptors(member.d) !== before && performance.now() < until) await delay(200)
+  if (descriptors(member.d) !== before) {
+    fail(new Error(`${member.name}: ${descriptors(member.d)} descriptors, ${before} before`))
+  }
+}
+
+function summarize () {
+  log(`${Math.round((performance.now() - began) / 1000)} s: ${JSON.stringify(totals)}`)
+  for (const { name, watchers, rss } of members) {
+    const waits = watchers.flatMap(w => w.waits).sort((a, b) => a - b)
+    const at = part => Math.round(waits[Math.floor((waits.length - 1) * part)])
+    const { early, late } = growth(rss)
+    log(`${name}: well-behaved clients got ${waits.length} snapshots, waiting ms p50=${at(0.5)} p99=${at(0.99)} max=${at(1)}; ` +
+      `rss KiB start=${rss[0]} early=${early} late=${late}`)
+    if (late - early > GROWTH_MAX) fail(new Error(`${name}: resident memory grew by ${late - early} KiB`))
+  }
+}
+
+async function soak (t) {
+  const folder = mkdtempSync(join(tmpdir(), 'introspectd-'))
+  t.after(() => rmSync(folder, { recursive: true, force: true }))
+  const pki = makePki()
+  t.after(() => rmSync(pki.path, { recursive: true, force: true }))
+  const parts = await Promise.all([
+    guardedMember(t, folder, pki),
+    plainMember(t, folder, 'replay', ['--replay', recording(join(folder, 'recording')), '--loop'], [/^replay_/]),
+    plainMember(t, folder, 'kernel', ['--pid', `${process.pid}`])
+  ])
+  await delay(3000)
+  const before = parts.map(({ member }) => descriptors(member.d))
+  const actors = []
+  for (const part of parts) actors.push(...await part.load())
+  const watching = [supervise(), report()]
+  await pause(SECONDS * 1000)
+  over = true
+  for (const f of floods) {
+    const { opened, sent, received } = await f.end()
+    totals.connections += opened
+    totals.bytes += received
+    totals.floodBytes = (totals.floodBytes ?? 0) + sent
+  }
+  await Promise.all([...actors, ...watching])
+  for (const [i, { member }] of parts.entries()) await settle(member, before[i])
+  summarize()
+  for (const member of members) {
+    const { code } = await member.d.stop()
+    const codes = await Promise.all(member.watchers.map(w => w.closed))
+    if (code !== 0) fail(new Error(`${member.name}: exit status ${code}: ${member.d.lines.slice(-60).join('\n')}`))
+    if (codes.some(code => code !== 1001)) fail(new Error(`${member.name}: closed with ${codes}`))
+    if (VALGRIND) checkLog(member)
+  }
+}
+
+await scope(soak).catch(fail)
+log(failure ? 'FAILED' : 'passed')
+process.exit(failure ? 1 : 0)
