@@ -15,6 +15,8 @@
 #include <mbedtls/version.h>
 #include <mbedtls/x509_crt.h>
 
+enum { SOCKET_CALLS_MAX = 64 };   /* in one tls_recv or tls_send; a record takes two or more */
+
 static const char system_ca[] = "/etc/ssl/certs/ca-certificates.crt";
 
 struct tls_config {
@@ -31,6 +33,7 @@ struct tls {
 	mbedtls_net_context socket;
 	struct tls_config *config;
 	int error;   /* the last one of mbedtls; 0: none */
+	int calls_left;
 };
 
 /* Ephemeral keys and authenticated encryption only. mbedtls leaves out those of a
@@ -199,6 +202,24 @@ void tls_release(struct tls_config *c)
 	free(c);
 }
 
+/* mbedtls goes on by itself as long as records come that it passes over, as it does
+ * with warnings: a peer that sends nothing else would keep it to itself. */
+static int receive_some(void *arg, unsigned char *out, size_t len)
+{
+	struct tls *t = arg;
+
+	return t->calls_left-- > 0 ? mbedtls_net_recv(&t->socket, out, len)
+	                           : MBEDTLS_ERR_SSL_WANT_READ;
+}
+
+static int send_some(void *arg, const unsigned char *in, size_t len)
+{
+	struct tls *t = arg;
+
+	return t->calls_left-- > 0 ? mbedtls_net_send(&t->socket, in, len)
+	                           : MBEDTLS_ERR_SSL_WANT_WRITE;
+}
+
 struct tls *tls_open(struct tls_config *config, int fd, const char *name)
 {
 	struct tls *t = calloc(1, sizeof *t);
@@ -214,7 +235,7 @@ struct tls *tls_open(struct tls_config *config, int fd, const char *name)
 		tls_close(t);
 		return NULL;
 	}
-	mbedtls_ssl_set_bio(&t->ssl, &t->socket, mbedtls_net_send, mbedtls_net_recv, NULL);
+	mbedtls_ssl_set_bio(&t->ssl, t, send_some, receive_some, NULL);
 	return t;
 }
 
@@ -229,6 +250,7 @@ void tls_close(struct tls *t)
 
 void tls_bye(struct tls *t)
 {
+	t->calls_left = SOCKET_CALLS_MAX;
 	mbedtls_ssl_close_notify(&t->ssl);
 }
 
@@ -250,11 +272,13 @@ static ssize_t result(struct tls *t, int n)
 
 ssize_t tls_recv(struct tls *t, void *out, size_t len)
 {
+	t->calls_left = SOCKET_CALLS_MAX;
 	return result(t, mbedtls_ssl_read(&t->ssl, out, len));
 }
 
 ssize_t tls_send(struct tls *t, const void *in, size_t len)
 {
+	t->calls_left = SOCKET_CALLS_MAX;
 	return result(t, mbedtls_ssl_write(&t->ssl, in, len));
 }
 

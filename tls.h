@@ -35,7 +35,8 @@ void tls_close(struct tls *session);
 void tls_bye(struct tls *session);
 
 /* As recv() and send() of a non-blocking socket, the handshake included: -1 with
- * EAGAIN until the socket can go on. EPROTO: tls_error says what went wrong. */
+ * EAGAIN until the socket can go on, or when it was used often enough for one call.
+ * EPROTO: tls_error says what went wrong. */
 ssize_t tls_recv(struct tls *session, void *out, size_t len);
 ssize_t tls_send(struct tls *session, const void *in, size_t len);
 
