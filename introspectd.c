@@ -37,6 +37,7 @@ enum {
 	RECEIVE_MAX = 4096,     /* bytes read from one client in one turn */
 	ACCEPT_MAX = 64,        /* connections accepted in one turn from one listener */
 	HANDSHAKE_MS = 5000,
+	NEWCOMERS_MS = 5,       /* of a turn, for TLS handshakes; the last one begun may take longer */
 	LINGER_MS = 2000,       /* for the peer to take our last bytes and close */
 	STOP_MS = 2000,
 	ACCEPT_PAUSE_MS = 1000, /* when the system is out of descriptors or memory */
@@ -140,6 +141,7 @@ struct server {
 	size_t slot_count;
 	size_t high;                 /* slots from here on are free */
 	size_t first_free;           /* no slot before is free */
+	size_t newcomer;             /* the first that may go on with its TLS handshake in the next turn */
 	size_t clients;              /* slots in SLOT_OPEN */
 	size_t waiting;              /* slots that wait for the next snapshot */
 	size_t event_readers;        /* slots that want events */
@@ -1082,6 +1084,41 @@ static void gather(struct server *srv)
 	srv->now = clock_ms(CLOCK_MONOTONIC);
 }
 
+/* Is the slot one whose next bytes may cost asymmetric cryptography, which is as much as
+ * a thousand messages? */
+static bool is_newcomer(const struct slot *s)
+{
+	return s->tls && s->state == SLOT_HEAD;
+}
+
+static bool is_due(const struct server *srv, size_t i)
+{
+	return srv->fds[FD_SLOTS + i].revents || srv->deadlines[i] <= srv->now;
+}
+
+static void serve_clients(struct server *srv)
+{
+	for (size_t i = 0; i < srv->high; i++)
+		if (is_due(srv, i) && !is_newcomer(&srv->slots[i]))
+			slot_serve(srv, i);
+}
+
+/* Newcomers wait for the next turn when the time is up, and are first then. */
+static void serve_newcomers(struct server *srv)
+{
+	const int64_t end = clock_ms() + NEWCOMERS_MS;
+	const size_t high = srv->high;
+	size_t n = 0;
+
+	for (; n < high && (n == 0 || clock_ms() < end); n++) {
+		size_t i = (srv->newcomer + n) % high;
+
+		if (is_due(srv, i) && is_newcomer(&srv->slots[i]))
+			slot_serve(srv, i);
+	}
+	srv->newcomer = high ? (srv->newcomer + n) % high : 0;
+}
+
 /* One turn of the loop. -1: poll() failed. */
 static int turn(struct server *srv)
 {
@@ -1100,9 +1137,9 @@ static int turn(struct server *srv)
 			srv->fds[i].revents = 0;
 	serve_source(srv, source_deadline);
 	srv->busy = n > 0;
-	for (size_t i = 0; i < srv->high; i++)
-		if (srv->fds[FD_SLOTS + i].revents || srv->deadlines[i] <= srv->now)
-			slot_serve(srv, i);
+	serve_clients(srv);
+	if (srv->tls)
+		serve_newcomers(srv);
 	for (size_t i = 0; i < srv->listener_count; i++)
 		if (srv->fds[FD_LISTENERS + i].revents)
 			accept_clients(srv, srv->listeners[i].fd);
