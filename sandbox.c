@@ -6,11 +6,13 @@
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/landlock.h>
+#include <linux/net.h>
 #include <linux/seccomp.h>
 #include <pwd.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -25,8 +27,11 @@
 #define ARCH AUDIT_ARCH_AARCH64
 #elif defined(__arm__)
 #define ARCH AUDIT_ARCH_ARM
-#elif defined(__mips__) && defined(__MIPSEL__)
-#define ARCH AUDIT_ARCH_MIPSEL
+#elif defined(__mips__)
+#define ARCH                                                                                       \
+	(EM_MIPS | (_MIPS_SIM == _ABIO32 ? 0 : __AUDIT_ARCH_64BIT) |                               \
+	 (_MIPS_SIM == _ABIN32 ? __AUDIT_ARCH_CONVENTION_MIPS64_N32 : 0) |                         \
+	 (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? __AUDIT_ARCH_LE : 0))
 #elif defined(__s390x__)
 #define ARCH AUDIT_ARCH_S390X
 #elif defined(__riscv) && __riscv_xlen == 64
@@ -70,22 +75,32 @@ static void forbid_writing(void)
 
 #ifdef ARCH
 
-#define FIELD(name) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, name))
-#define ALLOW(call) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (call), 0, 1), RETURN(SECCOMP_RET_ALLOW)
-#define RETURN(what) BPF_STMT(BPF_RET | BPF_K, (what))
-
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-#define OPENAT_FLAGS FIELD(args[2])
+#define LOW_HALF 0
 #else
-#define OPENAT_FLAGS                                                                               \
-	BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2]) + sizeof(int))
+#define LOW_HALF 4
 #endif
 
+#define LOAD(at) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (at))
+#define ARGUMENT(n) LOAD(offsetof(struct seccomp_data, args[n]) + LOW_HALF)
+#define RETURN(what) BPF_STMT(BPF_RET | BPF_K, (what))
+#define ALLOW(call) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (call), 0, 1), RETURN(SECCOMP_RET_ALLOW)
+
+/* Allows the call if argument n has none of these bits. */
+#define ALLOW_WITHOUT(call, n, bits)                                                               \
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (call), 0, 4), ARGUMENT(n),                            \
+		BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, (bits), 1, 0), RETURN(SECCOMP_RET_ALLOW),     \
+		RETURN(SECCOMP_RET_KILL_PROCESS)
+
+enum { WRITES = O_ACCMODE | O_CREAT | O_TRUNC };
+
+/* The same thing is another call on another architecture or with another C library:
+ * musl, for one, reads files with readv() and calls mprotect() in malloc(). */
 static const struct sock_filter filter[] = {
-	FIELD(arch),
+	LOAD(offsetof(struct seccomp_data, arch)),
 	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ARCH, 1, 0),
 	RETURN(SECCOMP_RET_KILL_PROCESS),
-	FIELD(nr),
+	LOAD(offsetof(struct seccomp_data, nr)),
 
 	/* waiting, and the clients */
 #ifdef SYS_poll
@@ -96,11 +111,24 @@ static const struct sock_filter filter[] = {
 	ALLOW(SYS_ppoll_time64),
 #endif
 	ALLOW(SYS_restart_syscall),
+#ifdef SYS_socketcall
+	/* i386 and s390x: what comes before send() makes, binds or connects a socket. */
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_socketcall, 0, 4),
+	ARGUMENT(0),
+	BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, SYS_SEND, 0, 1),
+	RETURN(SECCOMP_RET_ALLOW),
+	RETURN(SECCOMP_RET_KILL_PROCESS),
+#endif
 	ALLOW(SYS_accept4),
 	ALLOW(SYS_recvfrom),
 	ALLOW(SYS_sendto),
+#ifdef SYS_recv
+	ALLOW(SYS_recv),
+	ALLOW(SYS_send),
+#endif
 	ALLOW(SYS_shutdown),
 	ALLOW(SYS_read),
+	ALLOW(SYS_readv),
 	ALLOW(SYS_write),
 	ALLOW(SYS_close),
 
@@ -127,7 +155,27 @@ static const struct sock_filter filter[] = {
 	ALLOW(SYS__llseek),
 #endif
 
-	/* replay, TLS, memory, time, the end */
+	/* opening, as long as it is for reading */
+#ifdef SYS_open
+	ALLOW_WITHOUT(SYS_open, 1, WRITES),
+#endif
+	ALLOW_WITHOUT(SYS_openat, 2, WRITES),
+
+	/* memory, as long as it is not for code */
+#ifdef SYS_mmap2
+	ALLOW_WITHOUT(SYS_mmap2, 2, PROT_EXEC),
+#elif defined(__s390x__) /* has its arguments in memory */
+	ALLOW(SYS_mmap),
+#else
+	ALLOW_WITHOUT(SYS_mmap, 2, PROT_EXEC),
+#endif
+	ALLOW_WITHOUT(SYS_mprotect, 2, PROT_EXEC),
+	ALLOW(SYS_brk),
+	ALLOW(SYS_munmap),
+	ALLOW(SYS_mremap),
+	ALLOW(SYS_madvise),
+
+	/* replay, TLS, time, the end */
 	ALLOW(SYS_pread64),
 	ALLOW(SYS_fcntl),
 #ifdef SYS_fcntl64
@@ -135,18 +183,18 @@ static const struct sock_filter filter[] = {
 #endif
 	ALLOW(SYS_getrandom),
 	ALLOW(SYS_futex),
-	ALLOW(SYS_brk),
-#ifdef SYS_mmap2
-	ALLOW(SYS_mmap2),
-#else
-	ALLOW(SYS_mmap),
+#ifdef SYS_futex_time64
+	ALLOW(SYS_futex_time64),
 #endif
-	ALLOW(SYS_munmap),
-	ALLOW(SYS_mremap),
-	ALLOW(SYS_madvise),
 	ALLOW(SYS_clock_gettime),
 #ifdef SYS_clock_gettime64
 	ALLOW(SYS_clock_gettime64),
+#endif
+#ifdef SYS_time
+	ALLOW(SYS_time),
+#endif
+#ifdef SYS_gettimeofday
+	ALLOW(SYS_gettimeofday),
 #endif
 	ALLOW(SYS_rt_sigreturn),
 #ifdef SYS_unlink
@@ -158,14 +206,6 @@ static const struct sock_filter filter[] = {
 #endif
 	ALLOW(SYS_exit),
 	ALLOW(SYS_exit_group),
-
-	/* opening, as long as it is for reading */
-	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_openat, 1, 0),
-	RETURN(SECCOMP_RET_KILL_PROCESS),
-	OPENAT_FLAGS,
-	BPF_STMT(BPF_ALU | BPF_AND | BPF_K, O_ACCMODE | O_CREAT | O_TRUNC),
-	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, O_RDONLY, 0, 1),
-	RETURN(SECCOMP_RET_ALLOW),
 	RETURN(SECCOMP_RET_KILL_PROCESS),
 };
 
