@@ -10,8 +10,11 @@ BUILD ?= build
 TLS ?= 1
 PKG_CONFIG ?= pkg-config
 CFLAGS ?= -O2 -g
-HARDEN ?= -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE
-HARDEN_LD ?= -pie -Wl,-z,relro,-z,now
+# The last three are for some processors and compilers only.
+PROBED := $(foreach flag,-fstack-clash-protection -fcf-protection -mbranch-protection=standard,$(shell \
+          $(CC) -Werror $(flag) -x c -c -o /dev/null /dev/null 2> /dev/null && echo $(flag)))
+HARDEN ?= -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE $(PROBED)
+HARDEN_LD ?= -pie -Wl,-z,relro,-z,now,-z,noexecstack
 SANITIZE = -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 SUDO = $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 NODE = $(CURDIR)/test/node_modules/.bin/node
@@ -186,7 +189,7 @@ deps:
 
 test-deps: deps
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends \
-		binutils chromium curl iproute2 jq libcmocka-dev openssl procps \
+		binutils chromium curl iproute2 jq libcmocka-dev musl-tools openssl procps \
 		protobuf-compiler python3-protobuf spin strace tmux util-linux valgrind \
 		$$(command -v npm > /dev/null || echo nodejs npm)
 	cd test && npm ci
