@@ -9,18 +9,21 @@ PREFIX ?= /usr/local
 BUILD ?= build
 TLS ?= 1
 PKG_CONFIG ?= pkg-config
-CFLAGS ?= -O2 -g
+CFLAGS ?= -Os -g
 # The last three are for some processors and compilers only.
 PROBED := $(foreach flag,-fstack-clash-protection -fcf-protection -mbranch-protection=standard,$(shell \
           $(CC) -Werror $(flag) -x c -c -o /dev/null /dev/null 2> /dev/null && echo $(flag)))
 HARDEN ?= -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE $(PROBED)
 HARDEN_LD ?= -pie -Wl,-z,relro,-z,now,-z,noexecstack
+# Nothing that is not used, and no tables for exceptions, which C has not.
+SMALL = -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables -fno-plt
+SMALL_LD = -Wl,--gc-sections
 SANITIZE = -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 SUDO = $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 NODE = $(CURDIR)/test/node_modules/.bin/node
 
 WARN = -Wall -Wextra -Wpedantic -Wshadow -Wconversion
-FLAGS = -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DTLS=$(TLS) -I. -I$(BUILD) $(WARN) $(HARDEN) \
+FLAGS = -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DTLS=$(TLS) -I. -I$(BUILD) $(WARN) $(HARDEN) $(SMALL) \
         $(shell $(PKG_CONFIG) --cflags libprotobuf-c) $(CPPFLAGS) $(CFLAGS)
 HOSTCC ?= cc
 LIBS = $(shell $(PKG_CONFIG) --libs libprotobuf-c) $(if $(filter 1,$(TLS)),-lmbedtls -lmbedx509) -lmbedcrypto
@@ -33,12 +36,14 @@ CLIENT = $(filter-out client/introspect.c,$(wildcard client/*.c))
 UNIT_TESTS = $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/*_test.c))
 
 SCHEMA = $(BUILD)/introspection.pb-c
+NAMELESS = $(BUILD)/nameless/introspection.pb-c
 objects = $(patsubst %.c,$(BUILD)/%.o,$(1)) $(SCHEMA).o
-link = $(CC) $(HARDEN_LD) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+link = $(CC) $(HARDEN_LD) $(SMALL_LD) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 all: $(BUILD)/introspectd $(BUILD)/introspect
 
-$(BUILD)/introspectd: $(call objects,introspectd.c $(DAEMON) $(COMMON)) $(BUILD)/dashboard.o
+$(BUILD)/introspectd: $(patsubst %.c,$(BUILD)/%.o,introspectd.c $(DAEMON) $(COMMON)) \
+                      $(NAMELESS).o $(BUILD)/dashboard.o
 	$(link)
 
 $(BUILD)/introspect: $(call objects,client/introspect.c $(CLIENT) $(COMMON))
@@ -56,24 +61,42 @@ $(SCHEMA).c $(SCHEMA).h &: introspection.proto
 	@mkdir -p $(BUILD)
 	protoc-c --c_out=$(BUILD) $<
 
+# For the daemon: the same without the names of fields, which it never says.
+$(NAMELESS).o: $(NAMELESS).c
+	$(CC) $(FLAGS) -w -DNDEBUG -c -o $@ $<
+
+$(NAMELESS).c: introspection.proto
+	@mkdir -p $(@D)
+	sed '/^package/s/$$/ option optimize_for = CODE_SIZE;/' $< > $(@D)/introspection.proto
+	cd $(@D) && protoc-c --c_out=. introspection.proto
+
 $(BUILD)/http.o: $(BUILD)/introspection.proto.inc
 $(BUILD)/introspection.proto.inc: introspection.proto
 	@mkdir -p $(BUILD)
 	od -An -v -tx1 $< | sed 's/ \(..\)/0x\1,/g' > $@
 
-# The dashboard: every file of it gzipped, and made an array of the daemon.
+# The dashboard: its modules become one, and what is served is gzipped and made an array
+# of the daemon.
 PAGE = $(BUILD)/page
 PAGE_FILES = schema.js $(patsubst dashboard/%,%,$(wildcard \
              $(addprefix dashboard/,*.html *.css *.svg *.js views/*.js)))
+SERVED = $(BUILD)/served
+SERVED_FILES = index.html style.css icon.svg app.js
 
 $(BUILD)/dashboard.o: $(BUILD)/dashboard.c
 	$(CC) $(FLAGS) -MMD -MP -Idashboard -c -o $@ $<
 
-$(BUILD)/dashboard.c: $(PAGE)/embed $(PAGE_FILES:%=$(PAGE)/%.gz)
-	$(PAGE)/embed $(PAGE) $(PAGE_FILES) > $@
+$(BUILD)/dashboard.c: $(PAGE)/embed $(SERVED_FILES:%=$(SERVED)/%.gz)
+	$(PAGE)/embed $(SERVED) $(SERVED_FILES) > $@
 
-$(PAGE)/%.gz: $(PAGE)/%
+$(SERVED)/%.gz: $(PAGE)/%
+	@mkdir -p $(@D)
 	gzip -9nc $< > $@
+
+$(SERVED)/app.js.gz: dashboard/bundle.awk $(PAGE_FILES:%=$(PAGE)/%)
+	@mkdir -p $(@D)
+	awk -f $< $(PAGE)/app.js > $(SERVED)/app.js
+	gzip -9nc $(SERVED)/app.js > $@
 
 $(PAGE)/%: dashboard/%
 	@mkdir -p $(@D)
@@ -94,7 +117,7 @@ $(PAGE)/schema: dashboard/schema.c $(SCHEMA).c
 run: all
 	$(BUILD)/introspectd
 
-check: all
+check: all size-check
 	$(MAKE) BUILD=$(BUILD)/asan CFLAGS='$(SANITIZE)' HARDEN= HARDEN_LD= all unit-check
 	$(MAKE) fuzz-check
 	$(MAKE) model
@@ -102,6 +125,16 @@ check: all
 		'test/dashboard/*.test.mjs' \
 		'test/integration/*.test.mjs' 'test/browser/*.test.mjs' \
 		'publishers/js-libp2p/test/*.test.mjs'
+
+# The budgets: bytes of the daemon's text, without and with TLS.
+size-check:
+	$(MAKE) TLS=0 BUILD=$(BUILD)/tls0 TEXT_MAX=128000 text-check
+	$(MAKE) TLS=1 TEXT_MAX=200000 text-check
+
+SIZE ?= size
+text-check: $(BUILD)/introspectd
+	@$(SIZE) $< | awk 'NR == 2 { print "$<: " $$1 " bytes of text, at most $(TEXT_MAX)"; \
+		exit $$1 > $(TEXT_MAX) }'
 
 # The rules of pull and push, explored in every order in which things can happen.
 model:
@@ -207,5 +240,6 @@ clean:
 	rm -rf $(BUILD)
 
 .SECONDARY:
-.PHONY: all run check model unit-check soak soak-sanitizers soak-valgrind load-tools deps test-deps install clean
+.PHONY: all run check size-check text-check model unit-check soak soak-sanitizers soak-valgrind \
+        load-tools deps test-deps install clean
 -include $(shell find $(BUILD) -name '*.d' 2> /dev/null)
