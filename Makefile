@@ -23,15 +23,16 @@ SUDO = $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 NODE = $(CURDIR)/test/node_modules/.bin/node
 
 WARN = -Wall -Wextra -Wpedantic -Wshadow -Wconversion
-FLAGS = -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DTLS=$(TLS) -I. -I$(BUILD) $(WARN) $(HARDEN) $(SMALL) \
+FLAGS = -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64 -DTLS=$(TLS) -I. -I$(BUILD) \
+        $(WARN) $(HARDEN) $(SMALL) \
         $(shell $(PKG_CONFIG) --cflags libprotobuf-c) $(CPPFLAGS) $(CFLAGS)
 HOSTCC ?= cc
 LIBS = $(shell $(PKG_CONFIG) --libs libprotobuf-c) $(if $(filter 1,$(TLS)),-lmbedtls -lmbedx509) -lmbedcrypto
 
 # Everything but the two programs' main files, which the unit tests cannot have.
 COMMON = log.c ws.c tls.c auth.c source/wire.c
-DAEMON = options.c listen.c http.c metrics.c totals.c sandbox.c setup.c snapshot.c command.c history.c json.c \
-         $(filter-out source/wire.c,$(wildcard source/*.c))
+DAEMON = options.c listen.c http.c metrics.c totals.c sandbox.c setup.c snapshot.c command.c \
+         history.c json.c $(filter-out source/wire.c,$(wildcard source/*.c))
 CLIENT = $(filter-out client/introspect.c,$(wildcard client/*.c))
 UNIT_TESTS = $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/*_test.c))
 
@@ -202,7 +203,7 @@ $(BUILD)/test/load/flood: $(BUILD)/test/load/flood.o
 # What gcc, clang-tidy and cppcheck find without running anything. The macros are what
 # cppcheck misses of protobuf-c's header.
 LINT_SOURCES = $(wildcard *.c source/*.c client/*.c dashboard/*.c)
-LINT_FLAGS = -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DTLS=$(TLS) -I. -I$(BUILD)
+LINT_FLAGS = -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64 -DTLS=$(TLS) -I. -I$(BUILD)
 CPPCHECK_FLAGS = --std=c11 --enable=warning,performance,portability --inline-suppr \
                  --error-exitcode=1 --quiet -DPROTOBUF_C_VERSION_NUMBER=1000000000 \
                  -DPROTOBUF_C_MIN_COMPILER_VERSION=0 -DPROTOBUF_C__BEGIN_DECLS= \

@@ -385,7 +385,8 @@ static void wait_for_events(struct program *p, struct pollfd fds[2], const sigse
 	else
 		fds[1] = (struct pollfd){.fd = STDOUT_FILENO, .events = p->line ? POLLOUT : 0};
 	int64_t left = deadline > p->now ? deadline - p->now : 0;
-	struct timespec timeout = {.tv_sec = left / 1000, .tv_nsec = left % 1000 * 1000000};
+	struct timespec timeout = {.tv_sec = (time_t)(left / 1000),
+	                           .tv_nsec = (long)(left % 1000) * 1000000};
 
 	/* Interrupted, there are no events: only the signal counts. */
 	if (ppoll(fds, 2, &timeout, sleeping) < 0)

@@ -109,8 +109,8 @@ static ssize_t handle_message(struct feed *f, size_t at, struct wire_payload *st
 		return 0;
 
 	uint8_t *message = f->in + at + prefix;
-	if (!wire_check(&introspection__server_message__descriptor, message, len, &error) ||
-	    !wire_payload(message, len, &payload, &error))
+	if (!wire_check(&introspection__server_message__descriptor, message, (size_t)len, &error) ||
+	    !wire_payload(message, (size_t)len, &payload, &error))
 		return refuse(f, at, error.offset, error.what);
 	switch (payload.kind) {
 	case INTROSPECTION__SERVER_MESSAGE__PAYLOAD_STATE:

@@ -232,7 +232,7 @@ bool wire_payload(uint8_t *message, size_t len, struct wire_payload *out, struct
 		}
 		out->kind = (Introspection__ServerMessage__PayloadCase)f.number;
 		out->bytes = message + (r.at - message) - f.value;
-		out->len = f.value;
+		out->len = (size_t)f.value;
 	}
 	if (r.what)
 		*error = (struct wire_error){.what = r.what, .offset = (size_t)(r.at - message)};

@@ -21,7 +21,6 @@
 #include <linux/sock_diag.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
-#include <sanitizer/asan_interface.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -33,6 +32,13 @@
 
 #include "messages.h"
 #include "source/source.h"
+
+#if __has_include(<sanitizer/asan_interface.h>)
+#include <sanitizer/asan_interface.h>
+#else   /* no compiler for mipsel has it */
+#define ASAN_POISON_MEMORY_REGION(at, len) ((void)(at), (void)(len))
+#define ASAN_UNPOISON_MEMORY_REGION(at, len) ((void)(at), (void)(len))
+#endif
 
 typedef Introspection__State State;
 typedef Introspection__Connection Connection;
@@ -1256,7 +1262,7 @@ static ssize_t cut_message(char *buffer, size_t size)
 
 	(void)size;
 	((struct nlmsghdr *)(void *)buffer)->nlmsg_len = cut;
-	return cut > len ? len : (ssize_t)cut;
+	return (ssize_t)cut > len ? len : (ssize_t)cut;
 }
 
 static void failed_dumps(void **unused)

@@ -117,7 +117,7 @@ static void numbers_from_one(void **state)
 	(void)state;
 	open_store(&store, 4096);
 	for (uint64_t n = 1; n <= 3 * SNAPSHOT_BUFFERS; n++) {
-		size_t len = take(&store, n, (int64_t)n * 1000);
+		size_t len = take(&store, (size_t)n, (int64_t)n * 1000);
 
 		assert_non_null(store.latest);
 		assert_int_equal(store.latest->sequence, n);
