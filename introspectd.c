@@ -1106,11 +1106,11 @@ static void serve_clients(struct server *srv)
 /* Newcomers wait for the next turn when the time is up, and are first then. */
 static void serve_newcomers(struct server *srv)
 {
-	const int64_t end = clock_ms() + NEWCOMERS_MS;
+	const int64_t end = clock_ms(CLOCK_MONOTONIC) + NEWCOMERS_MS;
 	const size_t high = srv->high;
 	size_t n = 0;
 
-	for (; n < high && (n == 0 || clock_ms() < end); n++) {
+	for (; n < high && (n == 0 || clock_ms(CLOCK_MONOTONIC) < end); n++) {
 		size_t i = (srv->newcomer + n) % high;
 
 		if (is_due(srv, i) && is_newcomer(&srv->slots[i]))
