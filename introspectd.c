@@ -35,6 +35,7 @@ enum {
 	SPARE_SLOTS = 16,       /* beyond --max-clients: for HTTP, and to refuse properly */
 	MESSAGE_MAX = 4096,     /* bytes of a client's message */
 	RECEIVE_MAX = 4096,     /* bytes read from one client in one turn */
+	MESSAGES_MAX = 32,      /* written to one client in one turn */
 	ACCEPT_MAX = 64,        /* connections accepted in one turn from one listener */
 	HANDSHAKE_MS = 5000,
 	NEWCOMERS_MS = 5,       /* of a turn, for TLS handshakes; the last one begun may take longer */
@@ -89,6 +90,7 @@ struct slot {
 	bool eof;                /* the peer sends no more */
 	bool no_body;            /* a scrape by HEAD */
 	uint8_t pings;           /* sent and not answered */
+	uint8_t share;           /* messages that may be written before its next turn */
 	uint16_t close_code;     /* WS_NO_STATUS: an empty close frame */
 	uint16_t head_len;       /* bytes of the request head that have come */
 	int buffer;              /* the one it holds while it has a head to read or write; -1: none */
@@ -282,12 +284,13 @@ static void begin_snapshot(struct server *srv, struct slot *s)
 	latest->pins++;
 }
 
-/* Begins the one message that is owed to an open client first. False: none is. */
+/* Begins the one message that is owed to an open client first. False: none is, or its
+ * share is used up. */
 static bool begin_message(struct server *srv, struct slot *s)
 {
 	struct command_frame frame;
 
-	if (s->state != SLOT_OPEN)
+	if (s->state != SLOT_OPEN || s->share == 0)
 		return false;
 	if (s->close_due) {
 		const uint8_t code[2] = {(uint8_t)(s->close_code >> 8), (uint8_t)s->close_code};
@@ -338,6 +341,8 @@ static void end_message(struct server *srv, struct slot *s)
 		s->body_left = 0;
 		return;
 	}
+	if (s->share > 0)
+		s->share--;
 	s->delivered += s->pinned != NULL;
 	srv->metrics.sent += s->pinned != NULL;
 	s->reading = 0;
@@ -435,7 +440,7 @@ static void client_bytes(struct server *srv, struct slot *s, uint8_t *in, size_t
 			begin_close(s, s->ws.close_code, "asked by the client");
 		} else if (s->ws.event == WS_GOT_PING) {
 			/* Written at once, so that each of several is answered; if the
-			 * socket is full, the newest (section 5.5.3). */
+			 * socket is full or there are too many, the newest (section 5.5.3). */
 			owe_pong(s);
 			slot_write(srv, s);
 		}
@@ -460,7 +465,8 @@ static void serve_commands(struct server *srv, struct slot *s)
 {
 	struct command_frame frame;
 
-	while (s->state == SLOT_OPEN && !s->close_due && s->tx_left == 0 && s->command->raw_len > 0) {
+	while (s->state == SLOT_OPEN && !s->close_due && s->tx_left == 0 && s->share > 0 &&
+	       s->command->raw_len > 0) {
 		int got = command_read(s->command, &srv->commands, &s->ws, &srv->source->runtime,
 		                       srv->now, &frame);
 
@@ -694,11 +700,12 @@ static int64_t slot_deadline(const struct server *srv, const struct slot *s)
 }
 
 /* Is anything wanted from the peer? No more commands while the answer to one is
- * unsent. */
+ * unsent, or some have not had their turn. */
 static bool slot_reads(const struct slot *s)
 {
 	if (s->state == SLOT_OPEN)
-		return !s->eof && !s->close_due && !(s->command && s->tx_left > 0);
+		return !s->eof && !s->close_due &&
+		       !(s->command && (s->tx_left > 0 || s->command->raw_len > 0));
 	return s->state == SLOT_HEAD || s->state == SLOT_LINGERING;
 }
 
@@ -769,7 +776,8 @@ static void slot_settle(struct server *srv, size_t i)
 		return;
 	}
 	srv->fds[FD_SLOTS + i].events = slot_events(s);
-	srv->deadlines[i] = has_unread(s) ? srv->now : slot_deadline(srv, s);
+	const bool goes_on = has_unread(s) || (open && s->share == 0 && s->tx_left == 0);
+	srv->deadlines[i] = goes_on ? srv->now : slot_deadline(srv, s);
 }
 
 static void slot_expire(struct server *srv, struct slot *s)
@@ -802,6 +810,7 @@ static void slot_serve(struct server *srv, size_t i)
 	struct slot *s = &srv->slots[i];
 	short revents = srv->fds[FD_SLOTS + i].revents;
 
+	s->share = MESSAGES_MAX;
 	short readable = s->tls ? POLLIN | POLLOUT | POLLHUP | POLLERR : POLLIN | POLLHUP | POLLERR;
 	if ((revents & readable && slot_reads(s)) || has_unread(s))
 		slot_read(srv, s);

@@ -4,9 +4,10 @@ import { execFileSync } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
 import test from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
-import { client, daemon, until } from './daemon.mjs'
+import { encode } from './command-client.mjs'
+import { client, daemon, ServerMessage, until } from './daemon.mjs'
 import { encodeState, feedDaemon, node } from './feed-node.mjs'
-import { close, connect, frame, handshake, open, request, text } from './raw.mjs'
+import { CLOSE, close, connect, frame, handshake, open, ping, request, text } from './raw.mjs'
 
 const HOUR = ['--interval', '3600000']
 const SHORT = ['--interval', '10']
@@ -173,6 +174,33 @@ test('nothing is lost, however connections end', async t => {
   const closed = () => d.lines.filter(line => line.startsWith('closed ')).length
   await until(d.child, 'line', () => closed() >= total)
   assert.equal(descriptors(d), before)
+})
+
+test('a client has a share of a turn: of many pings at once the first and the last are answered', async t => {
+  const d = await daemon(t, HOUR)
+  const c = await open(t, { port: d.port })
+  await c.frame(0)
+  c.send(...Array.from({ length: 400 }, (_, i) => ping(`${i}`)))   // less than is read in one turn
+  const payloads = () => c.frames.slice(1).map(frame => frame.data.toString())
+  await c.until(() => payloads().at(-1) === '399')
+  const answered = payloads()
+  assert.deepEqual(answered.slice(0, 20), Array.from({ length: 20 }, (_, i) => `${i}`))
+  assert.ok(answered.length < 200, `${answered.length}`)
+})
+
+test('but each of many commands is answered, and goodbye is said', async t => {
+  const d = await daemon(t, HOUR)
+  const c = await connect(t, { port: d.port })
+  c.send(handshake({}, '/introspect'))
+  await c.answered()
+  const commands = Array.from({ length: 340 }, (_, i) => frame(0x82, encode(i ? 'PUSH_PAUSE' : 'HELLO', { id: i + 1 })))
+  c.send(...commands, close(1000))
+  await c.end()
+  assert.equal(c.frames.length, 341)
+  for (const [i, { data }] of c.frames.slice(0, -1).entries()) {
+    assert.equal(Number(ServerMessage.decode(data.subarray(12)).response.id), i + 1)
+  }
+  assert.equal(c.frames[340].opcode, CLOSE)
 })
 
 test('200 clients, one of them never reads', async t => {
