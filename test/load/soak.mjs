@@ -432,7 +432,7 @@ async function soak (t) {
   const parts = await Promise.all([
     guardedMember(t, folder, pki),
     plainMember(t, folder, 'replay', ['--replay', recording(join(folder, 'recording')), '--loop'], [/^replay_/]),
-    plainMember(t, folder, 'kernel', ['--pid', `${process.pid}`])
+    plainMember(t, folder, 'kernel', ['--pid', `${process.pid}`], [/^watching process=/])
   ])
   await delay(3000)
   const before = parts.map(({ member }) => descriptors(member.d))
