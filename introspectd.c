@@ -36,6 +36,7 @@ enum {
 	MESSAGE_MAX = 4096,     /* bytes of a client's message */
 	RECEIVE_MAX = 4096,     /* bytes read from one client in one turn */
 	MESSAGES_MAX = 32,      /* written to one client in one turn */
+	STRANGERS_MAX = 256,    /* slots looked at to find one that makes room */
 	ACCEPT_MAX = 64,        /* connections accepted in one turn from one listener */
 	HANDSHAKE_MS = 5000,
 	NEWCOMERS_MS = 5,       /* of a turn, for TLS handshakes; the last one begun may take longer */
@@ -143,6 +144,7 @@ struct server {
 	size_t slot_count;
 	size_t high;                 /* slots from here on are free */
 	size_t first_free;           /* no slot before is free */
+	size_t stranger;             /* the last slot that was looked at to find one that makes room */
 	size_t newcomer;             /* the first that may go on with its TLS handshake in the next turn */
 	size_t clients;              /* slots in SLOT_OPEN */
 	size_t waiting;              /* slots that wait for the next snapshot */
@@ -837,17 +839,41 @@ static void refuse_at_once(struct server *srv, int fd)
 	close(fd);
 }
 
+/* Every slot is taken. Who has been there for longest without being a client makes room,
+ * or else a few who say nothing would keep out everybody. One that came in this turn was
+ * not even heard. False: there is none, or none was near. */
+static bool make_slot_free(struct server *srv)
+{
+	int64_t oldest = srv->now;
+	size_t found = srv->slot_count;
+
+	for (size_t n = 0; n < STRANGERS_MAX && n < srv->slot_count; n++) {
+		size_t i = srv->stranger = (srv->stranger + 1) % srv->slot_count;
+		const struct slot *s = &srv->slots[i];
+		int64_t since = s->state == SLOT_DELAYED ? s->quiet : s->since;
+
+		if (s->state != SLOT_OPEN && since < oldest) {
+			oldest = since;
+			found = i;
+		}
+	}
+	if (found == srv->slot_count)
+		return false;
+	slot_drop(&srv->slots[found], "made room for the next one");
+	slot_settle(srv, found);
+	return true;
+}
+
 static void slot_open(struct server *srv, int fd, const struct sockaddr_in6 *peer)
 {
-	size_t i = srv->first_free;
-
-	while (i < srv->slot_count && srv->slots[i].state != SLOT_FREE)
-		i++;
-	srv->first_free = i;
-	if (i == srv->slot_count) {
+	while (srv->first_free < srv->slot_count &&
+	       srv->slots[srv->first_free].state != SLOT_FREE)
+		srv->first_free++;
+	if (srv->first_free == srv->slot_count && !make_slot_free(srv)) {
 		refuse_at_once(srv, fd);
 		return;
 	}
+	size_t i = srv->first_free;
 	struct slot *s = &srv->slots[i];
 	s->fd = fd;
 	s->state = SLOT_HEAD;

@@ -1,11 +1,12 @@
 // As many as there are, and what happens to one more.
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { readdirSync, readFileSync } from 'node:fs'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import test from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { encode } from './command-client.mjs'
-import { client, daemon, ServerMessage, until } from './daemon.mjs'
+import { client, daemon, folder, ServerMessage, until } from './daemon.mjs'
 import { encodeState, feedDaemon, node } from './feed-node.mjs'
 import { CLOSE, close, connect, frame, handshake, open, ping, request, text } from './raw.mjs'
 
@@ -66,23 +67,53 @@ test('one client more than --max-clients', async t => {
   await Promise.all(clients.slice(1).map(c => c.next()))
 })
 
-test('every slot taken by connections that say nothing', async t => {
+test('every slot taken by connections that say nothing: the oldest makes room', async t => {
   const d = await daemon(t, [...SHORT, '--max-clients', '2'])
   const c = await client(t, d.ws)
   await c.received(1)
   const silent = []
   for (let i = 0; i < 17; i++) silent.push(await connect(t, { port: d.port }))
-  for (let i = 0; i < 5; i++) {
-    const refused = await answer(t, d)
-    assert.equal(refused.status, 503)
-    assert.equal(refused.field('Retry-After'), '5')
-    await refused.end()
-    await c.next()
-  }
+  assert.equal((await answer(t, d, request('GET /healthz HTTP/1.1'))).status, 200)
+  await silent[0].end()
+  const second = await client(t, d.ws)
+  await second.received(1)
+  await Promise.all([c.next(), second.next()])
+  assert.match((await answer(t, d)).body, /--max-clients/)
+  await silent[1].end()
+  assert.ok(silent.slice(6).every(c => !c.ended))
   // One of them comes to life.
-  silent[7].send(handshake())
-  await silent[7].frame(0)
-  assert.ok(silent.every(c => !c.ended))
+  second.socket.close()
+  await second.closed
+  silent[16].send(handshake())
+  await silent[16].frame(0)
+})
+
+test('those who wait for the answer to a wrong token make room, too', async t => {
+  const token = join(folder(t), 'token')
+  writeFileSync(token, 'correct-horse.battery_staple~1')
+  const d = await daemon(t, [...SHORT, '--max-clients', '2', '--token-file', token])
+  const wrong = []
+  for (let i = 0; i < 18; i++) {
+    wrong.push(await connect(t, { port: d.port }))
+    wrong[i].send(handshake({ Authorization: 'Bearer wrong' }))
+  }
+  const c = await client(t, d.ws, { headers: { Authorization: `Bearer ${readFileSync(token)}` } })
+  await c.received(1)
+})
+
+test('more at once than there are slots: the rest is refused', async t => {
+  const d = await daemon(t, [...SHORT, '--max-clients', '2'])
+  await fetch(`${d.url}healthz`)
+  d.child.kill('SIGSTOP')
+  const all = await Promise.all(Array.from({ length: 40 }, () => connect(t, { port: d.port })))
+  d.child.kill('SIGCONT')
+  await Promise.all(all.slice(18).map(c => c.end()))
+  for (const c of all.slice(18)) {
+    assert.equal(c.status, 503)
+    assert.equal(c.field('Retry-After'), '5')
+    assert.match(c.body, /every slot/)
+  }
+  assert.ok(all.slice(0, 18).every(c => !c.ended && !c.status))
 })
 
 // Under valgrind, which takes some of them for itself, the numbers are others.
