@@ -859,6 +859,7 @@ static bool make_slot_free(struct server *srv)
 	}
 	if (found == srv->slot_count)
 		return false;
+	srv->metrics.refused[HTTP_SLOTS_MAX]++;
 	slot_drop(&srv->slots[found], "made room for the next one");
 	slot_settle(srv, found);
 	return true;
