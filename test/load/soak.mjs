@@ -261,7 +261,7 @@ function fetchSomething (url, options) {
   return new Promise((resolve, reject) => {
     const client = url.startsWith('https') ? https : http
     const headers = pick([{}, {}, { Host: 'evil.example' }, { Origin: 'https://evil.example' }, { 'Accept-Encoding': 'gzip' },
-      { Upgrade: 'websocket' }])
+      { Upgrade: 'websocket' }, { Authorization: `Bearer ${TOKEN}` }])
     const method = pick(['GET', 'GET', 'GET', 'HEAD', 'POST'])
     client.request(new URL(pick(PATHS), url), { agent: false, method, headers, ...options }, response => {
       totals.connections++
@@ -271,7 +271,7 @@ function fetchSomething (url, options) {
       response.on('data', data => { length += data.length; totals.bytes += data.length })
       response.on('end', resolve)
       response.on('error', reject)
-      assert.ok([200, 400, 403, 404, 405, 426, 431, 503].includes(response.statusCode), `${response.statusCode}`)
+      assert.ok([200, 400, 401, 403, 404, 405, 426, 431, 503].includes(response.statusCode), `${response.statusCode}`)
     }).on('error', error => {
       if (method === 'HEAD' && error.code === 'HPE_CLOSED_CONNECTION') resolve()
       else reject(error)
