@@ -109,23 +109,43 @@ bool totals_name(char out[TOTALS_NAME_MAX], const uint8_t *name, size_t len)
 	return n == len;
 }
 
-/* The number of a name, a new one if there is room for it; 0: "other". */
-static size_t find_name(struct totals_names *names, size_t max, const struct bytes *name)
+/* The number of a name that is spelled like this for the first time; 0: "other". */
+static size_t number_name(struct totals_names *names, size_t max, const struct bytes *name)
 {
 	char text[TOTALS_NAME_MAX];
+	size_t i = 0;
 
-	if (!totals_name(text, name->at, name->len) || strcmp(text, names->text[0]) == 0)
+	totals_name(text, name->at, name->len);
+	while (i < names->count && strcmp(text, names->text[i]) != 0)
+		i++;
+	if (i == max)
 		return 0;
-	uint8_t *place = names->hash +
-	                 wire_checksum((const uint8_t *)text, strlen(text)) % TOTALS_HASH;
-	while (*place > 0 && strcmp(text, names->text[*place]) != 0)
-		if (++place == names->hash + TOTALS_HASH)
-			place = names->hash;
-	if (*place == 0 && names->count < max) {
-		strcpy(names->text[names->count], text);
-		*place = (uint8_t)names->count++;
-	}
-	return *place;
+	if (i == names->count)
+		strcpy(names->text[names->count++], text);
+	return i;
+}
+
+/* Half of the places stay free, so that looking for one soon ends. */
+static size_t find_name(struct totals_names *names, size_t max, struct bytes name)
+{
+	static const struct bytes unknown = {(const uint8_t *)"unknown", sizeof "unknown" - 1};
+	size_t places = 2 * TOTALS_SPELLINGS;
+
+	if (name.len >= TOTALS_NAME_MAX)
+		return 0;
+	if (name.len == 0)
+		name = unknown;
+	size_t i = wire_checksum(name.at, name.len) % places;
+	struct totals_spelling *s = &names->spellings[i];
+	while (s->len > 0 && (s->len != name.len || memcmp(s->at, name.at, name.len) != 0))
+		s = &names->spellings[++i % places];
+	if (s->len > 0)
+		return s->number;
+	if (names->spelling_count == TOTALS_SPELLINGS)
+		return 0;
+	names->spelling_count++;
+	*s = (struct totals_spelling){name.at, name.len, number_name(names, max, &name)};
+	return s->number;
 }
 
 /* Of a name that comes again, the last counts. */
@@ -154,7 +174,7 @@ static size_t at_most(uint64_t value, size_t max)
 static void add(struct totals *t, enum kind kind, const struct values *v)
 {
 	const uint64_t *n = v->numbers;
-	const struct bytes *name = &v->texts[NAME];
+	struct bytes name = v->texts[NAME];
 	size_t i;
 
 	switch (kind) {

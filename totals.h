@@ -16,7 +16,7 @@ enum {
 	TOTALS_RESOURCES = 64,    /* those beyond are left out */
 	TOTALS_STATUSES = 6,      /* those of the schema, then all others; of peers in the DHT: 5 */
 	TOTALS_ROLES = 3,
-	TOTALS_HASH = 256,        /* places; a power of two */
+	TOTALS_SPELLINGS = 128,   /* of names; those beyond are "other" */
 };
 
 /* Names in the order of their appearance: printable UTF-8, terminated. All other
@@ -24,7 +24,14 @@ enum {
 struct totals_names {
 	size_t count;
 	char text[TOTALS_PROTOCOLS][TOTALS_NAME_MAX];
-	uint8_t hash[TOTALS_HASH];   /* the number of a name; 0: none */
+
+	/* How they stand in the message, found by hash. */
+	struct totals_spelling {
+		const uint8_t *at;
+		size_t len;              /* bytes; 0: there is none */
+		size_t number;           /* of the name */
+	} spellings[2 * TOTALS_SPELLINGS];
+	size_t spelling_count;
 };
 
 struct totals_resource {

@@ -6,7 +6,7 @@ import test from 'node:test'
 import { build } from './daemon.mjs'
 
 // What compilers add: sanitizers, stack protector, fortified forms of the same function.
-const ADDED = /^(__(asan|ubsan|stack_chk)_\w+|_GLOBAL_OFFSET_TABLE_)$/
+const ADDED = /^(__(asan|ubsan|stack_chk)_\w+|__odr_asan[._]\w+|_GLOBAL_OFFSET_TABLE_)$/
 
 function symbols (object) {
   const file = join(build, object)
@@ -19,7 +19,7 @@ function symbols (object) {
   }
 }
 
-const MEMORY = 'mem(chr|cmp|cpy|move|set)|str(chr|cmp|cpy|len|ncasecmp)'
+const MEMORY = 'mem(chr|cmp|cpy|move|set)|str(r?chr|cmp|cpy|len|ncasecmp)'
 const SCHEMA = '(introspection_|protobuf_c)_\\w+'
 
 // object: what it may export, what it may import.

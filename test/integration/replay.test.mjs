@@ -1,37 +1,17 @@
 // The replay source: recordings are made here with an encoder of its own.
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
-import { build, client, daemon, folder, schema, ServerMessage } from './daemon.mjs'
+import { build, client, daemon, schema, ServerMessage } from './daemon.mjs'
+import { checksum, encoded, framed, recording, save, uint32 } from './recording.mjs'
 
 const State = schema.lookupType('introspection.State')
 
-function checksum (bytes) {
-  let sum = 0x811c9dc5
-  for (const byte of bytes) sum = Math.imul(sum ^ byte, 0x01000193) >>> 0
-  return sum
-}
-
-function uint32 (...numbers) {
-  const bytes = Buffer.alloc(4 * numbers.length)
-  numbers.forEach((n, i) => bytes.writeUInt32LE(n, 4 * i))
-  return bytes
-}
-
-const framed = message => Buffer.concat([uint32(checksum(message), message.length), message])
-const encoded = message => Buffer.from(ServerMessage.encode(ServerMessage.fromObject(message)).finish())
-const recording = (...messages) => Buffer.concat([uint32(1), ...messages.map(m => framed(encoded(m)))])
 const stateOf = (peerId, instantTs) => ({ state: { instantTs, subsystems: { connections: [{ peerId }] } } })
 const peerOf = snapshot => snapshot.state.subsystems.connections[0].peerId
 const runtime = { runtime: { implementation: 'recorded', peerId: 'me', source: 'feed', hostname: 'elsewhere' } }
-
-function save (t, bytes) {
-  const path = join(folder(t), 'recording')
-  writeFileSync(path, bytes)
-  return path
-}
 
 const play = (t, path, { options = [], expect = [/^replay_done states=\d+ skipped=0$/] } = {}) =>
   daemon(t, ['--replay', path, '--interval', '10', ...options], { expect })

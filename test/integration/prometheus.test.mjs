@@ -1,0 +1,114 @@
+// A Prometheus that scrapes three daemons, and the queries of the Grafana dashboard.
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import test from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
+import { client, daemon, folder, root } from './daemon.mjs'
+import { encodeState, feedDaemon, node } from './feed-node.mjs'
+import { bigState, recording, save } from './recording.mjs'
+
+const SHORT = ['--interval', '10']
+const TOKEN = 'correct-horse.battery_staple~1'
+
+// A Prometheus; ask(path) is what its HTTP API answers.
+async function prometheus (t, config) {
+  const path = folder(t)
+  writeFileSync(join(path, 'prometheus.yml'), JSON.stringify(config))
+  const child = spawn('prometheus', [`--config.file=${join(path, 'prometheus.yml')}`,
+    `--storage.tsdb.path=${join(path, 'data')}`, '--web.listen-address=127.0.0.1:0', '--log.format=json'],
+  { stdio: ['ignore', 'ignore', 'pipe'] })
+  const exited = once(child, 'exit')
+  t.after(async () => {
+    child.kill()
+    await exited
+  })
+  for await (const line of createInterface({ input: child.stderr })) {
+    const { msg, address } = JSON.parse(line)
+    if (msg !== 'Listening on') continue
+    child.stderr.resume()
+    return async (path, parameters) => {
+      const { status, data, error } = await (await fetch(`http://${address}/api/v1/${path}?${new URLSearchParams(parameters)}`)).json()
+      assert.equal(status, 'success', `${error}: ${JSON.stringify(parameters)}`)
+      return data
+    }
+  }
+  throw new Error('no Prometheus')
+}
+
+test('a fleet, scraped by Prometheus and shown by Grafana', async t => {
+  const token = join(folder(t), 'token')
+  writeFileSync(token, `${TOKEN}\n`)
+  const kernel = await daemon(t, [...SHORT, '--token-file', token])
+  const feed = await feedDaemon(t, SHORT)
+  await node(t, feed, i => encodeState(0, { ...bigState(), resources: [{ scope: 'system', name: 'answers', used: i, limit: 1e6 }] }))
+  const states = [bigState(7), { ...bigState(7), instantTs: bigState().instantTs + 100 }]
+  const replay = await daemon(t, ['--replay', save(t, recording(...states.map(state => ({ state })))), '--loop', ...SHORT])
+  const fleet = [kernel, feed, replay]
+
+  const ask = await prometheus(t, {
+    global: { scrape_interval: '250ms', scrape_timeout: '250ms' },
+    scrape_configs: [{
+      job_name: 'introspectd',
+      authorization: { credentials_file: token },
+      static_configs: [{ targets: fleet.map(d => d.host) }]
+    }]
+  })
+  const query = async expression => (await ask('query', { query: expression })).result
+  // Somebody watches and skips snapshots meanwhile, so that there is something to see.
+  const c = await client(t, feed.ws)
+  await c.received(1)
+  for (let scraped = []; scraped.length < 3 || scraped.some(({ value }) => Number(value[1]) < 6);) {
+    await c.next()
+    await delay(100)
+    scraped = await query('sum_over_time(up[1m])')
+  }
+  const targets = (await ask('targets')).activeTargets
+  assert.deepEqual(targets.map(({ health, lastError }) => [health, lastError]), fleet.map(() => ['up', '']))
+
+  await t.test('what it knows is what the nodes said', async () => {
+    const connections = { [feed.host]: 20, [replay.host]: 7 }
+    for (const { metric, value } of await query('sum by (instance) (libp2p_connections)')) {
+      if (metric.instance !== kernel.host) assert.equal(Number(value[1]), connections[metric.instance])
+    }
+    const sources = (await query('libp2p_node_info')).map(({ metric }) => [metric.instance, metric.source])
+    assert.deepEqual(Object.fromEntries(sources), { [kernel.host]: 'kernel', [feed.host]: 'feed', [replay.host]: 'replay' })
+    const [{ value }] = await query('max(time() - introspectd_snapshot_timestamp_seconds)')
+    assert.ok(Number(value[1]) < 5, `${value[1]} s old`)
+    const [grown] = await query('increase(libp2p_resource_used{name="answers"}[1m])')
+    assert.ok(Number(grown.value[1]) > 3)
+  })
+
+  await t.test('every query of the dashboard has an answer', async () => {
+    const { panels, templating } = JSON.parse(readFileSync(join(root, 'dist/grafana.json'), 'utf8'))
+    const variable = templating.list.find(({ name }) => name === 'instance')
+    const [, metric, label] = variable.query.query.match(/^label_values\((\w+), (\w+)\)$/)
+    const values = await ask(`label/${label}/values`, { 'match[]': metric })
+    assert.deepEqual(values, fleet.map(d => d.host).sort())
+    const all = values.map(value => value.replaceAll('.', '\\\\.')).join('|')   // as Grafana escapes
+    let count = 0
+    for (const { title, type, targets } of panels) {
+      for (const { expr, datasource } of targets ?? []) {
+        assert.equal(datasource.uid, '${datasource}')
+        const expression = expr.replaceAll('$instance', all).replaceAll('$__rate_interval', '10s')
+        assert.ok(!expression.includes('$'), expression)
+        const result = await query(expression)
+        assert.ok(result.length > 0, `${title}: ${expression}`)
+        if (type === 'stat') assert.equal(result.length, 1, title)
+        count++
+      }
+    }
+    assert.ok(count > 30)
+  })
+
+  await t.test('every metric is on the dashboard', async () => {
+    const dashboard = readFileSync(join(root, 'dist/grafana.json'), 'utf8')
+    const names = (await ask('label/__name__/values', { 'match[]': '{job="introspectd"}' }))
+      .filter(name => /^(introspectd|libp2p|process)_/.test(name) && !/_(sum|count)$/.test(name))
+    assert.ok(names.length > 25)
+    assert.deepEqual(names.filter(name => !dashboard.includes(name)), [])
+  })
+})
