@@ -221,9 +221,12 @@ deps:
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends \
 		gcc gzip libc6-dev pkg-config protobuf-c-compiler libprotobuf-c-dev libmbedtls-dev
 
+# Of prometheus the programs alone are wanted, not the service that its package starts.
 test-deps: deps
+	dpkg -s prometheus > /dev/null 2>&1 || ! command -v systemctl > /dev/null || \
+		$(SUDO) systemctl mask prometheus
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends \
-		binutils chromium curl iproute2 jq libcmocka-dev musl-tools openssl procps \
+		binutils chromium curl iproute2 jq libcmocka-dev musl-tools openssl procps prometheus \
 		protobuf-compiler python3-protobuf spin strace tmux util-linux valgrind \
 		$$(command -v npm > /dev/null || echo nodejs npm)
 	cd test && npm ci

@@ -1284,6 +1284,8 @@ static int open_source(struct server *srv)
 	srv->source->runtime.source = (char *)name;
 	srv->source->runtime.hostname = srv->hostname;
 	srv->source->runtime.interval_ms = (uint32_t)o->interval;
+	srv->metrics.names = state_names;
+	srv->metrics.max_clients = o->max_clients;
 	srv->metrics.runtime = &srv->source->runtime;
 	srv->metrics.feed = srv->source->feed;
 	srv->source->event = take_event;
@@ -1320,8 +1322,6 @@ static int start(struct server *srv)
 	    reload(srv) != 0 || open_listeners(srv) != 0 || open_source(srv) != 0 || (o->user && sandbox_user(o->user) != 0) ||
 	    (!o->no_sandbox && sandbox_enter(o->feed || o->replay) != 0))
 		return -1;
-	srv->metrics.names = state_names;
-	srv->metrics.max_clients = o->max_clients;
 	srv->metrics.started = clock_ms(CLOCK_REALTIME);
 	announce(srv);
 	return 0;
