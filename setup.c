@@ -1,8 +1,10 @@
 #include "setup.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
@@ -16,8 +18,10 @@ int setup_standard(void)
 	do
 		fd = open("/dev/null", O_RDWR);
 	while (fd >= 0 && fd <= STDERR_FILENO);
-	if (fd < 0)
+	if (fd < 0) {
+		log_event("error open=/dev/null reason=\"%s\"", strerror(errno));
 		return -1;
+	}
 	close(fd);
 	return 0;
 }
@@ -60,7 +64,10 @@ int setup_signals(void)
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGHUP);
 	sigaddset(&set, SIGUSR1);
-	if (sigprocmask(SIG_BLOCK, &set, NULL) != 0)
-		return -1;
-	return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+	int fd = sigprocmask(SIG_BLOCK, &set, NULL);
+	if (fd == 0)
+		fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+	if (fd < 0)
+		log_event("error signals=\"%s\"", strerror(errno));
+	return fd;
 }

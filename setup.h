@@ -6,7 +6,7 @@
 #include <stddef.h>
 
 /* Makes sure that descriptors 0 to 2 are taken, so that no socket gets a number
- * which others write to. 0, or -1 with errno. */
+ * which others write to. 0, or -1 logged. */
 int setup_standard(void);
 
 /* Raises the limit on open descriptors to *clients + others, or cuts *clients to
@@ -15,7 +15,7 @@ int setup_descriptors(size_t *clients, size_t others);
 
 /* A descriptor that is readable when SIGTERM, SIGINT, SIGHUP or SIGUSR1 has come
  * (struct signalfd_siginfo), so that none can get between a look at the state and
- * poll(). SIGPIPE is ignored. -1 with errno. */
+ * poll(). SIGPIPE is ignored. -1 logged. */
 int setup_signals(void);
 
 #endif
