@@ -1,5 +1,6 @@
 #include "log.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -20,9 +21,14 @@ static void write_line(const char *format, va_list args)
 		return;
 	size_t len = (size_t)n < sizeof line - 1 ? (size_t)n : sizeof line - 2;
 	line[len++] = '\n';
-	/* A log that cannot be written must not stop the daemon. */
-	if (write(STDERR_FILENO, line, len) < 0)
-		return;
+	for (size_t done = 0; done < len;) {
+		ssize_t written = write(STDERR_FILENO, line + done, len - done);
+
+		/* A log that cannot be written must not stop the daemon. */
+		if (written < 0 && errno != EINTR)
+			return;
+		done += written > 0 ? (size_t)written : 0;
+	}
 }
 
 void log_event(const char *format, ...)
