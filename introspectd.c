@@ -168,7 +168,7 @@ struct server {
 
 static int64_t clock_ns(clockid_t clock)
 {
-	struct timespec t;
+	static struct timespec t; /* should the call fail, time stands still */
 
 	clock_gettime(clock, &t);
 	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;

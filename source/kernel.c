@@ -86,7 +86,7 @@ struct kernel {
 
 static int64_t clock_ms(clockid_t clock)
 {
-	struct timespec t;
+	struct timespec t = {0};
 
 	clock_gettime(clock, &t);
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
