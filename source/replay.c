@@ -78,11 +78,16 @@ static uint8_t *file_bytes(struct replay *r, uint64_t offset, size_t n)
 		r->window_offset = offset;
 		r->window_len = 0;
 		while (r->window_len < want && got > 0) {
-			got = pread(r->fd, r->window + r->window_len, want - r->window_len,
-			            (off_t)(offset + r->window_len));
+			do
+				got = pread(r->fd, r->window + r->window_len, want - r->window_len,
+				            (off_t)(offset + r->window_len));
+			while (got < 0 && errno == EINTR);
 			if (got > 0)
 				r->window_len += (size_t)got;
 		}
+		if (got < 0)
+			log_event("replay_error offset=%" PRIu64 " reason=\"%s\"",
+			          offset + r->window_len, strerror(errno));
 		if (got <= 0 && r->size > offset + r->window_len)
 			r->size = offset + r->window_len;   /* it became shorter, or is broken */
 	}
