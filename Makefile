@@ -3,7 +3,8 @@
 # make                  builds introspectd and introspect in $(BUILD)
 # make install          installs them below $(DESTDIR)$(PREFIX)
 #
-# CC, CFLAGS, LDFLAGS, PKG_CONFIG, PREFIX and BUILD may be set. TLS=0 leaves TLS out.
+# CC, HOSTCC, CFLAGS, LDFLAGS, PKG_CONFIG, PREFIX and BUILD may be set. TLS=0 leaves TLS out,
+# STATIC=1 needs no library at run time.
 
 PREFIX ?= /usr/local
 BUILD ?= build
@@ -14,7 +15,8 @@ CFLAGS ?= -Os -g
 PROBED := $(foreach flag,-fstack-clash-protection -fcf-protection -mbranch-protection=standard,$(shell \
           $(CC) -Werror $(flag) -x c -c -o /dev/null /dev/null 2> /dev/null && echo $(flag)))
 HARDEN ?= -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE $(PROBED)
-HARDEN_LD ?= -pie -Wl,-z,relro,-z,now,-z,noexecstack
+PIE ?= $(if $(filter 1,$(STATIC)),-static-pie,-pie)
+HARDEN_LD ?= $(PIE) -Wl,-z,relro,-z,now,-z,noexecstack
 # Nothing that is not used, and no tables for exceptions, which C has not.
 SMALL = -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables -fno-plt
 SMALL_LD = -Wl,--gc-sections

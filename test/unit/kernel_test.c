@@ -1267,19 +1267,19 @@ static ssize_t cut_message(char *buffer, size_t size)
 
 static void failed_dumps(void **unused)
 {
-	static const struct {
+	const struct {
 		ssize_t (*answer)(char *buffer, size_t size);
 		const char *reason;
 		uint32_t cut;
 	} rows[] = {
-		{no_buffer, "No buffer space available", 0},
-		{no_answer, "Resource temporarily unavailable", 0},
+		{no_buffer, strerror(ENOBUFS), 0},
+		{no_answer, strerror(EAGAIN), 0},
 		{empty, "malformed answer", 0},
 		{too_long, "answer too long", 0},
-		{error_done, "Cannot allocate memory", 0},
-		{error_refused, "Operation not permitted", 0},
+		{error_done, strerror(ENOMEM), 0},
+		{error_refused, strerror(EPERM), 0},
 		{error_no_module, "this kernel cannot list TCP sockets, it has no tcp_diag", 0},
-		{error_smallest, "Unknown error", 0},
+		{error_smallest, strerror(INT_MIN), 0},
 		{error_without_number, "malformed answer", 0},
 		{interrupted, "interrupted by a change", 0},
 		{of_another_request, "malformed answer", 0},
