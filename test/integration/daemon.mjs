@@ -37,14 +37,15 @@ export function folder (t) {
 }
 
 // options: arguments; expect: regular expressions of further stderr lines that
-// may come; program, prefix: e.g. valgrind with its options; stdio of fd 0.
+// may come; prefix: e.g. valgrind with its options; stdin: stdio of fd 0; from: the folder
+// of another build, which no RUNNER runs.
 // t: the test at whose end it is stopped and its stderr checked.
-export async function daemon (t, options = [], { expect = [], prefix = [], stdin = 'ignore', env } = {}) {
+export async function daemon (t, options = [], { expect = [], prefix = [], stdin = 'ignore', env, from = build } = {}) {
   // What a sanitizer or valgrind does beside the daemon is not in the sandbox's list.
   const sandbox = process.env.SANDBOX ? [] : ['--no-sandbox']
-  const runner = [...prefix, ...(process.env.RUNNER?.split(' ') ?? [])]
+  const runner = [...prefix, ...(from === build ? process.env.RUNNER?.split(' ') ?? [] : [])]
   const listen = options.some(o => o === '--listen') ? [] : ['--listen', '127.0.0.1:0']
-  const command = [...runner, join(build, 'introspectd'), ...sandbox, ...listen, ...options]
+  const command = [...runner, join(from, 'introspectd'), ...sandbox, ...listen, ...options]
   const child = spawn(command[0], command.slice(1), {
     stdio: [stdin, 'inherit', 'pipe'],
     env: { ...process.env, ...env }
