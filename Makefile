@@ -150,6 +150,13 @@ $(BUILD)/test/unit/%_test: $(BUILD)/test/unit/%_test.o $(call objects,$(DAEMON) 
                            $(BUILD)/dashboard.o
 	$(CC) $(HARDEN_LD) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
 
+# Each prints a table; ratios are of things measured in the same run.
+$(BUILD)/test/bench/%: $(BUILD)/test/bench/%.o $(call objects,$(DAEMON) $(COMMON)) $(BUILD)/dashboard.o
+	$(link)
+
+bench-kernel: $(BUILD)/test/bench/kernel
+	$<
+
 # make fuzz needs clang. What it finds becomes a file of the corpus, which fuzz-check gives
 # to the same targets.
 FUZZ_SECONDS ?= 60
