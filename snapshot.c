@@ -1,23 +1,28 @@
 #include "snapshot.h"
 
 #include <assert.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "source/wire.h"
 
+/* Bytes before the State, and around the runtime and the sequence number: two tags of two
+ * bytes, a length and a number. */
+enum { ADDED_MAX = WIRE_PREFIX_MAX + 4 + 2 * WIRE_VARINT_MAX };
+
+/* Where a State begins in its buffer: only when it is encoded is known how long the prefix is. */
+enum { STATE_AT = SNAPSHOT_HEADROOM + WIRE_PREFIX_MAX };
+
 int snapshot_open(struct snapshot_store *store, size_t max)
 {
 	*store = (struct snapshot_store){.max = max};
 	for (int i = 0; i < SNAPSHOT_BUFFERS; i++) {
-		uint8_t *buffer = malloc(SNAPSHOT_HEADROOM + max);
-
-		if (!buffer) {
+		store->all[i].buffer = malloc(STATE_AT + max);
+		if (!store->all[i].buffer) {
 			snapshot_close(store);
 			return -1;
 		}
-		store->all[i].buffer = buffer;
-		store->all[i].message = buffer + SNAPSHOT_HEADROOM;
 	}
 	return 0;
 }
@@ -50,6 +55,14 @@ struct snapshot *snapshot_in_the_way(struct snapshot_store *store)
 	return oldest;
 }
 
+/* Measuring takes as long as encoding, and is seldom needed. */
+static bool surely_fits(const struct snapshot_store *store, const struct snapshot_input *input,
+                        const Introspection__Runtime *runtime)
+{
+	return input->state && input->most > 0 &&
+	       input->most + introspection__runtime__get_packed_size(runtime) + ADDED_MAX <= store->max;
+}
+
 size_t snapshot_take(struct snapshot_store *store, const struct snapshot_input *input,
                      Introspection__Runtime *runtime, int64_t now)
 {
@@ -57,23 +70,29 @@ size_t snapshot_take(struct snapshot_store *store, const struct snapshot_input *
 	 * an encoded State is a second State packed right behind it. */
 	Introspection__State added = INTROSPECTION__STATE__INIT;
 	Introspection__State *state = input->state ? input->state : &added;
-	size_t given = input->state ? 0 : input->len;
+	size_t len = input->state ? 0 : input->len;
 	struct snapshot *snapshot = find_room(store);
 	uint8_t prefix[WIRE_PREFIX_MAX];
 
 	assert(snapshot);
+	uint8_t *begin = snapshot->buffer + STATE_AT;
 	state->runtime = runtime;
 	state->sequence = store->sequence + 1;
-	size_t state_len = given + introspection__state__get_packed_size(state);
-	size_t n = wire_put_prefix(prefix, INTROSPECTION__SERVER_MESSAGE__PAYLOAD_STATE, state_len);
-	if (n + state_len > store->max)
-		return n + state_len;
+	if (!surely_fits(store, input, runtime)) {
+		size_t all = len + introspection__state__get_packed_size(state);
 
+		all += wire_put_prefix(prefix, INTROSPECTION__SERVER_MESSAGE__PAYLOAD_STATE, all);
+		if (all > store->max)
+			return all;
+	}
+	if (len > 0)
+		memcpy(begin, input->bytes, len);
+	len += introspection__state__pack(state, begin + len);
+	size_t n = wire_put_prefix(prefix, INTROSPECTION__SERVER_MESSAGE__PAYLOAD_STATE, len);
+	snapshot->message = begin - n;
 	memcpy(snapshot->message, prefix, n);
-	if (given > 0)
-		memcpy(snapshot->message + n, input->bytes, given);
-	introspection__state__pack(state, snapshot->message + n + given);
-	snapshot->len = n + state_len;
+	snapshot->len = n + len;
+	assert(snapshot->len <= store->max);
 	snapshot->sequence = ++store->sequence;
 	snapshot->taken = now;
 	snapshot->checksum = 0;

@@ -21,6 +21,8 @@ struct snapshot_input {
 	Introspection__State *state;   /* NULL: bytes are meant */
 	const uint8_t *bytes;
 	size_t len;
+	size_t most;                   /* bytes that state takes at most, without field 100 and 101;
+	                                  0: it is measured */
 };
 
 struct snapshot {

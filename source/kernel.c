@@ -19,6 +19,8 @@ enum {
 	TABLE_BITS = 16,
 	CONNECTIONS_MAX = 1 << TABLE_BITS,
 	MULTIADDR_MAX = 64,     /* bytes of "/ip6/.../tcp/65535", NUL included */
+	NUMBERS_MAX = 256,      /* encoded bytes of a connection besides its texts */
+	STATE_MAX = 1024,       /* encoded bytes of a State besides its connections */
 	LOOKUPS = 2,            /* snapshots in which the process of a new socket is searched */
 };
 
@@ -517,7 +519,9 @@ static int take(struct source *s, int64_t now, struct snapshot_input *out)
 	k->state.start_ts = previous ? previous : k->instant;
 	k->state.instant_ts = k->instant;
 	k->state.snapshot_duration_ms = (uint32_t)(clock_ms(CLOCK_MONOTONIC) - begin);
-	*out = (struct snapshot_input){.state = &k->state};
+	const size_t most = sizeof k->all->src + sizeof k->all->dst + sizeof k->all->tag + NUMBERS_MAX;
+	*out = (struct snapshot_input){
+		.state = &k->state, .most = STATE_MAX + k->subsystems.n_connections * most};
 	return 1;
 }
 
