@@ -535,24 +535,37 @@ static void begin_scrape(struct server *srv, struct slot *s, bool no_body)
 	skip_stale(srv, s);
 }
 
-/* Unless it is to wait. */
-static void answer_scrape(struct server *srv, struct slot *s)
+static bool scrape_waits(const struct server *srv, const struct slot *s)
 {
 	const struct snapshot *latest = srv->store.latest;
+
+	return s->state == SLOT_SCRAPE && s->stale_at > 0 &&
+	       (!latest || latest->sequence <= s->stale);
+}
+
+/* Counts some of the snapshot that the answer is to be about, or answers. */
+static void serve_scrape(struct server *srv, struct slot *s)
+{
+	struct snapshot *latest = srv->store.latest;
 	struct http_answer a = {.status = 200, .type = METRICS_TYPE, .no_body = s->no_body};
 	struct metrics *m = &srv->metrics;
 	void *slow;
 
-	if (s->stale_at > 0 && (!latest || latest->sequence <= s->stale))
+	if (!s->pinned && latest) {
+		s->pinned = latest;
+		latest->pins++;
+	}
+	if (s->pinned && !metrics_count(m, s->pinned, s))
 		return;
+	release_snapshot(s);
 	memset(m->clients, 0, sizeof m->clients);
 	m->clients[SLOT_FREE] = srv->slot_count - srv->high;
 	for (size_t i = 0; i < srv->high; i++)
 		m->clients[srv->slots[i].state]++;
 	m->waiting = srv->waiting - s->waiting;
 	m->cpu = clock_ms(CLOCK_PROCESS_CPUTIME_ID);
-	m->snapshot_at = clock_ms(CLOCK_REALTIME) - (latest ? srv->now - latest->taken : 0);
-	a.body = metrics_write(m, latest, s, &slow, &a.body_len);
+	m->epoch = clock_ms(CLOCK_REALTIME) - srv->now;
+	a.body = metrics_write(m, s, &slow, &a.body_len);
 	if (slow) {
 		give_up(srv, slow, "too slow for the texts there are");
 		srv->deadlines[(struct slot *)slow - srv->slots] = srv->now;
@@ -757,8 +770,8 @@ static void slot_settle(struct server *srv, size_t i)
 {
 	struct slot *s = &srv->slots[i];
 
-	if (s->state == SLOT_SCRAPE)
-		answer_scrape(srv, s);
+	if (s->state == SLOT_SCRAPE && !scrape_waits(srv, s))
+		serve_scrape(srv, s);
 	if (s->state != SLOT_DROPPED)
 		slot_write(srv, s);
 	if (s->state == SLOT_OPEN && s->command) {
@@ -768,7 +781,7 @@ static void slot_settle(struct server *srv, size_t i)
 	bool open = s->state == SLOT_OPEN;
 	count(&srv->clients, &s->client, open);
 	count(&srv->waiting, &s->waiting,
-	      s->state == SLOT_SCRAPE ||
+	      scrape_waits(srv, s) ||
 		      (open && ((wants_snapshot(srv, s) && s->tx_left == 0) || watches(srv, s))));
 	count(&srv->event_readers, &s->reads_events, open && s->command && s->command->push_events);
 	count(&srv->state_holders, &s->holds_state,
@@ -778,7 +791,8 @@ static void slot_settle(struct server *srv, size_t i)
 		return;
 	}
 	srv->fds[FD_SLOTS + i].events = slot_events(s);
-	const bool goes_on = has_unread(s) || (open && s->share == 0 && s->tx_left == 0);
+	const bool counts = s->state == SLOT_SCRAPE && s->pinned;
+	const bool goes_on = has_unread(s) || counts || (open && s->share == 0 && s->tx_left == 0);
 	srv->deadlines[i] = goes_on ? srv->now : slot_deadline(srv, s);
 }
 

@@ -287,42 +287,59 @@ static void write_traffic(struct text *t, const struct totals *totals)
 		       results[i % 3], totals->dht_queries[i / 3][i % 3]);
 }
 
-static void write_snapshot(struct text *t, const struct metrics *m, const struct snapshot *latest)
+static void write_snapshot(struct text *t, const struct metrics *m)
 {
 	family(t, "introspectd_snapshot_timestamp_seconds", gauge,
 	       "When the newest snapshot was taken, Unix time. What follows is of that time.");
-	sample(t, " %.3f", (double)m->snapshot_at / 1000);
+	sample(t, " %.3f", (double)(m->epoch + m->counted_taken) / 1000);
 	family(t, "introspectd_snapshot_bytes", gauge, "Size of the newest snapshot.");
-	sample(t, " %zu", latest->len);
+	sample(t, " %zu", m->counted_bytes);
 	write_connections(t, &m->totals);
 	write_traffic(t, &m->totals);
 	write_protocols(t, &m->totals);
 	write_resources(t, &m->totals);
 }
 
-const unsigned char *metrics_write(struct metrics *m, const struct snapshot *latest, void *reader,
-                                   void **slow, size_t *len)
+bool metrics_count(struct metrics *m, const struct snapshot *snapshot, const void *reader)
+{
+	if (m->counted >= snapshot->sequence)
+		return true;
+	if (m->counter && m->counter != reader)
+		return false;
+	if (!m->counter) {
+		totals_begin(&m->totals, snapshot->message, snapshot->len);
+		m->counter = reader;
+		m->counted = 0;
+	}
+	if (!totals_count(&m->totals, METRICS_FIELDS))
+		return false;
+	m->counter = NULL;
+	m->counted = snapshot->sequence;
+	m->counted_taken = snapshot->taken;
+	m->counted_bytes = snapshot->len;
+	return true;
+}
+
+const unsigned char *metrics_write(struct metrics *m, void *reader, void **slow, size_t *len)
 {
 	unsigned i = m->next++ % METRICS_TEXTS;
 	struct text t = {.out = m->texts[i]};
 
 	*slow = m->readers[i];
 	m->readers[i] = reader;
-	if (latest && m->counted != latest->sequence) {
-		totals_count(&m->totals, latest->message, latest->len);
-		m->counted = latest->sequence;
-	}
 	write_process(&t, m);
 	write_clients(&t, m);
 	write_source(&t, m);
-	if (latest)
-		write_snapshot(&t, m, latest);
+	if (m->counted > 0)
+		write_snapshot(&t, m);
 	*len = t.len;
 	return (const unsigned char *)t.out;
 }
 
 void metrics_release(struct metrics *m, const void *reader)
 {
+	if (m->counter == reader)
+		m->counter = NULL;
 	for (unsigned i = 0; i < METRICS_TEXTS; i++)
 		if (m->readers[i] == reader)
 			m->readers[i] = NULL;

@@ -18,6 +18,7 @@
 enum {
 	METRICS_MAX = 192 << 10,   /* bytes of a text; enough for any totals */
 	METRICS_TEXTS = 4,         /* that are being read at a time */
+	METRICS_FIELDS = 10000,    /* of a snapshot, counted at a time: a fraction of a millisecond */
 	METRICS_STATES = 8,        /* of connections to the daemon */
 	METRICS_BUCKETS = 12,      /* of the histogram, the infinite one counted */
 	METRICS_CLOSE_CODES = 3,
@@ -43,13 +44,16 @@ struct metrics {
 	uint64_t max_clients;
 	int64_t started;                       /* ms since the epoch */
 	int64_t cpu;                           /* ms */
-	int64_t snapshot_at;                   /* ms since the epoch; of the newest */
+	int64_t epoch;                         /* ms since the epoch, at 0 of the loop's clock */
 	const struct feed_state *feed;         /* NULL: no node feeds the source */
 	const Introspection__Runtime *runtime;
 
 	/* Its own. */
 	struct totals totals;
-	uint64_t counted;                      /* the snapshot's that they are of */
+	uint64_t counted;                      /* the snapshot's that they are of; 0: none or not all */
+	int64_t counted_taken;                 /* ms of the loop's clock */
+	size_t counted_bytes;
+	const void *counter;                   /* the reader for whom one is being counted; NULL: none */
 	unsigned next;                         /* text to be written */
 	void *readers[METRICS_TEXTS];          /* NULL: none */
 	char texts[METRICS_TEXTS][METRICS_MAX];
@@ -62,13 +66,17 @@ void metrics_built(struct metrics *m, uint64_t ns);
  * WS_INVALID_DATA or WS_TOO_BIG. */
 void metrics_closed(struct metrics *m, unsigned code);
 
-/* Writes a text about what is now and about the newest snapshot (NULL: there is none),
- * and returns it and its length. It stays until reader is released, or until so many
- * others were written that it is written over: then reader comes back as *slow (else
- * NULL), and must stop. Counting a snapshot takes time, which is spent once for each. */
-const unsigned char *metrics_write(struct metrics *m, const struct snapshot *latest, void *reader,
-                                   void **slow, size_t *len);
+/* Counts what a reader will read of, one snapshot at a time. False: not done, and to be
+ * called again with the same, which stays as it is until then. */
+bool metrics_count(struct metrics *m, const struct snapshot *snapshot, const void *reader);
 
+/* Writes a text about what is now and the snapshot counted last, if there is one, and
+ * returns it and its length. It stays until reader is released, or until so many others
+ * were written that it is written over: then reader comes back as *slow (else NULL), and
+ * must stop. */
+const unsigned char *metrics_write(struct metrics *m, void *reader, void **slow, size_t *len);
+
+/* The reader has read its text, or will not. */
 void metrics_release(struct metrics *m, const void *reader);
 
 #endif

@@ -1,8 +1,7 @@
 #include "totals.h"
 
+#include <assert.h>
 #include <string.h>
-
-#include "source/wire.h"
 
 /* The messages that are entered. A record has values of its own, to be counted at its
  * end; the others fill in those of the record that they are a part of, so that a
@@ -36,7 +35,6 @@ enum number {
 	PACKETS_IN,
 	PACKETS_OUT,
 	QUERIES,       /* in: succeeded, failed, timed out; then out */
-	NUMBERS = QUERIES + 6,
 	STATUS = 0,
 	ROLE,
 	OPEN = QUERIES,
@@ -47,15 +45,6 @@ enum number {
 enum text {
 	NAME,
 	SCOPE,
-	TEXTS,
-};
-
-struct values {
-	uint64_t numbers[NUMBERS];
-	struct bytes {
-		const uint8_t *at;
-		size_t len;
-	} texts[TEXTS];
 };
 
 /* What is done with a field: a number or a text is kept in that place, a message
@@ -110,7 +99,7 @@ bool totals_name(char out[TOTALS_NAME_MAX], const uint8_t *name, size_t len)
 }
 
 /* The number of a name that is spelled like this for the first time; 0: "other". */
-static size_t number_name(struct totals_names *names, size_t max, const struct bytes *name)
+static size_t number_name(struct totals_names *names, size_t max, const struct totals_text *name)
 {
 	char text[TOTALS_NAME_MAX];
 	size_t i = 0;
@@ -126,9 +115,9 @@ static size_t number_name(struct totals_names *names, size_t max, const struct b
 }
 
 /* Half of the places stay free, so that looking for one soon ends. */
-static size_t find_name(struct totals_names *names, size_t max, struct bytes name)
+static size_t find_name(struct totals_names *names, size_t max, struct totals_text name)
 {
-	static const struct bytes unknown = {(const uint8_t *)"unknown", sizeof "unknown" - 1};
+	static const struct totals_text unknown = {(const uint8_t *)"unknown", sizeof "unknown" - 1};
 	size_t places = 2 * TOTALS_SPELLINGS;
 
 	if (name.len >= TOTALS_NAME_MAX)
@@ -149,10 +138,10 @@ static size_t find_name(struct totals_names *names, size_t max, struct bytes nam
 }
 
 /* Of a name that comes again, the last counts. */
-static void add_resource(struct totals *t, const struct values *v)
+static void add_resource(struct totals *t, const struct totals_values *v)
 {
 	struct totals_resource *r = &t->resources[t->resource_count];
-	const struct bytes *scope = &v->texts[SCOPE], *name = &v->texts[NAME];
+	const struct totals_text *scope = &v->texts[SCOPE], *name = &v->texts[NAME];
 
 	if (t->resource_count == TOTALS_RESOURCES || !totals_name(r->scope, scope->at, scope->len) ||
 	    !totals_name(r->name, name->at, name->len))
@@ -171,10 +160,10 @@ static size_t at_most(uint64_t value, size_t max)
 }
 
 /* Adds a record up. */
-static void add(struct totals *t, enum kind kind, const struct values *v)
+static void add(struct totals *t, enum kind kind, const struct totals_values *v)
 {
 	const uint64_t *n = v->numbers;
-	struct bytes name = v->texts[NAME];
+	struct totals_text name = v->texts[NAME];
 	size_t i;
 
 	switch (kind) {
@@ -208,43 +197,63 @@ static void add(struct totals *t, enum kind kind, const struct values *v)
 	}
 }
 
-/* No kind leads back to itself: a relayed connection's own, which it runs over, is
- * not entered. So this goes no deeper than there are kinds. */
-static void count(struct totals *t, enum kind kind, const uint8_t *at, size_t len,
-                  struct values *v)
+/* Enters a message. No kind leads back to itself (the connection that a relayed one
+ * runs over is not entered), so that the levels suffice. */
+static void enter(struct totals *t, enum kind kind, const uint8_t *at, size_t len)
 {
-	struct wire_reader r = {.at = at, .end = at + len};
-	struct wire_field f;
+	struct totals_level *l = &t->levels[t->depth++];
 
-	while (r.at < r.end && wire_next(&r, &f)) {
-		const struct rule *rule = rules[kind];
-
-		while (rule->field > 0 && rule->field != f.number)
-			rule++;
-		if (rule->field == 0 || f.type != (rule->how == NUMBER ? WIRE_VARINT : WIRE_LEN))
-			continue;
-		if (rule->how == NUMBER) {
-			v->numbers[rule->to] = f.value;
-		} else if (rule->how == TEXT) {
-			v->texts[rule->to] = (struct bytes){r.at - f.value, f.value};
-		} else {
-			struct values own = {0};
-			bool is_record = rule->to >= STATE;
-
-			len = rule->how == ENTER ? f.value : 0;
-			count(t, rule->to, r.at - len, len, is_record ? &own : v);
-			if (is_record)
-				add(t, rule->to, &own);
-			t->has_dht |= rule->to == DHT;
-		}
-	}
+	assert(t->depth <= TOTALS_DEPTH);
+	l->reader = (struct wire_reader){.at = at, .end = at + len};
+	l->kind = kind;
+	l->values = kind < STATE && t->depth > 1 ? l[-1].values : &l->own;
+	if (l->values == &l->own)
+		memset(&l->own, 0, sizeof l->own);
+	t->has_dht |= kind == DHT;
 }
 
-void totals_count(struct totals *t, const uint8_t *message, size_t len)
+static void take_field(struct totals *t, struct totals_level *l, const struct wire_field *f)
+{
+	const struct rule *rule = rules[l->kind];
+	const uint8_t *end = l->reader.at;
+
+	while (rule->field > 0 && rule->field != f->number)
+		rule++;
+	if (rule->field == 0 || f->type != (rule->how == NUMBER ? WIRE_VARINT : WIRE_LEN))
+		return;
+	if (rule->how == NUMBER)
+		l->values->numbers[rule->to] = f->value;
+	else if (rule->how == TEXT)
+		l->values->texts[rule->to] = (struct totals_text){end - f->value, f->value};
+	else if (rule->how == ENTER)
+		enter(t, rule->to, end - f->value, f->value);
+	else
+		enter(t, rule->to, end, 0);
+}
+
+void totals_begin(struct totals *t, const uint8_t *message, size_t len)
 {
 	memset(t, 0, sizeof *t);
 	t->transports.count = t->protocols.count = 1;
 	strcpy(t->transports.text[0], "other");
 	strcpy(t->protocols.text[0], "other");
-	count(t, MESSAGE, message, len, NULL);
+	enter(t, MESSAGE, message, len);
+}
+
+bool totals_count(struct totals *t, size_t fields)
+{
+	struct wire_field f;
+
+	for (; t->depth > 0 && fields > 0; fields--) {
+		struct totals_level *l = &t->levels[t->depth - 1];
+
+		if (l->reader.at < l->reader.end && wire_next(&l->reader, &f)) {
+			take_field(t, l, &f);
+		} else {
+			t->depth--;
+			if (l->kind >= STATE)
+				add(t, l->kind, l->values);
+		}
+	}
+	return t->depth == 0;
 }

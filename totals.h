@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "source/wire.h"
+
 enum {
 	TOTALS_NAME_MAX = 97,     /* bytes of a name, with its terminator */
 	TOTALS_TRANSPORTS = 17,   /* the first is "other" */
@@ -16,6 +18,9 @@ enum {
 	TOTALS_RESOURCES = 64,    /* those beyond are left out */
 	TOTALS_STATUSES = 6,      /* those of the schema, then all others; of peers in the DHT: 5 */
 	TOTALS_ROLES = 3,
+	TOTALS_DEPTH = 6,         /* messages within one another that are counted */
+	TOTALS_NUMBERS = 10,      /* of a message */
+	TOTALS_TEXTS = 2,
 	TOTALS_SPELLINGS = 128,   /* of names; those beyond are "other" */
 };
 
@@ -40,6 +45,15 @@ struct totals_resource {
 	uint64_t used, limit;        /* limit 0: none */
 };
 
+/* What is needed of a message, until all of it was read. */
+struct totals_values {
+	uint64_t numbers[TOTALS_NUMBERS];
+	struct totals_text {
+		const uint8_t *at;
+		size_t len;
+	} texts[TOTALS_TEXTS];
+};
+
 /* [0] is in, [1] is out. */
 struct totals {
 	struct totals_names transports, protocols;
@@ -54,10 +68,22 @@ struct totals {
 	uint64_t dht_queries[2][3];                /* succeeded, failed, timed out */
 	struct totals_resource resources[TOTALS_RESOURCES];
 	size_t resource_count;
+
+	/* The messages that are being read, the innermost last. */
+	struct totals_level {
+		struct wire_reader reader;
+		unsigned kind;
+		struct totals_values own, *values;   /* its own, or those of the one that it is in */
+	} levels[TOTALS_DEPTH];
+	size_t depth;
 };
 
-/* Counts a ServerMessage with a state. What is not well-formed ends its part. */
-void totals_count(struct totals *t, const uint8_t *message, size_t len);
+/* Begins to count a ServerMessage with a state, borrowed until that is done. */
+void totals_begin(struct totals *t, const uint8_t *message, size_t len);
+
+/* Goes on for so many fields. True: all is counted. What is not well-formed ends its
+ * part of the message. */
+bool totals_count(struct totals *t, size_t fields);
 
 /* Writes a name as it stands in totals_names. False: it was cut to fit. */
 bool totals_name(char out[TOTALS_NAME_MAX], const uint8_t *name, size_t len);

@@ -205,6 +205,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		CHECK(turns < TURNS && turn(&srv) == 0);
 	CHECK(srv.clients == 0 && srv.waiting == 0 && srv.event_readers == 0 && srv.state_holders == 0);
 	CHECK(srv.free_buffer_count == srv.slot_count && !memchr(is_open, true, FDS));
+	CHECK(!srv.metrics.counter);
 	for (int i = 0; i < METRICS_TEXTS; i++)
 		CHECK(!srv.metrics.readers[i]);
 	for (int i = 0; i < SNAPSHOT_BUFFERS; i++)

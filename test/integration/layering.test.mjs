@@ -30,7 +30,7 @@ const parts = {
   'history.o': [/^history_/, `${MEMORY}|calloc|malloc|free`],
   'json.o': [/^json_/, MEMORY],
   'metrics.o': [/^metrics_/, `${MEMORY}|v?snprintf|totals_\\w+|http_reasons`],
-  'totals.o': [/^totals_/, `${MEMORY}|wire_\\w+`],
+  'totals.o': [/^totals_/, `${MEMORY}|wire_\\w+|__assert_fail`],
   'http.o': [/^http_/, `${MEMORY}|snprintf|inet_pton|auth_\\w+|dashboard_\\w+|ws_\\w+`],
   'log.o': [/^log_/, `${MEMORY}|vsnprintf|write`],
   'source/wire.o': [/^wire_/, `${MEMORY}|${SCHEMA}`]

@@ -235,6 +235,13 @@ static void subtract_traffic(uint64_t moved[2], uint64_t packets[2],
 	packets[1] -= out ? out->cum_packets : 0;
 }
 
+static void totals_of(const uint8_t *message, size_t len)
+{
+	totals_begin(&totals, message, len);
+	while (!totals_count(&totals, 1 + any(100)))
+		;
+}
+
 /* Takes from the totals all that protobuf-c finds in the message: nothing is left. */
 static void check_totals(const uint8_t *message, size_t len)
 {
@@ -244,7 +251,7 @@ static void check_totals(const uint8_t *message, size_t len)
 	assert_non_null(m);
 	const Introspection__State *state = m->state;
 	const Introspection__Subsystems *all = state->subsystems;
-	totals_count(&totals, message, len);
+	totals_of(message, len);
 	for (size_t i = 0; i < all->n_connections; i++) {
 		const Introspection__Connection *c = all->connections[i];
 		char name[100];
@@ -344,13 +351,13 @@ static void damaged(void **state)
 	while (!sample.subsystems.dht || sample.subsystems.n_connections < CONNECTIONS / 2);
 	size_t len = encode(message, states, 1);
 	for (size_t n = 0; n < len; n++)
-		totals_count(&totals, guarded(message, n), n);
+		totals_of(guarded(message, n), n);
 	for (size_t i = 0; i < 20000; i++) {
 		size_t at = any((uint32_t)len);
 		uint8_t before = message[at];
 
 		message[at] = (uint8_t)any(256);
-		totals_count(&totals, guarded(message, len), len);
+		totals_of(guarded(message, len), len);
 		message[at] = before;
 	}
 	check_totals(message, len);
@@ -446,7 +453,7 @@ static void bounds(void **state)
 
 	(void)state;
 	size_t len = encode_much(message, true);
-	totals_count(&totals, message, len);
+	totals_of(message, len);
 	assert_int_equal(totals.transports.count, TOTALS_TRANSPORTS);
 	assert_int_equal(totals.protocols.count, TOTALS_PROTOCOLS);
 	assert_int_equal(totals.resource_count, TOTALS_RESOURCES);
@@ -467,7 +474,9 @@ static const char *told(uint8_t *message, size_t len)
 	static Introspection__Runtime runtime;
 	static char text[METRICS_MAX + 1];
 	static uint64_t sequence;
-	struct snapshot snapshot = {.sequence = ++sequence, .message = message, .len = len};
+	struct snapshot snapshot = {
+		.sequence = ++sequence, .taken = 1234, .message = message, .len = len,
+	};
 	void *slow;
 	size_t n;
 
@@ -475,8 +484,9 @@ static const char *told(uint8_t *message, size_t len)
 	runtime.implementation = "a \"node\"\\\n";
 	metrics.names = state_names;
 	metrics.runtime = &runtime;
-	const unsigned char *out = metrics_write(&metrics, message ? &snapshot : NULL, &runtime, &slow,
-	                                         &n);
+	while (message && !metrics_count(&metrics, &snapshot, &runtime))
+		;
+	const unsigned char *out = metrics_write(&metrics, &runtime, &slow, &n);
 	assert_null(slow);
 	memcpy(text, out, n);
 	text[n] = '\0';
@@ -502,7 +512,7 @@ static void everything_fits(void **state)
 	memset(&metrics, 0, sizeof metrics);
 	memset(&metrics, 0xff, offsetof(struct metrics, names));
 	metrics.waiting = metrics.max_clients = UINT64_MAX;
-	metrics.started = metrics.cpu = metrics.snapshot_at = INT64_MIN;
+	metrics.started = metrics.cpu = metrics.epoch = INT64_MIN;
 	const char *text = told(message, encode_much(message, false));
 	const char *last = strstr(text, "# HELP libp2p_resource_limit");
 	size_t lines = 0;
@@ -526,7 +536,7 @@ static void figures(void **state)
 	memset(&metrics, 0, sizeof metrics);
 	metrics.started = 1700000000123;
 	metrics.cpu = 4500;
-	metrics.snapshot_at = 1700000001500;
+	metrics.epoch = 1700000001500;
 	metrics.clients[2] = 3;
 	metrics.waiting = 2;
 	metrics.max_clients = 64;
@@ -548,7 +558,7 @@ static void figures(void **state)
 	const char *text = told(message, len);
 	assert_line(text, "process_start_time_seconds 1700000000.123");
 	assert_line(text, "process_cpu_seconds_total 4.500");
-	assert_line(text, "introspectd_snapshot_timestamp_seconds 1700000001.500");
+	assert_line(text, "introspectd_snapshot_timestamp_seconds 1700000002.734");
 	assert_line(text, "introspectd_clients{state=\"open\"} 3");
 	assert_line(text, "introspectd_clients{state=\"gone\"} 0");
 	assert_line(text, "introspectd_clients_waiting 2");
@@ -601,27 +611,55 @@ static void absent(void **state)
 	assert_null(strstr(text, "libp2p_protocol_bytes_total"));
 }
 
-/* A snapshot is counted once. */
-static void counted_once(void **state)
+/* A snapshot is counted once, for one reader at a time, in parts. */
+static void counting(void **state)
 {
-	uint8_t message[MESSAGE_MAX / 1024];
+	static uint8_t much[MESSAGE_MAX], little[64];
 	Introspection__State empty = INTROSPECTION__STATE__INIT;
 	Introspection__State *const states[] = {&empty};
-	struct snapshot snapshot = {.sequence = 1000, .message = message};
-	void *slow;
-	size_t n;
+	struct snapshot first = {.sequence = 1, .message = much, .len = encode_much(much, true)};
+	struct snapshot second = {.sequence = 2, .message = little, .len = encode(little, states, 1)};
+	int a, b, parts = 0;
 
 	(void)state;
-	snapshot.len = encode(message, states, 1);
 	memset(&metrics, 0, sizeof metrics);
-	told(NULL, 0);
-	metrics_write(&metrics, &snapshot, NULL, &slow, &n);
+	assert_false(metrics_count(&metrics, &first, &a));
+	while (!metrics_count(&metrics, &first, &a)) {
+		assert_false(metrics_count(&metrics, &first, &b));
+		assert_false(metrics_count(&metrics, &second, &b));
+		parts++;
+	}
+	assert_true(parts > 0);
+	assert_int_equal(metrics.totals.transports.count, TOTALS_TRANSPORTS);
 	metrics.totals.bytes[0] = 77;
-	metrics_write(&metrics, &snapshot, NULL, &slow, &n);
+	assert_true(metrics_count(&metrics, &first, &b));
 	assert_int_equal(metrics.totals.bytes[0], 77);
-	snapshot.sequence++;
-	metrics_write(&metrics, &snapshot, NULL, &slow, &n);
+	assert_true(metrics_count(&metrics, &second, &b));
 	assert_int_equal(metrics.totals.bytes[0], 0);
+	assert_int_equal(metrics.counted_bytes, second.len);
+	assert_true(metrics_count(&metrics, &first, &a));   /* a newer one will do */
+	assert_int_equal(metrics.counted, 2);
+}
+
+/* Whoever leaves while it is counted for him leaves it to be begun again. */
+static void abandoned(void **state)
+{
+	static uint8_t much[MESSAGE_MAX];
+	struct snapshot snapshot = {.sequence = 1, .message = much, .len = encode_much(much, true)};
+	int a, b;
+
+	(void)state;
+	memset(&metrics, 0, sizeof metrics);
+	assert_false(metrics_count(&metrics, &snapshot, &a));
+	metrics_release(&metrics, &b);
+	assert_false(metrics_count(&metrics, &snapshot, &b));
+	assert_ptr_equal(metrics.counter, &a);
+	metrics_release(&metrics, &a);
+	assert_null(metrics.counter);
+	while (!metrics_count(&metrics, &snapshot, &b))
+		assert_ptr_equal(metrics.counter, &b);
+	for (size_t i = 0; i < 18; i++)
+		assert_int_equal(metrics.totals.connections[1][i / 3][i % 3], 1);
 }
 
 static void readers(void **state)
@@ -635,17 +673,17 @@ static void readers(void **state)
 	memset(&metrics, 0, sizeof metrics);
 	told(NULL, 0);
 	for (size_t i = 0; i < METRICS_TEXTS; i++) {
-		texts[i] = metrics_write(&metrics, NULL, &reader[i], &slow, &n);
+		texts[i] = metrics_write(&metrics, &reader[i], &slow, &n);
 		assert_null(slow);
 		for (size_t k = 0; k < i; k++)
 			assert_ptr_not_equal(texts[i], texts[k]);
 	}
 	metrics_release(&metrics, &reader[1]);
-	assert_ptr_equal(metrics_write(&metrics, NULL, &reader[METRICS_TEXTS], &slow, &n), texts[0]);
+	assert_ptr_equal(metrics_write(&metrics, &reader[METRICS_TEXTS], &slow, &n), texts[0]);
 	assert_ptr_equal(slow, &reader[0]);
-	assert_ptr_equal(metrics_write(&metrics, NULL, &reader[1], &slow, &n), texts[1]);
+	assert_ptr_equal(metrics_write(&metrics, &reader[1], &slow, &n), texts[1]);
 	assert_null(slow);
-	assert_ptr_equal(metrics_write(&metrics, NULL, &reader[0], &slow, &n), texts[2]);
+	assert_ptr_equal(metrics_write(&metrics, &reader[0], &slow, &n), texts[2]);
 	assert_ptr_equal(slow, &reader[2]);
 }
 
@@ -659,7 +697,8 @@ int main(void)
 		cmocka_unit_test(everything_fits),
 		cmocka_unit_test(figures),
 		cmocka_unit_test(absent),
-		cmocka_unit_test(counted_once),
+		cmocka_unit_test(counting),
+		cmocka_unit_test(abandoned),
 		cmocka_unit_test(readers),
 	};
 
