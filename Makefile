@@ -150,12 +150,36 @@ $(BUILD)/test/unit/%_test: $(BUILD)/test/unit/%_test.o $(call objects,$(DAEMON) 
                            $(BUILD)/dashboard.o
 	$(CC) $(HARDEN_LD) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
 
-# Each prints a table; ratios are of things measured in the same run.
-$(BUILD)/test/bench/%: $(BUILD)/test/bench/%.o $(call objects,$(DAEMON) $(COMMON)) $(BUILD)/dashboard.o
+# Benchmarks print tables; ratios are of things measured in the same run.
+bench: bench-serve bench-kernel
+
+# Beside bare loops, the ws library and, if it is installed, libwebsockets. SIZES, CLIENTS,
+# SPARSE_CLIENTS and CONTENDERS choose among what is measured.
+BENCH = $(BUILD)/test/bench
+LWS = $(shell $(PKG_CONFIG) --exists libwebsockets && echo libwebsockets)
+
+bench-serve: all $(BENCH)/bench $(BENCH)/bare $(if $(LWS),$(BENCH)/lws)
+	B=$(BUILD) NODE=$(NODE) CONTENDERS="$${CONTENDERS:-poll epoll introspectd introspectd+tls ws $(LWS)}" \
+		$(BENCH)/bench
+
+$(BENCH)/bench: $(call objects,test/bench/bench.c test/bench/load.c $(COMMON))
 	$(link)
 
-bench-kernel: $(BUILD)/test/bench/kernel
+$(BENCH)/bare: $(call objects,test/bench/bare.c ws.c)
+	$(link)
+
+$(BENCH)/lws: test/bench/lws.c
+	$(CC) -std=c11 -D_GNU_SOURCE -O2 -o $@ $< $$($(PKG_CONFIG) --cflags --libs libwebsockets)
+
+$(BENCH)/kernel: $(call objects,test/bench/kernel.c $(DAEMON) $(COMMON)) $(BUILD)/dashboard.o
+	$(link)
+
+bench-kernel: $(BENCH)/kernel
 	$<
+
+bench-deps: test-deps
+	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends \
+		libwebsockets-dev
 
 # make fuzz needs clang. What it finds becomes a file of the corpus, which fuzz-check gives
 # to the same targets.

@@ -2,7 +2,6 @@
 
 #include <endian.h>
 #include <limits.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "json.h"
@@ -59,18 +58,12 @@ static ProtobufCMessage *unpack(const ProtobufCMessageDescriptor *type, const ui
 
 int commands_open(struct commands *all, size_t history_bytes)
 {
-	all->types = calloc(EVENT_TYPES_MAX, sizeof *all->types);
-	if (all->types && history_open(&all->history, history_bytes) == 0)
-		return 0;
-	commands_close(all);
-	return -1;
+	return history_open(&all->history, history_bytes);
 }
 
 void commands_close(struct commands *all)
 {
 	history_close(&all->history);
-	free(all->types);
-	all->types = NULL;
 }
 
 /* Adds to the history. False: it is too long for that. */

@@ -36,7 +36,7 @@ struct event_type {
 /* What all clients of the protocol share. */
 struct commands {
 	struct history history;
-	struct event_type *types;         /* EVENT_TYPES_MAX of them */
+	struct event_type types[EVENT_TYPES_MAX];
 	size_t type_count;
 	int64_t interval;                 /* ms, the daemon's */
 	int64_t drop_logged;              /* ms; last log line on a dropped event; 0: never */
@@ -85,7 +85,7 @@ struct command_frame {
 	uint64_t sequence;      /* of a state; 0: it is none */
 };
 
-/* Reserves history_bytes and the event types. 0, or -1 with errno. */
+/* Reserves history_bytes. 0, or -1 with errno. */
 int commands_open(struct commands *all, size_t history_bytes);
 void commands_close(struct commands *all);
 

@@ -49,8 +49,8 @@ enum {
 	GATHER_SLOTS = 256,     /* in use, for each ms in which ready clients may gather ... */
 	GATHER_MAX_MS = 16,     /* ... up to this, and to this part of the interval: */
 	GATHER_PART = 60,
+	ANSWER_MAX = 192,       /* bytes of the answer to a handshake */
 	OTHER_FDS = 16,         /* that sources and libraries open for a moment */
-	OUT_MAX = 192,          /* bytes of a control frame, or of the answer to a handshake */
 
 	/* the table for poll(): these, then one entry for each slot */
 	FD_SIGNALS = 0,
@@ -94,7 +94,8 @@ struct slot {
 	uint8_t share;           /* messages that may be written before its next turn */
 	uint16_t close_code;     /* WS_NO_STATUS: an empty close frame */
 	uint16_t head_len;       /* bytes of the request head that have come */
-	int buffer;              /* the one it holds while it has a head to read or write; -1: none */
+	int buffer;              /* the one it holds while it reads a head or writes anything but a
+	                            snapshot; -1: none */
 	struct tls *tls;         /* NULL: none */
 	struct command *command; /* a client of the command protocol: in that buffer; else NULL */
 	int64_t since;           /* start of the state's time limit: accept, last bytes written, shutdown;
@@ -106,7 +107,7 @@ struct slot {
 	uint64_t delivered;      /* snapshots */
 	struct snapshot *pinned; /* being written */
 	uint64_t reading;        /* the item of the history being written; 0: none */
-	const uint8_t *tx;       /* being written: in out, the buffer, the snapshot or static */
+	const uint8_t *tx;       /* being written: in the buffer or the snapshot */
 	size_t tx_left;
 	const uint8_t *body;     /* written after tx: in the snapshot, the history or static */
 	size_t body_left;
@@ -116,7 +117,6 @@ struct slot {
 		struct sockaddr_in v4;
 		struct sockaddr_in6 v6;
 	} peer;
-	uint8_t out[OUT_MAX];
 	uint8_t pong[WS_CONTROL_MAX];
 	uint8_t pong_len;
 };
@@ -163,7 +163,7 @@ struct server {
 	bool event_came;             /* and was not sent on yet */
 	struct sockaddr_storage own[LISTENERS_MAX];
 	char hostname[256];
-	uint8_t received[RECEIVE_MAX];
+	uint8_t received[WS_HEAD_MAX];
 };
 
 static int64_t clock_ns(clockid_t clock)
@@ -239,12 +239,28 @@ static bool snapshot_due(const struct server *srv, const struct slot *s)
 	                                srv->now - srv->options.interval);
 }
 
-static void write_control(struct slot *s, enum ws_opcode opcode, const uint8_t *payload, size_t len)
+/* There are as many as slots. */
+static union buffer *take_buffer(struct server *srv, struct slot *s)
 {
-	size_t n = ws_header(s->out, opcode, len, NULL);
+	if (s->buffer < 0)
+		s->buffer = srv->free_buffers[--srv->free_buffer_count];
+	return &srv->buffers[s->buffer];
+}
 
-	memcpy(s->out + n, payload, len);
-	s->tx = s->out;
+/* Where a control frame or the answer to a handshake is put. */
+static uint8_t *small_room(struct server *srv, struct slot *s)
+{
+	return s->command ? s->command->out : (uint8_t *)take_buffer(srv, s)->head;
+}
+
+static void write_control(struct server *srv, struct slot *s, enum ws_opcode opcode,
+                          const uint8_t *payload, size_t len)
+{
+	uint8_t *out = small_room(srv, s);
+	size_t n = ws_header(out, opcode, len, NULL);
+
+	memcpy(out + n, payload, len);
+	s->tx = out;
 	s->tx_left = n + len;
 }
 
@@ -297,13 +313,13 @@ static bool begin_message(struct server *srv, struct slot *s)
 	if (s->close_due) {
 		const uint8_t code[2] = {(uint8_t)(s->close_code >> 8), (uint8_t)s->close_code};
 
-		write_control(s, WS_CLOSE, code, s->close_code == WS_NO_STATUS ? 0 : sizeof code);
+		write_control(srv, s, WS_CLOSE, code, s->close_code == WS_NO_STATUS ? 0 : sizeof code);
 		s->state = SLOT_ENDING;
 	} else if (s->pong_due) {
-		write_control(s, WS_PONG, s->pong, s->pong_len);
+		write_control(srv, s, WS_PONG, s->pong, s->pong_len);
 		s->pong_due = false;
 	} else if (s->ping_due) {
-		write_control(s, WS_PING, s->out, 0);
+		write_control(srv, s, WS_PING, s->pong, 0);
 		s->ping_due = false;
 	} else if (s->command && command_push(s->command, &srv->commands, s->sent, &frame)) {
 		begin_frame(s, &frame);
@@ -573,36 +589,30 @@ static void serve_scrape(struct server *srv, struct slot *s)
 	answer(srv, s, &a, (struct ws_text){0});
 }
 
-/* Bytes that came right behind the handshake. The buffer is theirs and the
- * request's until here, from now on the command protocol's if that is spoken. */
-static void first_bytes(struct server *srv, struct slot *s, bool command, char *extra, size_t len)
-{
-	union buffer *buffer = &srv->buffers[s->buffer];
-
-	if (!command) {
-		s->ready = true;
-		skip_stale(srv, s);
-		client_bytes(srv, s, (uint8_t *)extra, len);
-	} else if (len > sizeof buffer->command.in) {
-		slot_drop(s, "commands before the handshake was answered");
-	} else {
-		memmove(buffer->command.in, extra, len);
-		memset(buffer, 0, offsetof(struct command, in));
-		buffer->command.raw_len = len;
-		s->command = &buffer->command;
-	}
-}
-
-/* Section 4.2.2. */
-static void open_client(struct server *srv, struct slot *s, const struct ws_request *r)
+/* Section 4.2.2. The buffer holds the request until here; what came behind it is moved
+ * away, since from now on the buffer is for the answer, or the command protocol. */
+static void open_client(struct server *srv, struct slot *s, const struct ws_request *r,
+                        bool command, const char *extra, size_t len)
 {
 	bool offered = ws_has_token(r->protocols, AUTH_PROTOCOL);
 	char accept[WS_ACCEPT_LEN + 1], text[ADDRESS_TEXT_MAX];
+	union buffer *buffer = &srv->buffers[s->buffer];
 
 	log_verbose("open peer=%s", address_text(text, &s->peer.any));
 	ws_accept(accept, r->key);
-	s->tx = s->out;
-	s->tx_left = (size_t)snprintf((char *)s->out, sizeof s->out,
+	memcpy(srv->received, extra, len);
+	if (command) {
+		if (len > sizeof buffer->command.in) {
+			slot_drop(s, "commands before the handshake was answered");
+			return;
+		}
+		s->command = &buffer->command;
+		memset(s->command, 0, offsetof(struct command, in));
+		memcpy(s->command->in, srv->received, len);
+		s->command->raw_len = len;
+	}
+	s->tx = small_room(srv, s);
+	s->tx_left = (size_t)snprintf((char *)s->tx, ANSWER_MAX,
 	                              "HTTP/1.1 101 Switching Protocols\r\n"
 	                              "Upgrade: websocket\r\n"
 	                              "Connection: Upgrade\r\n"
@@ -612,6 +622,11 @@ static void open_client(struct server *srv, struct slot *s, const struct ws_requ
 	s->ws.max_message = MESSAGE_MAX;
 	s->state = SLOT_OPEN;
 	s->since = srv->now;
+	if (!command) {
+		s->ready = true;
+		skip_stale(srv, s);
+		client_bytes(srv, s, srv->received, len);
+	}
 }
 
 static void head_bytes(struct server *srv, struct slot *s, size_t len)
@@ -649,8 +664,7 @@ static void head_bytes(struct server *srv, struct slot *s, size_t len)
 		}
 		return;
 	}
-	open_client(srv, s, &request);
-	first_bytes(srv, s, a.command, head + n, (size_t)(s->head_len - n));
+	open_client(srv, s, &request, a.command, head + n, (size_t)(s->head_len - n));
 }
 
 /* Where the next bytes of a slot are read to. */
@@ -658,11 +672,11 @@ static uint8_t *receive_room(struct server *srv, struct slot *s, size_t *room)
 {
 	if (s->command && s->state == SLOT_OPEN)
 		return command_room(s->command, room);
-	*room = sizeof srv->received;
+	*room = RECEIVE_MAX;
 	if (s->state != SLOT_HEAD)
 		return srv->received;
 	*room = (size_t)(WS_HEAD_MAX - s->head_len);
-	return (uint8_t *)srv->buffers[s->buffer].head + s->head_len;
+	return (uint8_t *)take_buffer(srv, s)->head + s->head_len;
 }
 
 static void slot_read(struct server *srv, struct slot *s)
@@ -893,7 +907,7 @@ static void slot_open(struct server *srv, int fd, const struct sockaddr_in6 *pee
 	s->fd = fd;
 	s->state = SLOT_HEAD;
 	s->since = s->quiet = srv->now;
-	s->buffer = srv->free_buffers[--srv->free_buffer_count];
+	s->buffer = -1;
 	s->peer.v6 = *peer;
 	if (srv->tls && peer->sin6_family != AF_UNIX && !(s->tls = tls_open(srv->tls, fd, NULL)))
 		slot_drop(s, "no memory for TLS");

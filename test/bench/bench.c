@@ -1,0 +1,312 @@
+/* make bench: starts each contender in turn, loads it with clients and prints what that took,
+ * beside the bare loop of the same round. Each figure is the median of the rounds. */
+
+#include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "introspection.pb-c.h"
+#include "load.h"
+#include "source/wire.h"
+
+enum {
+	ROUNDS = 3,
+	WARM_MS = 300,
+	STEP_MS = 600,
+	SPARSE_MS = 1500,
+	STATES_MAX = 4000,          /* of a recording, 10 ms apart: longer than a round takes ... */
+	RECORDING_MAX = 400 << 20,  /* ... as far as that many bytes go */
+	BURST_MAX = 1 << 30,        /* bytes that go to all clients at once: sizes and clients beyond
+	                               are left out */
+	TLS_CLIENTS_MAX = 64,       /* with more, the handshakes take too long */
+	MEMORY_CLIENTS = 5000,
+};
+
+struct contender {
+	const char *name;
+	const char *command;   /* for the shell; $B: the build folder, $D: bench's own, $S: bytes */
+	bool tls;
+};
+
+#define DAEMON "exec $B/introspectd --listen 127.0.0.1:0 --interval 10 --max-clients 10000 " \
+               "--ping 600 --loop --replay $D/recording"
+
+static const struct contender contenders[] = {
+	{"poll", "exec $B/test/bench/bare poll $S", false},
+	{"epoll", "exec $B/test/bench/bare epoll $S", false},
+	{"introspectd", DAEMON, false},
+	{"introspectd+tls", DAEMON " --tls-cert $D/cert.pem --tls-key $D/key.pem", true},
+	{"ws", "exec $NODE test/bench/ws.mjs $S", false},
+	{"libwebsockets", "exec $B/test/bench/lws $S", false},
+};
+enum { CONTENDERS = sizeof contenders / sizeof *contenders };
+
+struct process {
+	int pid;
+	int port;
+};
+
+static char folder[] = "/tmp/introspectd-bench-XXXXXX";
+
+static void clean_up(void)
+{
+	char command[64 + sizeof folder];
+
+	snprintf(command, sizeof command, "rm -rf %s", folder);
+	if (system(command) != 0)
+		perror(folder);
+}
+
+static const char *setting(const char *name, const char *otherwise)
+{
+	const char *value = getenv(name);
+
+	return value && *value ? value : otherwise;
+}
+
+static bool takes_part(const struct contender *c, const char *chosen, size_t clients)
+{
+	char padded[512], wanted[64];
+
+	snprintf(padded, sizeof padded, " %s ", chosen);
+	snprintf(wanted, sizeof wanted, " %s ", c->name);
+	return strstr(padded, wanted) != NULL && (!c->tls || clients <= TLS_CLIENTS_MAX);
+}
+
+static void write_message(FILE *f, const uint8_t *message, size_t len)
+{
+	uint32_t header[] = {htole32(wire_checksum(message, len)), htole32((uint32_t)len)};
+
+	fwrite(header, sizeof header, 1, f);
+	fwrite(message, len, 1, f);
+}
+
+/* A recording of states with as many connections as make the given size. */
+static void write_recording(size_t size)
+{
+	char path[sizeof folder + 16];
+	static Introspection__EndpointPair ends = {
+		PROTOBUF_C_MESSAGE_INIT(&introspection__endpoint_pair__descriptor),
+		(char *)"/ip4/192.168.1.10/tcp/4001", (char *)"/ip4/203.0.113.77/tcp/34567"};
+	Introspection__Connection connection;
+	Introspection__Subsystems subsystems = INTROSPECTION__SUBSYSTEMS__INIT;
+	Introspection__State state = INTROSPECTION__STATE__INIT;
+	Introspection__ServerMessage message = INTROSPECTION__SERVER_MESSAGE__INIT;
+	snprintf(path, sizeof path, "%s/recording", folder);
+	FILE *f = fopen(path, "wb");
+	uint8_t *bytes = malloc(size + 4096);
+
+	introspection__connection__init(&connection);
+	connection.peer_id = (char *)"12D3KooWQ8wFnPdGyb1Zx9YxLwDHEq7JpMTS2TtRjMGkKwqo4Xrn";
+	connection.endpoints = &ends;
+	subsystems.n_connections = size / (introspection__connection__get_packed_size(&connection) + 3);
+	subsystems.connections = calloc(subsystems.n_connections + 1, sizeof(void *));
+	if (!f || !bytes || !subsystems.connections)
+		fail(path);
+	for (size_t i = 0; i < subsystems.n_connections; i++)
+		subsystems.connections[i] = &connection;
+	state.subsystems = &subsystems;
+	message.payload_case = INTROSPECTION__SERVER_MESSAGE__PAYLOAD_STATE;
+	message.state = &state;
+	fwrite(&(uint32_t){htole32(1)}, 4, 1, f);
+	for (unsigned i = 0; i < STATES_MAX && i < RECORDING_MAX / size; i++) {
+		state.instant_ts = 1700000000000 + 10 * i;
+		write_message(f, bytes, introspection__server_message__pack(&message, bytes));
+	}
+	if (fclose(f) != 0)
+		fail(path);
+	free(bytes);
+	free(subsystems.connections);
+}
+
+static void use_size(const char *bytes)
+{
+	setenv("S", bytes, 1);
+	write_recording(strtoul(bytes, NULL, 10));
+}
+
+/* Starts it and reads where it listens from what it says. */
+static struct process start(const struct contender *c)
+{
+	struct process p = {0};
+	char line[1024];
+	int out[2];
+
+	if (pipe(out) != 0 || (p.pid = fork()) < 0)
+		fail("fork");
+	if (p.pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		dup2(out[1], STDOUT_FILENO);
+		dup2(out[1], STDERR_FILENO);
+		close(out[0]);
+		execl("/bin/sh", "sh", "-c", c->command, (char *)NULL);
+		_exit(127);
+	}
+	close(out[1]);
+	FILE *f = fdopen(out[0], "r");
+	while (p.port == 0 && f && fgets(line, sizeof line, f)) {
+		const char *url = strstr(line, "://127.0.0.1:");
+
+		if (url)
+			p.port = atoi(url + 13);
+		else
+			fputs(line, stderr);
+	}
+	if (p.port == 0)
+		fail(c->command);
+	return p;   /* the pipe stays open, for what it may still say */
+}
+
+static void stop(struct process p)
+{
+	kill(p.pid, SIGKILL);
+	waitpid(p.pid, NULL, 0);
+}
+
+/* KB. */
+static double resident(struct process p)
+{
+	char path[64], line[256];
+	double kb = 0;
+
+	snprintf(path, sizeof path, "/proc/%d/status", p.pid);
+	FILE *f = fopen(path, "r");
+	while (f && fgets(line, sizeof line, f))
+		if (sscanf(line, "VmRSS: %lf", &kb) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return kb;
+}
+
+static int ascending(const void *a, const void *b)
+{
+	const double *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+static double median(double values[ROUNDS])
+{
+	qsort(values, ROUNDS, sizeof *values, ascending);
+	return values[ROUNDS / 2];
+}
+
+static struct figures medians(const struct figures f[ROUNDS])
+{
+	double rate[ROUNDS], cpu[ROUNDS], p50[ROUNDS], p99[ROUNDS];
+
+	for (int i = 0; i < ROUNDS; i++) {
+		rate[i] = f[i].rate;
+		cpu[i] = f[i].cpu;
+		p50[i] = f[i].p50;
+		p99[i] = f[i].p99;
+	}
+	return (struct figures){median(rate), median(cpu), median(p50), median(p99)};
+}
+
+static struct figures measure(const struct contender *c, size_t clients, bool sparse)
+{
+	struct process p = start(c);
+	struct load *l = load_open(p.port, clients, c->tls);
+
+	load_run(l, p.pid, sparse, sparse ? 2 * THINK_MS : WARM_MS);
+	struct figures f = load_run(l, p.pid, sparse, sparse ? SPARSE_MS : STEP_MS);
+	load_close(l);
+	stop(p);
+	return f;
+}
+
+/* One size, one number of clients, one shape: all contenders. Ratios are to the bare loop
+ * that is the limit of the shape. */
+static void compare(const char *size, size_t clients, bool sparse, const char *chosen)
+{
+	static struct figures all[CONTENDERS][ROUNDS];
+	struct figures base = {0};
+
+	for (int round = 0; round < ROUNDS; round++)
+		for (int i = 0; i < CONTENDERS; i++)
+			if (takes_part(&contenders[i], chosen, clients))
+				all[i][round] = measure(&contenders[i], clients, sparse);
+	for (int i = 0; i < CONTENDERS; i++) {
+		if (!takes_part(&contenders[i], chosen, clients))
+			continue;
+		struct figures f = medians(all[i]);
+		if (strcmp(contenders[i].name, sparse ? "epoll" : "poll") == 0)
+			base = f;
+	}
+	for (int i = 0; i < CONTENDERS; i++) {
+		if (!takes_part(&contenders[i], chosen, clients))
+			continue;
+		struct figures f = medians(all[i]);
+		printf("%-7s %7s %6zu  %-16s%10.0f %5.2f %9.1f %6.2f %8.2f %8.2f %6.2f\n",
+		       sparse ? "sparse" : "in step", size, clients, contenders[i].name, f.rate,
+		       f.rate / base.rate, f.cpu, f.cpu / base.cpu, f.p50, f.p99, f.p99 / base.p99);
+	}
+	fflush(stdout);
+}
+
+/* With no client, and for each of many that are silent. */
+static void memory(const struct contender *c, size_t clients)
+{
+	struct process p = start(c);
+	double none = resident(p);
+	struct load *one = load_open(p.port, 1, c->tls);
+
+	load_run(one, p.pid, false, WARM_MS);
+	double before = resident(p);
+	struct load *l = load_open(p.port, clients, c->tls);
+	double each = (resident(p) - before) * 1024 / (double)clients;
+	load_close(l);
+	load_close(one);
+	stop(p);
+	printf("%-16s%12.0f%12.0f\n", c->name, none, each);
+	fflush(stdout);
+}
+
+static void each_size(const char *sizes, const char *counts, const char *chosen, bool sparse)
+{
+	char size_list[256], count_list[256], *next_size, *next_count;
+
+	snprintf(size_list, sizeof size_list, "%s", sizes);
+	for (char *s = strtok_r(size_list, " ", &next_size); s; s = strtok_r(NULL, " ", &next_size)) {
+		use_size(s);
+		snprintf(count_list, sizeof count_list, "%s", counts);
+		for (char *n = strtok_r(count_list, " ", &next_count); n; n = strtok_r(NULL, " ", &next_count))
+			if (strtoul(s, NULL, 10) * strtoul(n, NULL, 10) <= BURST_MAX)
+				compare(s, strtoul(n, NULL, 10), sparse, chosen);
+	}
+}
+
+int main(void)
+{
+	static const char heading[] = "shape     bytes clients  contender     snapshots/s ratio"
+	                              "    cpu us  ratio   p50 ms   p99 ms  ratio\n";
+	const char *chosen = setting("CONTENDERS", "poll epoll introspectd introspectd+tls ws");
+
+	if (!mkdtemp(folder))
+		fail(folder);
+	atexit(clean_up);
+	setenv("D", folder, 1);
+	if (system("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 "
+	           "-subj /CN=localhost -keyout $D/key.pem -out $D/cert.pem 2> /dev/null") != 0)
+		fail("openssl");
+	printf("%s", heading);
+	each_size(setting("SIZES", "1000 10000 100000 1000000"), setting("CLIENTS", "1 64 1000 5000"),
+	          chosen, false);
+	each_size(setting("SPARSE_SIZES", "1000"), setting("SPARSE_CLIENTS", "1000 5000"), chosen, true);
+	use_size("1000");
+	printf("\ncontender       KB, no client  bytes a silent client\n");
+	for (int i = 0; i < CONTENDERS; i++)
+		if (takes_part(&contenders[i], chosen, MEMORY_CLIENTS))
+			memory(&contenders[i], MEMORY_CLIENTS);
+	return 0;
+}
