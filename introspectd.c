@@ -46,9 +46,9 @@ enum {
 	STALE_MS = 1000,        /* a new client waits so long for a fresh snapshot if there is an old one */
 	REFUSAL_LOG_MS = 1000,  /* between two lines that help with --allow-host and the like */
 	PINGS_MAX = 2,          /* unanswered, before a client is given up */
-	GATHER_SLOTS = 256,     /* in use, for each ms in which ready clients may gather ... */
-	GATHER_MAX_MS = 16,     /* ... up to this, and to this part of the interval: */
-	GATHER_PART = 60,
+	GATHER_SLOTS = 64,      /* in use, for each ms in which ready clients may gather ... */
+	GATHER_MAX_MS = 12,     /* ... up to this, while fewer of them than one in ... */
+	GATHER_FEW = 32,        /* ... have something to be done */
 	ANSWER_MAX = 192,       /* bytes of the answer to a handshake */
 	OTHER_FDS = 16,         /* that sources and libraries open for a moment */
 
@@ -159,7 +159,7 @@ struct server {
 	int64_t refusal_logged;
 	int64_t stop_at;             /* 0: not stopping */
 	bool too_big;                /* the last snapshot was, and that was logged */
-	bool busy;                   /* the last turn had something to do */
+	int found;                   /* what the last poll() returned */
 	bool event_came;             /* and was not sent on yet */
 	struct sockaddr_storage own[LISTENERS_MAX];
 	char hostname[256];
@@ -1135,17 +1135,19 @@ static void serve_source(struct server *srv, int64_t deadline)
 	}
 }
 
-/* poll() looks at the whole table to find one ready client. When there are many,
- * those that get ready within a moment are better served together. */
-static void gather(struct server *srv)
+/* poll(). It looks at the whole table to find one ready client: when that was in vain for
+ * all but a few of many, others may get ready for a moment, so that one look finds them all.
+ * Everything else is seen at once. */
+static int look(struct server *srv, int wait)
 {
-	int64_t ms = earlier((int64_t)(srv->high / GATHER_SLOTS), GATHER_MAX_MS);
+	int gather = (int)earlier((int64_t)(srv->high / GATHER_SLOTS), GATHER_MAX_MS);
 
-	ms = earlier(ms, srv->options.interval / GATHER_PART);
-	if (!srv->busy || ms <= 0)
-		return;
-	poll(NULL, 0, (int)ms);
-	srv->now = clock_ms(CLOCK_MONOTONIC);
+	if (gather > 0 && srv->found > 0 && (size_t)srv->found < srv->high / GATHER_FEW) {
+		poll(srv->fds, FD_SLOTS, wait >= 0 && wait < gather ? wait : gather);
+		wait = 0;
+	}
+	srv->found = poll(srv->fds, FD_SLOTS + srv->high, wait);
+	return srv->found;
 }
 
 /* Is the slot one whose next bytes may cost asymmetric cryptography, which is as much as
@@ -1186,10 +1188,9 @@ static void serve_newcomers(struct server *srv)
 /* One turn of the loop. -1: poll() failed. */
 static int turn(struct server *srv)
 {
-	gather(srv);
 	int64_t source_deadline, deadline = prepare(srv, &source_deadline);
 	int64_t wait = deadline == NEVER ? -1 : deadline > srv->now ? deadline - srv->now : 0;
-	int n = poll(srv->fds, FD_SLOTS + srv->high, wait > INT32_MAX ? INT32_MAX : (int)wait);
+	int n = look(srv, wait > INT32_MAX ? INT32_MAX : (int)wait);
 
 	if (n < 0 && errno != EINTR && errno != ENOMEM)
 		return -1;
@@ -1200,7 +1201,6 @@ static int turn(struct server *srv)
 		for (size_t i = 0; i < FD_SLOTS + srv->high; i++)
 			srv->fds[i].revents = 0;
 	serve_source(srv, source_deadline);
-	srv->busy = n > 0;
 	serve_clients(srv);
 	if (srv->tls)
 		serve_newcomers(srv);
