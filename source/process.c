@@ -17,14 +17,18 @@ enum { COMM_MAX = 15 };   /* characters that the kernel keeps of a command name 
 static ssize_t read_text(int dir, const char *path, char *text, size_t size)
 {
 	int fd = openat(dir, path, O_RDONLY | O_CLOEXEC);
+	size_t len = 0;
+	ssize_t n;
 
 	if (fd < 0)
 		return -1;
-	ssize_t len = read(fd, text, size - 1);
+	do {
+		n = read(fd, text + len, size - 1 - len);
+		len += n > 0 ? (size_t)n : 0;
+	} while ((n > 0 && len < size - 1) || (n < 0 && errno == EINTR));
 	close(fd);
-	if (len >= 0)
-		text[len] = '\0';
-	return len;
+	text[len] = '\0';
+	return n < 0 ? -1 : (ssize_t)len;
 }
 
 static bool is_number(const char *s)
