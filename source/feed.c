@@ -42,7 +42,8 @@ struct feed {
 	size_t state_len;
 	int64_t state_at;        /* ms; when it came */
 	bool asked;              /* and no state has come since */
-	int64_t refresh_by;      /* ms; from then on the held state will do. 0: not waiting */
+	int64_t refresh_by;      /* ms; then the held state will do, or the node is asked again;
+	                            0: not waiting */
 
 	Introspection__Runtime *runtime;   /* owned; source.runtime points to what it has */
 };
@@ -238,12 +239,12 @@ static int feed_take(struct source *s, int64_t now, struct snapshot_input *out)
 	bool old = f->state && now - f->state_at > f->interval;
 
 	if (f->listener >= 0 && f->node >= 0 && (!f->state || old)) {
-		/* Full means that earlier ones were not read yet, and a broken
-		 * connection shows when it is read. */
+		/* Full means that earlier ones were not read yet. Whatever else was in
+		 * the way, it is tried again, unless the connection proves broken. */
 		if (!f->asked)
-			send(f->node, "r", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
-		f->asked = true;
-		if (old && !f->refresh_by)
+			f->asked = send(f->node, "r", 1, MSG_NOSIGNAL | MSG_DONTWAIT) == 1 ||
+			           errno == EAGAIN;
+		if ((old || !f->asked) && !f->refresh_by)
 			f->refresh_by = now + REFRESH_MAX;
 		return 0;
 	}
