@@ -847,6 +847,9 @@ static void slot_serve(struct server *srv, size_t i)
 	else if ((s->state == SLOT_DELAYED || s->state == SLOT_SCRAPE) &&
 	         revents & (POLLHUP | POLLERR))
 		slot_drop(s, "closed by the client"); /* poll() would return for it all the time */
+	/* After a pause of ours the peer must not pay for it: it may have read all. */
+	if (s->state != SLOT_DROPPED && revents & POLLOUT)
+		slot_write(srv, s);
 	if (s->state != SLOT_DROPPED && srv->deadlines[i] <= srv->now &&
 	    slot_deadline(srv, s) <= srv->now)
 		slot_expire(srv, s);
