@@ -209,7 +209,8 @@ static void begin_pass(struct replay *r)
 {
 	struct stat st;
 
-	r->size = fstat(r->fd, &st) == 0 ? (uint64_t)st.st_size : 0;
+	if (fstat(r->fd, &st) == 0)
+		r->size = (uint64_t)st.st_size;
 	r->offset = FILE_HEADER;
 	r->window_len = 0;
 	r->search_left = SEARCH_MAX;
@@ -363,6 +364,7 @@ static const char *open_file(struct replay *r, const char *path)
 		return strerror(errno);
 	if (!S_ISREG(st.st_mode))
 		return "not a regular file";
+	r->size = (uint64_t)st.st_size;
 	const uint8_t *version = file_bytes(r, 0, FILE_HEADER);
 	if (!version)
 		return "no recording: too short";
