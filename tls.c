@@ -138,7 +138,10 @@ static bool load_identity(struct tls_config *c, const char *cert, const char *ke
 	int error = parse_key(c, key);
 	if (error != 0)
 		return refuse(why, key, error);
-	if (check_pair(c) != 0) {
+	error = check_pair(c);
+	if (error == MBEDTLS_ERR_MPI_ALLOC_FAILED || error == MBEDTLS_ERR_ECP_ALLOC_FAILED)
+		return refuse(why, key, error);
+	if (error != 0) {
 		snprintf(why, TLS_WHY_MAX, "%s is not the key of %s", key, cert);
 		return false;
 	}
