@@ -55,8 +55,8 @@ int sandbox_user(const char *name)
 }
 
 /* No rule follows: of what is handled, nothing is allowed. Reading is not handled,
- * since /proc and renewed certificates are read. */
-static void forbid_writing(void)
+ * since /proc and renewed certificates are read. 0, or -1 with errno. */
+static int forbid_writing(void)
 {
 	const struct landlock_ruleset_attr attr = {
 		.handled_access_fs = LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_WRITE_FILE |
@@ -68,9 +68,10 @@ static void forbid_writing(void)
 	long fd = syscall(SYS_landlock_create_ruleset, &attr, sizeof attr, 0);
 
 	if (fd < 0)
-		return; /* a kernel before 5.13, or one without it */
-	syscall(SYS_landlock_restrict_self, fd, 0);
+		return 0; /* a kernel before 5.13, or one without it */
+	long result = syscall(SYS_landlock_restrict_self, fd, 0);
 	close((int)fd);
+	return (int)result;
 }
 
 #ifdef ARCH
@@ -231,12 +232,9 @@ static int filter_calls(void)
 
 int sandbox_enter(bool landlock)
 {
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0) {
-		if (landlock)
-			forbid_writing();
-		if (filter_calls() == 0)
-			return 0;
-	}
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && (!landlock || forbid_writing() == 0) &&
+	    filter_calls() == 0)
+		return 0;
 	log_event("error sandbox=\"%s\" reason=\"start with --no-sandbox where it cannot be had\"",
 	          strerror(errno));
 	return -1;
