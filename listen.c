@@ -205,7 +205,8 @@ int listen_on(struct listener list[LISTENERS_MAX], size_t *count, const char *te
 	}
 	int error = getaddrinfo(host, port ? port : DEFAULT_PORT, &hints, &found);
 	if (error != 0) {
-		log_event("error listen=%s reason=\"%s\"", text, gai_strerror(error));
+		log_event("error listen=%s reason=\"%s\"", text,
+		          error == EAI_SYSTEM ? strerror(errno) : gai_strerror(error));
 		return -1;
 	}
 	for (info = found; info; info = info->ai_next) {
