@@ -158,7 +158,11 @@ const char *tcpdiag_dump(struct tcpdiag *d, uint8_t family,
 		.body.idiag_states = STATES,
 	};
 
-	if (send(d->fd, &request, sizeof request, 0) < 0)
+	ssize_t sent;
+	do
+		sent = send(d->fd, &request, sizeof request, 0);
+	while (sent < 0 && errno == EINTR);
+	if (sent < 0)
 		return strerror(errno);
 	const char *wrong = read_answer(d, each, arg);
 	if (wrong)
