@@ -239,11 +239,10 @@ static int feed_take(struct source *s, int64_t now, struct snapshot_input *out)
 	bool old = f->state && now - f->state_at > f->interval;
 
 	if (f->listener >= 0 && f->node >= 0 && (!f->state || old)) {
-		/* Full means that earlier ones were not read yet. Whatever else was in
-		 * the way, it is tried again, unless the connection proves broken. */
+		/* Whatever is in the way, it is tried again; a broken connection shows
+		 * when it is read. */
 		if (!f->asked)
-			f->asked = send(f->node, "r", 1, MSG_NOSIGNAL | MSG_DONTWAIT) == 1 ||
-			           errno == EAGAIN;
+			f->asked = send(f->node, "r", 1, MSG_NOSIGNAL | MSG_DONTWAIT) == 1;
 		if ((old || !f->asked) && !f->refresh_by)
 			f->refresh_by = now + REFRESH_MAX;
 		return 0;
