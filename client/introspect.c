@@ -68,7 +68,7 @@ static void note_signal(int sig)
 
 static int64_t clock_ms(void)
 {
-	struct timespec t;
+	static struct timespec t; /* should the call fail, time stands still */
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
