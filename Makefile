@@ -121,7 +121,7 @@ run: all
 	$(BUILD)/introspectd
 
 check: all size-check
-	$(MAKE) BUILD=$(BUILD)/asan CFLAGS='$(SANITIZE)' HARDEN= HARDEN_LD= all unit-check
+	$(MAKE) BUILD=$(BUILD)/asan CFLAGS='$(SANITIZE)' HARDEN= HARDEN_LD= all load-tools unit-check
 	$(MAKE) fuzz-check
 	$(MAKE) model
 	BUILD=$(BUILD)/asan SANDBOX_BUILD=$(BUILD) $(NODE) --test --test-timeout=240000 --test-reporter=spec \
@@ -215,6 +215,10 @@ $(FUZZ_TARGETS:%=$(BUILD)/test/fuzz/%): %: %.o $(call objects,$(DAEMON) $(COMMON
                                         $(BUILD)/dashboard.o $(filter %.o,$(FUZZ_MAIN))
 	$(CC) $(CFLAGS) $(LDFLAGS) $(filter -%,$(FUZZ_MAIN)) -o $@ $^ $(LIBS)
 
+# The floods of make check for longer, and more of them.
+load: all load-tools
+	LOAD=full BUILD=$(BUILD) $(NODE) --test --test-reporter=spec test/integration/load.test.mjs
+
 # Mixed load for a while, on the daemon with sanitizers and then under valgrind. The two
 # may run side by side.
 SOAK_SECONDS ?= 300
@@ -277,6 +281,6 @@ clean:
 	rm -rf $(BUILD)
 
 .SECONDARY:
-.PHONY: all run check size-check text-check model unit-check soak soak-sanitizers soak-valgrind \
+.PHONY: all run check size-check text-check model unit-check load soak soak-sanitizers soak-valgrind \
         load-tools deps test-deps install clean
 -include $(shell find $(BUILD) -name '*.d' 2> /dev/null)
