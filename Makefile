@@ -266,6 +266,9 @@ test-deps: deps
 		binutils chromium curl iproute2 jq libcmocka-dev musl-tools openssl procps prometheus \
 		protobuf-compiler python3-protobuf spin strace tmux util-linux valgrind \
 		$$(command -v npm > /dev/null || echo nodejs npm)
+	# Unpacked, not installed: the package would start a server.
+	mkdir -p $(BUILD) && cd $(BUILD) && rm -f nginx_*.deb && apt-get -q download nginx && \
+		dpkg-deb -x nginx_*.deb nginx && rm nginx_*.deb
 	cd test && npm ci
 	cd publishers/js-libp2p && npm ci
 

@@ -161,6 +161,10 @@ static bool origin_allowed(struct ws_text origin, struct ws_text own_host, struc
 	} else {
 		return false;
 	}
+	/* A page that came without TLS may be anybody's: it is not of the same origin.
+	 * Without TLS here, a proxy may have it, and the Host does not tell. */
+	if (policy->tls && own_port.len == 0)
+		own_port = (struct ws_text){"443", 3};
 	authority.len -= (size_t)(authority.at - origin.at);
 	if (!split_authority(authority, &host, &port))
 		return false;

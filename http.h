@@ -39,6 +39,7 @@ struct http_policy {
 	const char *const *origins;
 	size_t origin_count;
 	const struct auth *auth;   /* NULL: no token is needed */
+	bool tls;                  /* the client speaks TLS to this daemon */
 };
 
 struct http_answer {

@@ -635,6 +635,7 @@ static void head_bytes(struct server *srv, struct slot *s, size_t len)
 		srv->options.allow_host, srv->options.allow_host_count,
 		srv->options.allow_origin, srv->options.allow_origin_count,
 		&srv->auth,
+		s->tls != NULL,
 	};
 	char *head = srv->buffers[s->buffer].head;
 	struct ws_request request;

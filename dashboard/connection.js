@@ -59,7 +59,7 @@ const httpOf = (url) => url.replace(/^ws/, 'http');
 // is all a page may know; from our own it also tells an introspectd.
 async function probe(url) {
   try {
-    const health = new URL('/healthz', httpOf(url));
+    const health = new URL('healthz', httpOf(url));
     const same = health.origin === location.origin;
     const answer = await fetch(health, {
       mode: same ? 'same-origin' : 'no-cors', cache: 'no-store', signal: AbortSignal.timeout(PROBE),
@@ -135,7 +135,7 @@ export class Connection extends EventTarget {
   }
 
   async #candidates() {
-    const own = location.origin.replace(/^http/, 'ws') + '/';
+    const own = new URL('.', location.href.replace(/^http/, 'ws')).href;
     if (!this.chosen && !this.#served)
       this.#served = (await probe(own)).daemon;
     return this.chosen ? [this.chosen] : this.#served ? [own] : [`ws://127.0.0.1:${PORT}/`, `ws://[::1]:${PORT}/`];

@@ -20,7 +20,7 @@ export function unwrap(frame) {
 // url: of the daemon's pull protocol. onmessage is given the bytes of each
 // ServerMessage that is an event or a runtime. Returns a function that ends it.
 export function watchEvents(url, onmessage) {
-  const socket = new WebSocket(new URL('/introspect', url), offers(url));
+  const socket = new WebSocket(new URL('introspect', url), offers(url));
   socket.binaryType = 'arraybuffer';
   let id = 0;
   const command = (command, source = 'STATE') =>

@@ -19,23 +19,25 @@ export const needsSample = { skip: !sample && 'SAMPLE_RECORDING is not set' }
 
 let chrome
 
-// Call once in a file of tests. The name example.test leads to this machine, so
-// that a page can have an origin which is not local.
+// Call once in a file of tests. The names example.test and node.example lead to this
+// machine, so that a page can have an origin which is not local.
 export function withBrowser () {
   before(async () => {
     chrome = await chromium.launch({
       executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
       args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-        '--disable-component-update', '--disable-sync', '--host-resolver-rules=MAP example.test 127.0.0.1']
+        '--disable-component-update', '--disable-sync',         '--host-resolver-rules=MAP example.test 127.0.0.1, MAP node.example 127.0.0.1']
     })
   })
   after(() => chrome.close())
 }
 
-// A page of its own at an address. Any error in it fails the test, but for
+// A page of its own at an address; insecure: whatever its certificate. Any error in it fails the test, but for
 // messages of the browser about connections that could not be made.
-export async function open (t, url, { width = 1280, height = 800, scheme = 'light', init } = {}) {
-  const context = await chrome.newContext({ viewport: { width, height }, colorScheme: scheme, reducedMotion: 'reduce' })
+export async function open (t, url, { width = 1280, height = 800, scheme = 'light', init, insecure = false } = {}) {
+  const context = await chrome.newContext({
+    viewport: { width, height }, colorScheme: scheme, reducedMotion: 'reduce', ignoreHTTPSErrors: insecure
+  })
   await context.grantPermissions(['clipboard-read', 'clipboard-write'])
   const page = await context.newPage()
   const errors = []

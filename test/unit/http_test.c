@@ -153,6 +153,34 @@ static void origin_table(void **state)
 	}
 }
 
+/* A page without TLS is not of the origin of a daemon with TLS. */
+static void origin_under_tls(void **state)
+{
+	static const struct http_policy tls = {.tls = true};
+	static const struct {
+		const char *host, *origin;
+		int without, with;
+	} rows[] = {
+		{"192.0.2.7", "http://192.0.2.7", 200, 403},
+		{"192.0.2.7", "https://192.0.2.7", 200, 200},
+		{"192.0.2.7", "https://192.0.2.7:443", 200, 200},
+		{"192.0.2.7:443", "https://192.0.2.7", 200, 200},
+		{"192.0.2.7:80", "http://192.0.2.7", 200, 200},
+		{"192.0.2.7:4801", "https://192.0.2.7:4801", 200, 200},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		struct http_answer a, b;
+		struct ws_request r;
+
+		decide(&a, &r, "GET /healthz", rows[i].host, rows[i].origin, &standard, false);
+		decide(&b, &r, "GET /healthz", rows[i].host, rows[i].origin, &tls, false);
+		if (a.status != rows[i].without || b.status != rows[i].with)
+			fail_msg("%s: %d, %d", rows[i].origin, a.status, b.status);
+	}
+}
+
 /* A refusal names the option that would allow it, with its value. */
 static void refusals_help(void **state)
 {
@@ -381,6 +409,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(host_table),
 		cmocka_unit_test(origin_table),
+		cmocka_unit_test(origin_under_tls),
 		cmocka_unit_test(refusals_help),
 		cmocka_unit_test(route_table),
 		cmocka_unit_test(upgrades),
