@@ -1066,17 +1066,12 @@ static void stop(struct server *srv)
 	}
 }
 
-/* Reads token and certificates again; those that are wrong are not taken. */
-static int reload(struct server *srv)
+static int reload_tls(struct server *srv)
 {
 	const struct options *o = &srv->options;
 	char why[TLS_WHY_MAX];
-
-	if (o->token_file && auth_read(&srv->auth, o->token_file) != 0)
-		return -1;
-	if (!o->tls_cert)
-		return 0;
 	struct tls_config *tls = tls_server(o->tls_cert, o->tls_key, o->tls_client_ca, why);
+
 	if (!tls) {
 		log_event("error tls=\"%s\"", why);
 		return -1;
@@ -1084,6 +1079,17 @@ static int reload(struct server *srv)
 	tls_release(srv->tls);
 	srv->tls = tls;
 	return 0;
+}
+
+/* Reads token and certificates again; those that are wrong are not taken, and keep
+ * the others from nothing. */
+static int reload(struct server *srv)
+{
+	const struct options *o = &srv->options;
+	int token = o->token_file ? auth_read(&srv->auth, o->token_file) : 0;
+	int tls = o->tls_cert ? reload_tls(srv) : 0;
+
+	return token == 0 ? tls : token;
 }
 
 static void serve_signals(struct server *srv)

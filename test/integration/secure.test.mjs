@@ -392,17 +392,23 @@ test('SIGHUP takes a new certificate and drops nobody; a wrong one is not taken'
     copyFileSync(pki.file(`${key}.key`), join(path, 'key'))
   }
   put('server', 'server')
-  const d = await daemon(t, ['--tls-cert', join(path, 'cert'), '--tls-key', join(path, 'key'), ...SHORT],
-    { expect: [/^error tls="/] })
-  const c = await client(t, d.ws, { ca: pki.ca })
+  const token = tokenFile(t)
+  const d = await daemon(t, ['--tls-cert', join(path, 'cert'), '--tls-key', join(path, 'key'), '--token-file', token, ...SHORT],
+    { expect: [/^error (tls|token_file)=/] })
+  const c = await client(t, d.ws, { ca: pki.ca, headers: bearer(TOKEN) })
   await c.received(1)
   assert.equal((await get(d)).name, 'first')
   put('renewed', 'server')
   d.child.kill('SIGHUP')
   await d.line(/^error tls=".*key is not the key of .*cert"/)
   assert.equal((await get(d)).name, 'first')
-  put('renewed', 'renewed')
+  put('expired', 'expired')
   d.child.kill('SIGHUP')
+  await d.line(/^error tls=".*cert expired on /)
+  put('renewed', 'renewed')
+  writeFileSync(token, 'short')   // which is no reason to leave the certificate
+  d.child.kill('SIGHUP')
+  await d.line(/^error token_file=/)
   await get(d)   // this one may have been accepted before the signal was read
   assert.equal((await get(d)).name, 'second')
   await c.next()
