@@ -132,7 +132,10 @@ static const char *label(char out[LABEL_MAX], const char *text)
 	for (const char *at = name; *at; at++) {
 		if (*at == '\\' || *at == '"' || *at == '\n')
 			*to++ = '\\';
-		*to++ = *at == '\n' ? 'n' : *at;
+		*to = *at;
+		if (*at == '\n')
+			*to = 'n';
+		to++;
 	}
 	*to = '\0';
 	return out;
@@ -215,7 +218,7 @@ static void write_connections(struct text *t, const struct totals *totals)
 	family(t, "libp2p_connections", gauge, "Connections of the node.");
 	for (size_t i = 0; i < totals->transports.count; i++) {
 		label(transport, totals->transports.text[i]);
-		for (size_t k = 0; k < TOTALS_STATUSES * TOTALS_ROLES; k++) {
+		for (size_t k = 0; k < (size_t)TOTALS_STATUSES * TOTALS_ROLES; k++) {
 			size_t status = k / TOTALS_ROLES, role = k % TOTALS_ROLES;
 			uint64_t n = totals->connections[i][status][role];
 

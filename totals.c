@@ -87,12 +87,13 @@ bool totals_name(char out[TOTALS_NAME_MAX], const uint8_t *name, size_t len)
 	}
 	const uint8_t *wrong = wire_not_utf8(name, name + n);
 	for (size_t i = 0; i < n; i++) {
-		bool is_wrong = name + i == wrong;
+		const bool is_control = (name[i] < ' ' && name[i] != '\n') || name[i] == 0x7f;
 
-		if (is_wrong)
+		out[i] = (char)name[i];
+		if (name + i == wrong || is_control)
+			out[i] = '?';
+		if (name + i == wrong)
 			wrong = wire_not_utf8(wrong + 1, name + n);
-		out[i] = is_wrong || (name[i] < ' ' && name[i] != '\n') || name[i] == 0x7f
-		                 ? '?' : (char)name[i];
 	}
 	out[n] = '\0';
 	return n == len;
@@ -118,7 +119,7 @@ static size_t number_name(struct totals_names *names, size_t max, const struct t
 static size_t find_name(struct totals_names *names, size_t max, struct totals_text name)
 {
 	static const struct totals_text unknown = {(const uint8_t *)"unknown", sizeof "unknown" - 1};
-	size_t places = 2 * TOTALS_SPELLINGS;
+	const size_t places = sizeof names->spellings / sizeof *names->spellings;
 
 	if (name.len >= TOTALS_NAME_MAX)
 		return 0;
@@ -216,6 +217,7 @@ static void take_field(struct totals *t, struct totals_level *l, const struct wi
 {
 	const struct rule *rule = rules[l->kind];
 	const uint8_t *end = l->reader.at;
+	const size_t len = (size_t)f->value;   /* of a text or a message */
 
 	while (rule->field > 0 && rule->field != f->number)
 		rule++;
@@ -224,9 +226,9 @@ static void take_field(struct totals *t, struct totals_level *l, const struct wi
 	if (rule->how == NUMBER)
 		l->values->numbers[rule->to] = f->value;
 	else if (rule->how == TEXT)
-		l->values->texts[rule->to] = (struct totals_text){end - f->value, f->value};
+		l->values->texts[rule->to] = (struct totals_text){end - len, len};
 	else if (rule->how == ENTER)
-		enter(t, rule->to, end - f->value, f->value);
+		enter(t, rule->to, end - len, len);
 	else
 		enter(t, rule->to, end, 0);
 }

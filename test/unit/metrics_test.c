@@ -603,7 +603,8 @@ static void absent(void **state)
 	assert_line(text, "introspectd_feed_connected 1");
 	assert_line(text, "introspectd_feed_connections_total 3");
 	assert_line(text, "introspectd_feed_errors_total 2");
-	assert_line(text, "libp2p_connections{status=\"active\",role=\"initiator\",transport=\"other\"} 0");
+	assert_line(text, "libp2p_connections{status=\"active\",role=\"initiator\","
+	            "transport=\"other\"} 0");
 	assert_line(text, "libp2p_streams{protocol=\"other\"} 0");
 	assert_line(text, "libp2p_traffic_bytes_total{direction=\"in\"} 0");
 	assert_null(strstr(text, "libp2p_dht"));
