@@ -1,7 +1,7 @@
 # awk -f bundle.awk DIR/app.js: prints it and all that it imports as one module, without
-# indentation and the lines that are comments, so that a browser asks once. Every module
-# becomes a function that is called once and returns its exports. It understands imports
-# and exports that stand on one line, as they do here, and no circles.
+# indentation and comments, so that a browser asks once. Every module becomes a function that
+# is called once and returns its exports. It understands imports and exports that stand on
+# one line, comments behind three spaces, as they do here, and no circles.
 
 # The path that text, ending in 'from ...', means to the module in folder.
 function resolve(folder, text) {
@@ -19,6 +19,7 @@ function bundle(path,    folder, line, from, word, exports, n, body) {
 	sub(/[^\/]*$/, "", folder)
 	while ((n = (getline line < path)) > 0) {
 		sub(/^[ \t]+/, "", line)
+		sub(/   +\/\/ .*/, "", line)
 		if (line == "" || line ~ /^\/\//)
 			continue
 		if (line ~ /^import /) {

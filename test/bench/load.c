@@ -175,7 +175,7 @@ static void read_client(struct load *l, struct client *c)
 		if (c->tls)
 			n = tls_recv(c->tls, in, sizeof in);
 		else if (c->left > 0)
-			n = recv(c->fd, in, c->left, MSG_TRUNC);
+			n = recv(c->fd, NULL, c->left, MSG_TRUNC);
 		else
 			n = recv(c->fd, in, sizeof in, 0);
 		if (n == 0 || (n < 0 && errno != EAGAIN))
