@@ -167,7 +167,8 @@ BENCH = $(BUILD)/test/bench
 LWS = $(shell $(PKG_CONFIG) --exists libwebsockets && echo libwebsockets)
 
 bench-serve: all $(BENCH)/bench $(BENCH)/bare $(if $(LWS),$(BENCH)/lws)
-	B=$(BUILD) NODE=$(NODE) CONTENDERS="$${CONTENDERS:-poll epoll introspectd introspectd+tls ws $(LWS)}" \
+	B=$(BUILD) NODE=$(NODE) \
+		CONTENDERS="$${CONTENDERS:-poll epoll introspectd introspectd+feed introspectd+tls ws $(LWS)}" \
 		$(BENCH)/bench
 
 $(BENCH)/bench: $(call objects,test/bench/bench.c test/bench/load.c $(COMMON))

@@ -9,7 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -34,24 +36,27 @@ struct contender {
 	const char *name;
 	const char *command;   /* for the shell; $B: the build folder, $D: bench's own, $S: bytes */
 	bool tls;
+	bool feed;             /* a node publishes at $D/node */
 };
 
-#define DAEMON "exec $B/introspectd --listen 127.0.0.1:0 --interval 10 --max-clients 10000 " \
-               "--ping 600 --loop --replay $D/recording"
+#define DAEMON "exec $B/introspectd --listen 127.0.0.1:0 --interval 10 --max-clients 10000 --ping 600 "
+#define REPLAY DAEMON "--loop --replay $D/recording "
 
 static const struct contender contenders[] = {
-	{"poll", "exec $B/test/bench/bare poll $S", false},
-	{"epoll", "exec $B/test/bench/bare epoll $S", false},
-	{"introspectd", DAEMON, false},
-	{"introspectd+tls", DAEMON " --tls-cert $D/cert.pem --tls-key $D/key.pem", true},
-	{"ws", "exec $NODE test/bench/ws.mjs $S", false},
-	{"libwebsockets", "exec $B/test/bench/lws $S", false},
+	{"poll", "exec $B/test/bench/bare poll $S", false, false},
+	{"epoll", "exec $B/test/bench/bare epoll $S", false, false},
+	{"introspectd", REPLAY, false, false},
+	{"introspectd+feed", DAEMON "--feed $D/node", false, true},
+	{"introspectd+tls", REPLAY "--tls-cert $D/cert.pem --tls-key $D/key.pem", true, false},
+	{"ws", "exec $NODE test/bench/ws.mjs $S", false, false},
+	{"libwebsockets", "exec $B/test/bench/lws $S", false, false},
 };
 enum { CONTENDERS = sizeof contenders / sizeof *contenders };
 
 struct process {
 	int pid;
 	int port;
+	int node;    /* pid of it; 0: none */
 };
 
 static char folder[] = "/tmp/introspectd-bench-XXXXXX";
@@ -81,55 +86,93 @@ static bool takes_part(const struct contender *c, const char *chosen, size_t cli
 	return strstr(padded, wanted) != NULL && (!c->tls || clients <= TLS_CLIENTS_MAX);
 }
 
-static void write_message(FILE *f, const uint8_t *message, size_t len)
+static Introspection__ServerMessage message = INTROSPECTION__SERVER_MESSAGE__INIT;
+
+/* A state with as many connections as make the given size becomes the message. */
+static void make_message(size_t size)
 {
-	uint32_t header[] = {htole32(wire_checksum(message, len)), htole32((uint32_t)len)};
+	static Introspection__EndpointPair ends = INTROSPECTION__ENDPOINT_PAIR__INIT;
+	static Introspection__Connection connection;
+	static Introspection__Subsystems subsystems = INTROSPECTION__SUBSYSTEMS__INIT;
+	static Introspection__State state = INTROSPECTION__STATE__INIT;
 
-	fwrite(header, sizeof header, 1, f);
-	fwrite(message, len, 1, f);
-}
-
-/* A recording of states with as many connections as make the given size. */
-static void write_recording(size_t size)
-{
-	char path[sizeof folder + 16];
-	static Introspection__EndpointPair ends = {
-		PROTOBUF_C_MESSAGE_INIT(&introspection__endpoint_pair__descriptor),
-		(char *)"/ip4/192.168.1.10/tcp/4001", (char *)"/ip4/203.0.113.77/tcp/34567"};
-	Introspection__Connection connection;
-	Introspection__Subsystems subsystems = INTROSPECTION__SUBSYSTEMS__INIT;
-	Introspection__State state = INTROSPECTION__STATE__INIT;
-	Introspection__ServerMessage message = INTROSPECTION__SERVER_MESSAGE__INIT;
-	snprintf(path, sizeof path, "%s/recording", folder);
-	FILE *f = fopen(path, "wb");
-	uint8_t *bytes = malloc(size + 4096);
-
+	ends.src_multiaddr = (char *)"/ip4/192.168.1.10/tcp/4001";
+	ends.dst_multiaddr = (char *)"/ip4/203.0.113.77/tcp/34567";
 	introspection__connection__init(&connection);
 	connection.peer_id = (char *)"12D3KooWQ8wFnPdGyb1Zx9YxLwDHEq7JpMTS2TtRjMGkKwqo4Xrn";
 	connection.endpoints = &ends;
-	subsystems.n_connections = size / (introspection__connection__get_packed_size(&connection) + 3);
+	free(subsystems.connections);
+	subsystems.n_connections = size / (introspection__connection__get_packed_size(&connection) + 2);
 	subsystems.connections = calloc(subsystems.n_connections + 1, sizeof(void *));
-	if (!f || !bytes || !subsystems.connections)
-		fail(path);
+	if (!subsystems.connections)
+		fail("memory");
 	for (size_t i = 0; i < subsystems.n_connections; i++)
 		subsystems.connections[i] = &connection;
 	state.subsystems = &subsystems;
 	message.payload_case = INTROSPECTION__SERVER_MESSAGE__PAYLOAD_STATE;
 	message.state = &state;
+}
+
+/* Room for the message and what stands before it. */
+static uint8_t *message_room(void)
+{
+	uint8_t *room = malloc(introspection__server_message__get_packed_size(&message) + 64);
+
+	if (!room)
+		fail("memory");
+	return room;
+}
+
+static void write_recording(size_t size)
+{
+	char path[sizeof folder + 16];
+	uint8_t *bytes = message_room();
+
+	snprintf(path, sizeof path, "%s/recording", folder);
+	FILE *f = fopen(path, "wb");
+	if (!f)
+		fail(path);
 	fwrite(&(uint32_t){htole32(1)}, 4, 1, f);
 	for (unsigned i = 0; i < STATES_MAX && i < RECORDING_MAX / size; i++) {
-		state.instant_ts = 1700000000000 + 10 * i;
-		write_message(f, bytes, introspection__server_message__pack(&message, bytes));
+		message.state->instant_ts = 1700000000000 + 10 * i;
+		size_t len = introspection__server_message__pack(&message, bytes);
+		uint32_t header[] = {htole32(wire_checksum(bytes, len)), htole32((uint32_t)len)};
+		fwrite(header, sizeof header, 1, f);
+		fwrite(bytes, len, 1, f);
 	}
 	if (fclose(f) != 0)
 		fail(path);
 	free(bytes);
-	free(subsystems.connections);
+}
+
+/* A node that publishes the message whenever it is asked. Returns its pid. */
+static int start_node(void)
+{
+	struct sockaddr_un path = {.sun_family = AF_UNIX};
+	int pid = fork();
+	char asked;
+
+	if (pid != 0)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	snprintf(path.sun_path, sizeof path.sun_path, "%s/node", folder);
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	uint8_t *bytes = message_room();
+	size_t len = introspection__server_message__get_packed_size(&message), n = 0;
+	for (size_t left = len; left > 0; left >>= 7)
+		bytes[n++] = (uint8_t)((left & 127) | (left > 127 ? 128 : 0));
+	introspection__server_message__pack(&message, bytes + n);
+	if (connect(fd, (struct sockaddr *)&path, sizeof path) != 0)
+		_exit(1);
+	while (read(fd, &asked, 1) == 1 && write(fd, bytes, n + len) == (ssize_t)(n + len))
+		;
+	_exit(0);
 }
 
 static void use_size(const char *bytes)
 {
 	setenv("S", bytes, 1);
+	make_message(strtoul(bytes, NULL, 10));
 	write_recording(strtoul(bytes, NULL, 10));
 }
 
@@ -162,6 +205,8 @@ static struct process start(const struct contender *c)
 	}
 	if (p.port == 0)
 		fail(c->command);
+	if (c->feed && (p.node = start_node()) < 0)
+		fail("fork");
 	return p;   /* the pipe stays open, for what it may still say */
 }
 
@@ -169,6 +214,8 @@ static void stop(struct process p)
 {
 	kill(p.pid, SIGKILL);
 	waitpid(p.pid, NULL, 0);
+	if (p.node > 0)
+		waitpid(p.node, NULL, 0);   /* it ends with its server */
 }
 
 /* KB. */
@@ -290,7 +337,7 @@ int main(void)
 {
 	static const char heading[] = "shape     bytes clients  contender     snapshots/s ratio"
 	                              "    cpu us  ratio   p50 ms   p99 ms  ratio\n";
-	const char *chosen = setting("CONTENDERS", "poll epoll introspectd introspectd+tls ws");
+	const char *chosen = setting("CONTENDERS", "poll epoll introspectd introspectd+feed introspectd+tls ws");
 
 	if (!mkdtemp(folder))
 		fail(folder);
