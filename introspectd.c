@@ -139,7 +139,8 @@ struct server {
 	struct slot *slots;
 	int64_t *deadlines;          /* of each slot; NEVER: none */
 	union buffer *buffers;       /* as many as slots; untouched ones cost nothing */
-	int *free_buffers;
+	int used_buffers;            /* buffers from here on were never used */
+	int *free_buffers;           /* of those before */
 	size_t free_buffer_count;
 	size_t slot_count;
 	size_t high;                 /* slots from here on are free */
@@ -243,7 +244,8 @@ static bool snapshot_due(const struct server *srv, const struct slot *s)
 static union buffer *take_buffer(struct server *srv, struct slot *s)
 {
 	if (s->buffer < 0)
-		s->buffer = srv->free_buffers[--srv->free_buffer_count];
+		s->buffer = srv->free_buffer_count > 0 ? srv->free_buffers[--srv->free_buffer_count]
+		                                       : srv->used_buffers++;
 	return &srv->buffers[s->buffer];
 }
 
@@ -1254,14 +1256,9 @@ static int make_table(struct server *srv)
 		          srv->options.max_clients, srv->options.max_snapshot, srv->options.history);
 		return -1;
 	}
-	for (size_t i = 0; i < FD_SLOTS + n; i++)
+	for (size_t i = 0; i < FD_SLOTS; i++)
 		srv->fds[i].fd = -1;
 	srv->fds[FD_SIGNALS].events = POLLIN;
-	for (size_t i = 0; i < n; i++) {
-		srv->deadlines[i] = NEVER;
-		srv->free_buffers[i] = (int)(n - 1 - i);
-	}
-	srv->free_buffer_count = n;
 	srv->commands.interval = srv->options.interval;
 	srv->commands.evict = evict;
 	srv->commands.evict_arg = srv;

@@ -185,8 +185,9 @@ int main(int argc, char **argv)
 	frame_len = n + bytes;
 	frame = calloc(1, frame_len);
 	listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (bytes == 0 || !frame || listener < 0 || bind(listener, (struct sockaddr *)&address, len) != 0 ||
-	    listen(listener, SOMAXCONN) != 0 || getsockname(listener, (struct sockaddr *)&address, &len) != 0)
+	if (bytes == 0 || !frame || listener < 0 ||
+	    bind(listener, (struct sockaddr *)&address, len) != 0 || listen(listener, SOMAXCONN) != 0 ||
+	    getsockname(listener, (struct sockaddr *)&address, &len) != 0)
 		return 1;
 	memcpy(frame, header, n);
 	for (int fd = 0; fd < FDS_MAX; fd++)

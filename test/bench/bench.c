@@ -1,16 +1,13 @@
-/* make bench: starts each contender in turn, loads it with clients and prints what that took,
+/* make bench-serve: starts each contender in turn, loads it with clients and prints what that took,
  * beside the bare loop of the same round. Each figure is the median of the rounds. */
 
 #include <endian.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -39,7 +36,7 @@ struct contender {
 	bool feed;             /* a node publishes at $D/node */
 };
 
-#define DAEMON "exec $B/introspectd --listen 127.0.0.1:0 --interval 10 --max-clients 10000 --ping 600 "
+#define DAEMON "exec $B/introspectd --listen 127.0.0.1:0 --interval 10 --max-clients 10000 "
 #define REPLAY DAEMON "--loop --replay $D/recording "
 
 static const struct contender contenders[] = {
@@ -51,7 +48,7 @@ static const struct contender contenders[] = {
 	{"ws", "exec $NODE test/bench/ws.mjs $S", false, false},
 	{"libwebsockets", "exec $B/test/bench/lws $S", false, false},
 };
-enum { CONTENDERS = sizeof contenders / sizeof *contenders };
+enum { POLL, EPOLL, CONTENDERS = sizeof contenders / sizeof *contenders };
 
 struct process {
 	int pid;
@@ -218,8 +215,8 @@ static void stop(struct process p)
 		waitpid(p.node, NULL, 0);   /* it ends with its server */
 }
 
-/* KB. */
-static double resident(struct process p)
+/* A line of /proc/PID/status, in KB. */
+static double memory_of(struct process p, const char *name)
 {
 	char path[64], line[256];
 	double kb = 0;
@@ -227,8 +224,8 @@ static double resident(struct process p)
 	snprintf(path, sizeof path, "/proc/%d/status", p.pid);
 	FILE *f = fopen(path, "r");
 	while (f && fgets(line, sizeof line, f))
-		if (sscanf(line, "VmRSS: %lf", &kb) == 1)
-			break;
+		if (strncmp(line, name, strlen(name)) == 0)
+			kb = strtod(line + strlen(name), NULL);
 	if (f)
 		fclose(f);
 	return kb;
@@ -277,19 +274,12 @@ static struct figures measure(const struct contender *c, size_t clients, bool sp
 static void compare(const char *size, size_t clients, bool sparse, const char *chosen)
 {
 	static struct figures all[CONTENDERS][ROUNDS];
-	struct figures base = {0};
 
 	for (int round = 0; round < ROUNDS; round++)
 		for (int i = 0; i < CONTENDERS; i++)
 			if (takes_part(&contenders[i], chosen, clients))
 				all[i][round] = measure(&contenders[i], clients, sparse);
-	for (int i = 0; i < CONTENDERS; i++) {
-		if (!takes_part(&contenders[i], chosen, clients))
-			continue;
-		struct figures f = medians(all[i]);
-		if (strcmp(contenders[i].name, sparse ? "epoll" : "poll") == 0)
-			base = f;
-	}
+	const struct figures base = medians(all[sparse ? EPOLL : POLL]);
 	for (int i = 0; i < CONTENDERS; i++) {
 		if (!takes_part(&contenders[i], chosen, clients))
 			continue;
@@ -301,21 +291,22 @@ static void compare(const char *size, size_t clients, bool sparse, const char *c
 	fflush(stdout);
 }
 
-/* With no client, and for each of many that are silent. */
+/* With no client, and for each of many that are silent. Anonymous memory is the process's
+ * own; the rest are pages of files, which others share. */
 static void memory(const struct contender *c, size_t clients)
 {
 	struct process p = start(c);
-	double none = resident(p);
+	double none = memory_of(p, "VmRSS:"), own = memory_of(p, "RssAnon:");
 	struct load *one = load_open(p.port, 1, c->tls);
 
 	load_run(one, p.pid, false, WARM_MS);
-	double before = resident(p);
+	double before = memory_of(p, "RssAnon:");
 	struct load *l = load_open(p.port, clients, c->tls);
-	double each = (resident(p) - before) * 1024 / (double)clients;
+	double each = (memory_of(p, "RssAnon:") - before) * 1024 / (double)clients;
 	load_close(l);
 	load_close(one);
 	stop(p);
-	printf("%-16s%12.0f%12.0f\n", c->name, none, each);
+	printf("%-16s%16.0f%16.0f%16.0f\n", c->name, none, own, each);
 	fflush(stdout);
 }
 
@@ -337,7 +328,7 @@ int main(void)
 {
 	static const char heading[] = "shape     bytes clients  contender     snapshots/s ratio"
 	                              "    cpu us  ratio   p50 ms   p99 ms  ratio\n";
-	const char *chosen = setting("CONTENDERS", "poll epoll introspectd introspectd+feed introspectd+tls ws");
+	const char *chosen = setting("CONTENDERS", "poll epoll introspectd introspectd+feed");
 
 	if (!mkdtemp(folder))
 		fail(folder);
@@ -351,7 +342,7 @@ int main(void)
 	          chosen, false);
 	each_size(setting("SPARSE_SIZES", "1000"), setting("SPARSE_CLIENTS", "1000 5000"), chosen, true);
 	use_size("1000");
-	printf("\ncontender       KB, no client  bytes a silent client\n");
+	printf("\n%-16s%16s%16s%16s\n", "no client:", "KB resident", "KB anonymous", "bytes a client");
 	for (int i = 0; i < CONTENDERS; i++)
 		if (takes_part(&contenders[i], chosen, MEMORY_CLIENTS))
 			memory(&contenders[i], MEMORY_CLIENTS);
