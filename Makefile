@@ -159,7 +159,7 @@ $(BUILD)/test/unit/%_test: $(BUILD)/test/unit/%_test.o $(call objects,$(DAEMON) 
 	$(CC) $(HARDEN_LD) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
 
 # Benchmarks print tables; ratios are of things measured in the same run.
-bench: bench-serve bench-kernel
+bench: bench-serve bench-kernel bench-feed
 
 # Beside bare loops, the ws library and, if it is installed, libwebsockets. SIZES, CLIENTS,
 # SPARSE_CLIENTS and CONTENDERS choose among what is measured.
@@ -180,10 +180,10 @@ $(BENCH)/bare: $(call objects,test/bench/bare.c ws.c)
 $(BENCH)/lws: test/bench/lws.c
 	$(CC) -std=c11 -D_GNU_SOURCE -O2 -o $@ $< $$($(PKG_CONFIG) --cflags --libs libwebsockets)
 
-$(BENCH)/kernel: $(call objects,test/bench/kernel.c $(DAEMON) $(COMMON)) $(BUILD)/dashboard.o
+$(BENCH)/kernel $(BENCH)/feed: %: %.o $(call objects,$(DAEMON) $(COMMON)) $(BUILD)/dashboard.o
 	$(link)
 
-bench-kernel: $(BENCH)/kernel
+bench-kernel bench-feed: bench-%: $(BENCH)/%
 	$<
 
 bench-deps: test-deps

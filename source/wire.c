@@ -65,6 +65,10 @@ size_t wire_put_prefix(uint8_t out[WIRE_PREFIX_MAX],
 
 static bool read_varint(struct wire_reader *r, int max, uint64_t *value)
 {
+	if (r->at < r->end && *r->at < 0x80) {   /* most are short */
+		*value = *r->at++;
+		return true;
+	}
 	int n = wire_varint(r->at, (size_t)(r->end - r->at), value);
 
 	if (n == 0)
@@ -118,6 +122,15 @@ bool wire_next(struct wire_reader *r, struct wire_field *f)
 const uint8_t *wire_not_utf8(const uint8_t *s, const uint8_t *end)
 {
 	while (s < end) {
+		uint64_t eight;
+
+		if (end - s >= (ptrdiff_t)sizeof eight) {
+			memcpy(&eight, s, sizeof eight);
+			if ((eight & UINT64_C(0x8080808080808080)) == 0) {   /* ASCII */
+				s += sizeof eight;
+				continue;
+			}
+		}
 		size_t more = *s < 0x80 ? 0 : *s < 0xe0 ? 1 : *s < 0xf0 ? 2 : 3;
 		uint8_t low = *s == 0xe0 ? 0xa0 : *s == 0xf0 ? 0x90 : 0x80;
 		uint8_t high = *s == 0xed ? 0x9f : *s == 0xf4 ? 0x8f : 0xbf;
@@ -183,6 +196,15 @@ static bool check_value(struct wire_reader *r, const struct wire_field *f,
 	return true;
 }
 
+/* NULL: unknown. Most messages have the fields 1, 2, 3 and so on. */
+static const ProtobufCFieldDescriptor *find_field(const ProtobufCMessageDescriptor *type,
+                                                  uint32_t number)
+{
+	if (number <= type->n_fields && type->fields[number - 1].id == number)
+		return &type->fields[number - 1];
+	return protobuf_c_message_descriptor_get_field(type, number);
+}
+
 static bool check_message(struct wire_reader *r, const ProtobufCMessageDescriptor *type,
                           int depth)
 {
@@ -191,8 +213,7 @@ static bool check_message(struct wire_reader *r, const ProtobufCMessageDescripto
 	while (r->at < r->end) {
 		if (!wire_next(r, &f))
 			return false;
-		const ProtobufCFieldDescriptor *known =
-			protobuf_c_message_descriptor_get_field(type, f.number);
+		const ProtobufCFieldDescriptor *known = find_field(type, f.number);
 		if (!known)
 			continue;
 		struct wire_reader inner = {
