@@ -159,7 +159,7 @@ $(BUILD)/test/unit/%_test: $(BUILD)/test/unit/%_test.o $(call objects,$(DAEMON) 
 	$(CC) $(HARDEN_LD) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
 
 # Benchmarks print tables; ratios are of things measured in the same run.
-bench: bench-serve bench-kernel bench-feed
+bench: bench-serve bench-kernel bench-feed bench-dashboard
 
 # Beside bare loops, the ws library and, if it is installed, libwebsockets. SIZES, CLIENTS,
 # SPARSE_CLIENTS and CONTENDERS choose among what is measured.
@@ -180,11 +180,19 @@ $(BENCH)/bare: $(call objects,test/bench/bare.c ws.c)
 $(BENCH)/lws: test/bench/lws.c
 	$(CC) -std=c11 -D_GNU_SOURCE -O2 -o $@ $< $$($(PKG_CONFIG) --cflags --libs libwebsockets)
 
-$(BENCH)/kernel $(BENCH)/feed: %: %.o $(call objects,$(DAEMON) $(COMMON)) $(BUILD)/dashboard.o
+$(BENCH)/kernel $(BENCH)/feed $(BENCH)/count: %: %.o $(call objects,$(DAEMON) $(COMMON)) \
+                                              $(BUILD)/dashboard.o
 	$(link)
 
 bench-kernel bench-feed: bench-%: $(BENCH)/%
 	$<
+
+bench-dashboard: all
+	BUILD=$(BUILD) $(NODE) test/bench/dashboard.mjs
+
+# What a machine's mood does not change: instructions, against test/bench/BASELINE.
+bench-check bench-baseline: bench-%: all $(BENCH)/count
+	BUILD=$(BUILD) CC='$(CC)' CFLAGS='$(CFLAGS)' $(NODE) test/bench/count.mjs $(if $(filter baseline,$*),--write)
 
 bench-deps: test-deps
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends \

@@ -10,7 +10,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "bench.h"
+#include "sample.h"
 #include "snapshot.h"
 #include "source/source.h"
 #include "source/wire.h"

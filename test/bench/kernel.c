@@ -17,7 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "bench.h"
+#include "sample.h"
 #include "snapshot.h"
 #include "source/source.h"
 #include "source/tcpdiag.h"

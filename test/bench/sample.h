@@ -1,7 +1,7 @@
-#ifndef BENCH_H
-#define BENCH_H
+#ifndef SAMPLE_H
+#define SAMPLE_H
 
-/* What the benchmarks share. */
+/* Times of which the median counts. */
 
 #include <stdbool.h>
 #include <stdint.h>
