@@ -301,6 +301,7 @@ clean:
 	rm -rf $(BUILD)
 
 .SECONDARY:
-.PHONY: all run check size-check text-check model unit-check load soak soak-sanitizers soak-valgrind \
+.PHONY: all run bench bench-serve bench-kernel bench-feed bench-dashboard bench-check bench-baseline \
+        check size-check text-check model unit-check load soak soak-sanitizers soak-valgrind \
         load-tools deps test-deps install clean
 -include $(shell find $(BUILD) -name '*.d' 2> /dev/null)

@@ -2,9 +2,10 @@
 // beside protobufjs, and then the whole of its main thread, in each view.
 import { readFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
+import { join } from 'node:path'
 import { chromium } from 'playwright-core'
 import { published } from '../browser/browser.mjs'
-import { fullState } from '../dashboard/page.mjs'
+import { fullState, pageFolder } from '../dashboard/page.mjs'
 import { schema, ServerMessage } from '../integration/daemon.mjs'
 
 const SIZES = [100, 1000, 10_000]
@@ -47,6 +48,8 @@ async function spent (cdp) {
 // Of decoding once. In a page where nothing else runs.
 async function decoding (context, url, schema) {
   const page = await context.newPage()
+  // The daemon has these within app.js.
+  await page.route(/\/(decode|schema)\.js$/, route => route.fulfill({ path: join(pageFolder, new URL(route.request().url()).pathname) }))
   await page.goto(`${url}healthz`)
   await page.evaluate(protobufjs)
   const size = await page.evaluate(prepare, schema)

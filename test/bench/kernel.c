@@ -17,6 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "options.h"
 #include "sample.h"
 #include "snapshot.h"
 #include "source/source.h"
@@ -24,7 +25,7 @@
 
 enum {
 	SOCKETS_PER_PROCESS = 10000,
-	SNAPSHOT_MAX = 64 << 20,
+	SNAPSHOT_MAX = DEFAULT_MAX_SNAPSHOT,
 	SETTLED = 3,   /* snapshots until every socket has been looked up */
 };
 
