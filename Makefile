@@ -151,6 +151,8 @@ text-check: $(BUILD)/introspectd
 model:
 	test/model/check $(BUILD)/model
 
+unit-tests: $(UNIT_TESTS)
+
 unit-check: $(UNIT_TESTS)
 	@for t in $^; do echo $$t; $$t || exit 1; done
 
@@ -304,4 +306,5 @@ clean:
 .PHONY: all run bench bench-serve bench-kernel bench-feed bench-dashboard bench-check bench-baseline \
         check size-check text-check model unit-check load soak soak-sanitizers soak-valgrind \
         load-tools deps test-deps install clean
--include $(shell find $(BUILD) -name '*.d' 2> /dev/null)
+include test/ports/ports.mk
+-include $(shell find $(BUILD) -type f -name '*.d' 2> /dev/null)

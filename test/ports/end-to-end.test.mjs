@@ -114,7 +114,7 @@ test('the pages', async t => {
   const served = await Promise.all(places.map(async from => {
     const d = await daemon(t, ['--replay', path, '--loop'], { from })
     const answers = []
-    for (const page of ['/', '/decode.js', '/introspection.proto', '/healthz', '/none']) {
+    for (const page of ['/', '/app.js', '/introspection.proto', '/healthz', '/none']) {
       const c = await connect(t, { port: d.port })
       c.send(request(`GET ${page} HTTP/1.1`))
       await c.end()

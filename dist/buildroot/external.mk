@@ -1,0 +1,1 @@
+include $(BR2_EXTERNAL_INTROSPECTD_PATH)/introspectd/introspectd.mk

@@ -1,0 +1,38 @@
+################################################################################
+#
+# introspectd
+#
+################################################################################
+
+# make BR2_EXTERNAL=/PATH/TO/THIS/TREE/dist/buildroot menuconfig
+# A package of a release instead would have its tarball's address as
+# INTROSPECTD_SITE, and its sum in introspectd.hash; a local tree has none.
+INTROSPECTD_SITE = $(realpath $(BR2_EXTERNAL_INTROSPECTD_PATH)/../..)
+INTROSPECTD_SITE_METHOD = local
+INTROSPECTD_VERSION = $(shell sed -n 's/^.define VERSION "\(.*\)"/\1/p' $(INTROSPECTD_SITE)/options.h)
+INTROSPECTD_LICENSE = MIT
+INTROSPECTD_LICENSE_FILES = LICENSE
+INTROSPECTD_DEPENDENCIES = host-pkgconf host-protobuf-c mbedtls protobuf-c
+
+# A build of another machine that the tree may hold is not taken over.
+INTROSPECTD_MAKE = $(TARGET_MAKE_ENV) $(TARGET_CONFIGURE_OPTS) $(MAKE) -C $(@D) BUILD=target \
+	HOSTCC="$(HOSTCC) $(HOST_CFLAGS) $(HOST_LDFLAGS)"
+
+define INTROSPECTD_BUILD_CMDS
+	$(INTROSPECTD_MAKE)
+endef
+
+define INTROSPECTD_INSTALL_TARGET_CMDS
+	$(INTROSPECTD_MAKE) PREFIX=/usr DESTDIR=$(TARGET_DIR) install
+endef
+
+define INTROSPECTD_INSTALL_INIT_SYSTEMD
+	$(INSTALL) -D -m 644 $(@D)/dist/introspectd.service \
+		$(TARGET_DIR)/usr/lib/systemd/system/introspectd.service
+endef
+
+define INTROSPECTD_INSTALL_INIT_OPENRC
+	$(INSTALL) -D -m 755 $(@D)/dist/introspectd.openrc $(TARGET_DIR)/etc/init.d/introspectd
+endef
+
+$(eval $(generic-package))

@@ -1,0 +1,65 @@
+# What it takes to be at home elsewhere, none of it part of make check: other processors,
+# another C library, another mbedtls, packages. Each build must serve the bytes that the one
+# for this machine does.
+
+# Architectures of Debian's, and what Debian's tools for them are called by.
+CROSS ?= arm64 armhf mipsel s390x
+TRIPLET_arm64 = aarch64-linux-gnu
+TRIPLET_armhf = arm-linux-gnueabihf
+triplet = $(or $(TRIPLET_$(1)),$(1)-linux-gnu)
+
+LIBRARIES = $(abspath $(BUILD)/libraries)
+PORT_CHECK = NODE=$(NODE) NATIVE=$(BUILD) test/ports/check
+
+cross-check: all $(CROSS:%=cross-%)
+	$(foreach a,$(CROSS),$(PORT_CHECK) $(BUILD)/cross/$a \
+		qemu-$(firstword $(subst -, ,$(call triplet,$a))) &&) true
+
+cross-%:
+	PKG_CONFIG_LIBDIR=/usr/lib/$(call triplet,$*)/pkgconfig $(MAKE) BUILD=$(BUILD)/cross/$* \
+		CC=$(call triplet,$*)-gcc CPPFLAGS=-Werror all unit-tests
+
+# Debian's compilers for other processors and its gcc-multilib exclude each other.
+cross-deps: test-deps
+	for a in $(CROSS); do $(SUDO) dpkg --add-architecture $$a || exit 1; done
+	$(SUDO) apt-get update -q
+	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends \
+		debhelper dpkg-dev fakeroot lintian qemu-user \
+		$(foreach a,$(CROSS),libc6-dev-$a-cross libcmocka-dev:$a libmbedtls-dev:$a \
+			libprotobuf-c-dev:$a gcc-$(call triplet,$a))
+
+# Debian's libraries are for glibc: these are built for musl from its sources. Its musl-gcc
+# cannot make a static PIE.
+musl-check: all musl
+	$(PORT_CHECK) $(BUILD)/musl
+	SANDBOX_BUILD=$(BUILD)/musl $(NODE) --test --test-reporter=spec test/integration/sandbox.test.mjs
+
+musl: $(LIBRARIES)/musl/lib/libmbedtls.a
+	PKG_CONFIG_LIBDIR=$(<D)/pkgconfig $(MAKE) BUILD=$(BUILD)/musl CC=musl-gcc STATIC=1 \
+		PIE=-static CPPFLAGS=-Werror all unit-tests
+
+mbedtls3-check: all mbedtls3
+	TLS_VERSION=TLSv1.3 $(PORT_CHECK) $(BUILD)/mbedtls3
+	BUILD=$(BUILD)/mbedtls3 $(NODE) --test --test-reporter=spec test/integration/secure.test.mjs
+
+mbedtls3: $(LIBRARIES)/mbedtls3/lib/libmbedtls.a
+	PKG_CONFIG_LIBDIR=$(<D)/pkgconfig $(MAKE) BUILD=$(BUILD)/mbedtls3 CPPFLAGS=-Werror \
+		all unit-tests
+
+$(LIBRARIES)/musl/lib/libmbedtls.a: test/ports/libraries
+	CC=musl-gcc $< $(@D:/lib=) bookworm
+
+$(LIBRARIES)/mbedtls3/lib/libmbedtls.a: test/ports/libraries
+	CC=$(CC) $< $(@D:/lib=) trixie
+
+# The table of README.md.
+sizes: all musl mbedtls3 $(CROSS:%=cross-%)
+	$(MAKE) TLS=0 BUILD=$(BUILD)/tls0 all
+	$(MAKE) STATIC=1 BUILD=$(BUILD)/static all
+	@test/ports/sizes $(BUILD) $(foreach a,$(CROSS),$a $(call triplet,$a))
+
+# $(BUILD)/deb/introspectd_VERSION_ARCHITECTURE.deb. DEBFULLNAME, DEBEMAIL: who maintains it.
+deb:
+	dist/debian/build $(BUILD)/deb
+
+.PHONY: cross-check cross-deps musl-check musl mbedtls3-check mbedtls3 sizes deb
