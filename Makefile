@@ -1,7 +1,8 @@
 # make deps run         installs what is needed, builds, shows this machine's connections
 # make test-deps check  installs what the tests need besides, runs them all
 # make                  builds introspectd and introspect in $(BUILD)
-# make install          installs them below $(DESTDIR)$(PREFIX)
+# make install          installs them below $(DESTDIR)$(PREFIX), and with UNITDIR=/DIRECTORY
+#                       the systemd unit in $(DESTDIR)$(UNITDIR)
 #
 # CC, HOSTCC, CFLAGS, LDFLAGS, PKG_CONFIG, PREFIX and BUILD may be set. TLS=0 leaves TLS out,
 # STATIC=1 needs no library at run time.
@@ -298,6 +299,8 @@ install: all
 	install $(BUILD)/introspect $(DESTDIR)$(PREFIX)/bin/
 	install -m 644 dist/introspect.1 $(DESTDIR)$(PREFIX)/share/man/man1/
 	install -m 644 dist/introspectd.8 $(DESTDIR)$(PREFIX)/share/man/man8/
+	$(if $(UNITDIR),install -D -m 644 dist/introspectd.service \
+		$(DESTDIR)$(UNITDIR)/introspectd.service)
 
 clean:
 	rm -rf $(BUILD)

@@ -29,7 +29,7 @@ function bundle(path,    folder, line, from, word, exports, n, body) {
 			sub(/^import /, "", line)
 			sub(/ from .*/, "", line)
 			gsub(/ as /, ": ", line)
-			if (!sub(/^\*: /, "", line) && line !~ /^{/)
+			if (!sub(/^\*: /, "", line) && line !~ /^[{]/)
 				line = "{ default: " line " }"
 			line = "const " line " = " names[from] ";"
 		} else if (sub(/^export default /, "const $default = ", line)) {
@@ -37,11 +37,11 @@ function bundle(path,    folder, line, from, word, exports, n, body) {
 		} else if (sub(/^export /, "", line)) {
 			word = line
 			sub(/^(const|class|function) /, "", word)
-			if (word ~ /^{/)
-				sub(/}.*/, "", word)
+			if (word ~ /^[{]/)
+				sub(/[}].*/, "", word)
 			else
 				sub(/[^a-zA-Z0-9_].*/, "", word)
-			sub(/^{ /, "", word)
+			sub(/^[{] /, "", word)
 			exports = exports word ", "
 		}
 		body = body line "\n"

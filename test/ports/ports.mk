@@ -24,7 +24,7 @@ cross-deps: test-deps
 	for a in $(CROSS); do $(SUDO) dpkg --add-architecture $$a || exit 1; done
 	$(SUDO) apt-get update -q
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends \
-		debhelper dpkg-dev fakeroot lintian qemu-user \
+		debhelper debootstrap dpkg-dev fakeroot lintian qemu-user \
 		$(foreach a,$(CROSS),libc6-dev-$a-cross libcmocka-dev:$a libmbedtls-dev:$a \
 			libprotobuf-c-dev:$a gcc-$(call triplet,$a))
 
@@ -62,4 +62,8 @@ sizes: all musl mbedtls3 $(CROSS:%=cross-%)
 deb:
 	dist/debian/build $(BUILD)/deb
 
-.PHONY: cross-check cross-deps musl-check musl mbedtls3-check mbedtls3 sizes deb
+deb-check: deb
+	lintian --allow-root --fail-on error,warning $(BUILD)/deb/*.changes
+	$(SUDO) test/ports/package $(BUILD)/deb/introspectd_*.deb $(BUILD)/debian
+
+.PHONY: cross-check cross-deps musl-check musl mbedtls3-check mbedtls3 sizes deb deb-check

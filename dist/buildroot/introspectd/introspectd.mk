@@ -27,8 +27,7 @@ define INTROSPECTD_INSTALL_TARGET_CMDS
 endef
 
 define INTROSPECTD_INSTALL_INIT_SYSTEMD
-	$(INSTALL) -D -m 644 $(@D)/dist/introspectd.service \
-		$(TARGET_DIR)/usr/lib/systemd/system/introspectd.service
+	$(INTROSPECTD_MAKE) PREFIX=/usr DESTDIR=$(TARGET_DIR) UNITDIR=/usr/lib/systemd/system install
 endef
 
 define INTROSPECTD_INSTALL_INIT_OPENRC
