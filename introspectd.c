@@ -1097,14 +1097,19 @@ static int reload(struct server *srv)
 static void serve_signals(struct server *srv)
 {
 	struct signalfd_siginfo info;
+	ssize_t n;
 
-	while (read(srv->fds[FD_SIGNALS].fd, &info, sizeof info) == (ssize_t)sizeof info) {
+	while ((n = read(srv->fds[FD_SIGNALS].fd, &info, sizeof info)) == (ssize_t)sizeof info) {
 		if (info.ssi_signo == SIGUSR1)
 			log_slots(srv);
 		else if (info.ssi_signo == SIGHUP)
 			reload(srv);
 		else
 			stop(srv);
+	}
+	if (n < 0 && errno != EAGAIN && errno != EINTR) {
+		log_event("error signals=\"%s\"", strerror(errno));
+		stop(srv);
 	}
 }
 
