@@ -43,6 +43,7 @@ enum {
 	LINGER_MS = 2000,       /* for the peer to take our last bytes and close */
 	STOP_MS = 2000,
 	ACCEPT_PAUSE_MS = 1000, /* when the system is out of descriptors or memory */
+	MEMORY_PAUSE_MS = 100,  /* when there is none for poll() */
 	STALE_MS = 1000,        /* a new client waits so long for a fresh snapshot if there is an old one */
 	REFUSAL_LOG_MS = 1000,  /* between two lines that help with --allow-host and the like */
 	PINGS_MAX = 2,          /* unanswered, before a client is given up */
@@ -1202,6 +1203,17 @@ static void serve_newcomers(struct server *srv)
 	srv->newcomer = high ? (srv->newcomer + n) % high : 0;
 }
 
+/* poll() was interrupted, or the system had no memory for it and needs a moment. Only
+ * signals are looked for, so that the daemon can be ended in any case. */
+static void unpolled(struct server *srv)
+{
+	if (errno == ENOMEM)
+		poll(NULL, 0, MEMORY_PAUSE_MS);
+	for (size_t i = 0; i < FD_SLOTS + srv->high; i++)
+		srv->fds[i].revents = 0;
+	srv->fds[FD_SIGNALS].revents = POLLIN;
+}
+
 /* One turn of the loop. -1: poll() failed. */
 static int turn(struct server *srv)
 {
@@ -1211,12 +1223,11 @@ static int turn(struct server *srv)
 
 	if (n < 0 && errno != EINTR && errno != ENOMEM)
 		return -1;
+	if (n < 0)
+		unpolled(srv);
 	srv->now = clock_ms(CLOCK_MONOTONIC);
 	if (srv->accept_again > 0 && srv->accept_again <= srv->now)
 		srv->accept_again = 0;
-	if (n < 0)
-		for (size_t i = 0; i < FD_SLOTS + srv->high; i++)
-			srv->fds[i].revents = 0;
 	serve_source(srv, source_deadline);
 	serve_clients(srv);
 	if (srv->tls)
