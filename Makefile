@@ -130,7 +130,8 @@ run: all
 	$(BUILD)/introspectd
 
 check: all size-check
-	$(MAKE) BUILD=$(BUILD)/asan CFLAGS='$(SANITIZE)' HARDEN= HARDEN_LD= all load-tools unit-check
+	$(MAKE) BUILD=$(BUILD)/asan CFLAGS='$(SANITIZE)' HARDEN= HARDEN_LD= all load-tools unit-check \
+		$(BUILD)/asan/test/fault/fault.so
 	$(MAKE) fuzz-check
 	$(MAKE) model
 	BUILD=$(BUILD)/asan SANDBOX_BUILD=$(BUILD) $(NODE) --test --test-timeout=240000 --test-reporter=spec \
@@ -200,6 +201,16 @@ bench-check bench-baseline: bench-%: all $(BENCH)/count
 bench-deps: test-deps
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends \
 		libwebsockets-dev
+
+# Every error of every library call, twice and for good; a small part of it is in check.
+fault:
+	$(MAKE) BUILD=$(BUILD)/asan CFLAGS='$(SANITIZE)' HARDEN= HARDEN_LD= all $(BUILD)/asan/test/fault/fault.so
+	BUILD=$(BUILD)/asan FAULT_ALL=1 $(NODE) --test --test-reporter=spec test/integration/fault.test.mjs
+
+# Loaded into programs before the sanitizer is. glibc declares the socket calls with unions.
+$(BUILD)/test/fault/fault.so: test/fault/fault.c
+	@mkdir -p $(@D)
+	$(CC) $(filter-out -Wpedantic,$(WARN)) -O1 -g -fPIC -shared -o $@ $<
 
 # make fuzz needs clang. What it finds becomes a file of the corpus, which fuzz-check gives
 # to the same targets.
@@ -307,7 +318,7 @@ clean:
 
 .SECONDARY:
 .PHONY: all run bench bench-serve bench-kernel bench-feed bench-dashboard bench-check bench-baseline \
-        check size-check text-check model unit-check load soak soak-sanitizers soak-valgrind \
+        check size-check text-check model unit-check fault load soak soak-sanitizers soak-valgrind \
         load-tools deps test-deps install clean
 include test/ports/ports.mk
 -include $(shell find $(BUILD) -type f -name '*.d' 2> /dev/null)

@@ -1,0 +1,222 @@
+// What the programs do while their calls fail: as many of their call sites as a second
+// can meet. A scenario's options are those of the daemon, live(t, d) is what happens to
+// it, ask what a client needs to get in.
+import { execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import https from 'node:https'
+import { connect as connectSocket, createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { commandClient, delimited, eventOf } from '../integration/command-client.mjs'
+import { client, folder, ServerMessage } from '../integration/daemon.mjs'
+import { BINARY, close, connect, frame, handshake, ping, request } from '../integration/raw.mjs'
+
+const SOON = 10000   // ms, however busy the machine
+const TOKEN = 'correct-horse.battery_staple'
+const STATE = { instantTs: 1, subsystems: { connections: [{ peerId: 'x'.repeat(200) }] } }
+const RUNTIME = {
+  implementation: 'scenario',
+  eventTypes: [{ name: 'Test', propertyTypes: [{ name: 'n', type: 'NUMBER' }] }]
+}
+
+// Files for all runs: a certificate that is its own authority, a recording.
+export function prepare () {
+  const path = mkdtempSync(join(tmpdir(), 'introspectd-'))
+  const files = { path, cert: join(path, 'cert'), key: join(path, 'key'), token: join(path, 'token'), recording: join(path, 'recording') }
+  execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '30',
+    '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1',
+    '-keyout', files.key, '-out', files.cert], { stdio: 'pipe' })
+  writeFileSync(files.token, `${TOKEN}\n`)
+  writeFileSync(files.recording, recording())
+  files.ca = readFileSync(files.cert)
+  files.remove = () => rmSync(path, { recursive: true, force: true })
+  return files
+}
+
+function uint32 (...numbers) {
+  const bytes = Buffer.alloc(4 * numbers.length)
+  numbers.forEach((n, i) => bytes.writeUInt32LE(n, 4 * i))
+  return bytes
+}
+
+function recorded (message) {
+  const bytes = Buffer.from(ServerMessage.encode(ServerMessage.fromObject(message)).finish())
+  let sum = 0x811c9dc5
+  for (const byte of bytes) sum = Math.imul(sum ^ byte, 0x01000193) >>> 0
+  return Buffer.concat([uint32(sum, bytes.length), bytes])
+}
+
+function recording () {
+  const parts = [uint32(1), recorded({ runtime: RUNTIME })]
+  for (let i = 1; i < 20; i++) {
+    parts.push(recorded({ state: { ...STATE, instantTs: 1000 + 20 * i } }), recorded(eventOf(i)))
+    if (i === 3) parts.push(Buffer.from([1, 2, 3, 4, 5, 0, 0, 0, 1, 2, 3, 4, 5]), uint32(1, 0xffffffff))
+    if (i === 5) parts.push(recorded({ runtime: { ...RUNTIME, implementation: 'another' } }))
+  }
+  return Buffer.concat(parts)
+}
+
+// A pull client that stays for a few snapshots.
+async function pull (t, d, n = 3) {
+  const c = await client(t, d.ws, d.ask)
+  await c.received(1, SOON)
+  c.socket.ping()
+  for (let i = 1; i < n; i++) await c.next(SOON)
+  c.socket.close()
+  await c.closed
+}
+
+// The page and the rest of HTTP, one request of each.
+function get (d, path, method = 'GET') {
+  return new Promise((resolve, reject) => {
+    const body = r => { r.resume(); r.on('end', () => resolve(r.statusCode)) }
+    if (d.ask.ca) https.request(new URL(path, d.url), { ...d.ask, method, agent: false }, body).on('error', reject).end()
+    else fetch(new URL(path, d.url), { method }).then(r => r.arrayBuffer().then(() => resolve(r.status)), reject)
+  })
+}
+
+async function pages (d) {
+  for (const path of ['/', '/healthz', '/introspection.proto', '/nothing']) await get(d, path)
+  await get(d, '/', 'POST')
+}
+
+// Clients that make mistakes, each with what it sends first and then.
+async function rude (t, target) {
+  const rows = [['GET / HTTP/1.1\r\n\r\n'], ['x'.repeat(9000)], [handshake({ Host: 'example.org' })],
+    [handshake(), frame(0x80 | BINARY, 'x', { masked: false })], [handshake(), ping('x'), close(1000)],
+    [handshake({}, '/introspect'), ping('x'), close(1000)]]
+  for (const [head, ...frames] of rows) {
+    const c = await connect(t, target)
+    c.send(head)
+    await c.answered()
+    if (frames.length > 0) c.send(...frames)
+    await c.end(SOON)
+  }
+  const half = await connect(t, target)
+  half.send('GET / ')
+  half.socket.resetAndDestroy()
+}
+
+// A client of the command protocol that does what there is to do.
+async function command (t, d) {
+  const c = await commandClient(t, d.ws, d.ask)
+  await c.ok('HELLO', { config: { stateSnapshotIntervalMs: 500, retentionPeriodMs: 1000 } })
+  c.send('REQUEST', { source: 'RUNTIME' })
+  await c.count('runtimes', 1, SOON)
+  await c.ok('PUSH_ENABLE', { source: 'EVENTS' })
+  await c.ok('PUSH_ENABLE', { source: 'STATE' })
+  c.send('REQUEST', { source: 'STATE' })
+  await c.count('states', 1, SOON)
+  await c.ok('PUSH_PAUSE')
+  await delay(20)
+  await c.ok('PUSH_RESUME')
+  c.socket.ping()
+  c.socket.close()
+  await c.closed
+}
+
+// What a node says, asked or not.
+export const states = () => Buffer.concat([delimited(eventOf(1)), delimited({ state: STATE })])
+
+// A node that comes back when the daemon ends the connection, until the scenario is over.
+function feeding (t, path) {
+  let over = false
+  let socket
+  const dial = () => {
+    socket = connectSocket(path)
+    socket.on('connect', () => socket.write(delimited({ runtime: RUNTIME })))
+    socket.on('data', bytes => { for (const _ of bytes) socket.write(states()) })
+    socket.on('error', () => {})
+    socket.on('close', () => { if (!over) setTimeout(dial, 20) })
+  }
+  dial()
+  const stop = () => { over = true; socket.destroy() }
+  t.after(stop)
+  return { stop, again: () => socket.destroy() }
+}
+
+// A process with connections of its own, which has this name; ends before the next begins.
+function named (t, name) {
+  const script = 'const s = net.createServer(() => {}).listen(0, "127.0.0.1", () => net.connect(s.address().port, "127.0.0.1"))'
+  const child = spawn(process.execPath, ['-e', script], { argv0: name, stdio: 'ignore' })
+  t.after(() => child.kill('SIGKILL'))
+  return child
+}
+
+// A connection of this process that is not one with the daemon.
+async function conversation (t) {
+  const server = createServer(socket => socket.end('hello')).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.after(() => server.close())
+  const socket = connectSocket(server.address().port, '127.0.0.1').resume()
+  await once(socket, 'close')
+}
+
+// Runs them side by side. Whatever goes wrong in one, the others go on.
+async function all (...parts) {
+  const results = await Promise.allSettled(parts)
+  const failed = results.find(r => r.status === 'rejected')
+  if (failed) throw failed.reason
+}
+
+export const scenarios = [
+  {
+    name: 'kernel',
+    options: (t, d) => { d.unix = join(folder(t), 'socket'); return ['--listen', '127.0.0.1:0', '--listen', d.unix, '--interval', '10', '-v'] },
+    async live (t, d) {
+      d.child.kill('SIGUSR1')
+      await all(pull(t, d), pages(d), rude(t, { port: d.port }), conversation(t), command(t, d))
+      const c = await connect(t, { path: d.unix })
+      c.send(request('GET /healthz HTTP/1.1'))
+      await c.end(SOON)
+    }
+  },
+  {
+    name: 'process',
+    options: (t, d) => { d.node = `fault-${process.pid}-${d.number}`; return ['--listen', '[::1]:0', '--interval', '10', '--pid', d.node] },
+    async live (t, d) {
+      const first = named(t, d.node)
+      const c = await client(t, d.ws, d.ask)
+      await c.received(1, SOON)
+      const until = async text => {
+        for (let i = 0; i < 100 && !d.lines.some(l => l.startsWith(text)); i++) await Promise.all([c.next(SOON), delay(10)])
+      }
+      await until('watching')
+      await c.next(SOON)
+      first.kill('SIGKILL')
+      await until('gone')
+      c.socket.terminate()
+    }
+  },
+  {
+    name: 'pid',
+    options: () => ['--listen', '127.0.0.1:0', '--interval', '10', '--pid', `${process.pid}`],
+    live: (t, d) => all(conversation(t), pull(t, d))
+  },
+  {
+    name: 'feed',
+    options: (t, d) => {
+      d.feed = join(folder(t), 'feed')
+      return ['--listen', '127.0.0.1:0', '--interval', '10', '--feed', d.feed, '-v',
+        '--tls-cert', d.files.cert, '--tls-key', d.files.key, '--tls-client-ca', d.files.cert, '--token-file', d.files.token]
+    },
+    ask: files => ({ ca: files.ca, cert: files.ca, key: readFileSync(files.key), headers: { Authorization: `Bearer ${TOKEN}` } }),
+    begin: (t, d) => { d.fed = feeding(t, d.feed) },
+    end: d => d.fed.stop(),
+    async live (t, d) {
+      const wrong = { ...d.ask, headers: { Authorization: 'Bearer wrong' } }
+      d.child.kill('SIGHUP')
+      await all(pull(t, d), pages(d), command(t, d), client(t, d.ws, wrong).catch(() => {}),
+        client(t, d.ws, { ca: d.ask.ca }).catch(() => {}), client(t, d.ws.replace('wss', 'ws')).catch(() => {}))
+      d.fed.again()
+      await pull(t, d)
+    }
+  },
+  {
+    name: 'replay',
+    options: (t, d) => ['--listen', '127.0.0.1:0', '--interval', '10', '--replay', d.files.recording, '--loop'],
+    live: (t, d) => all(pull(t, d, 12), command(t, d))
+  }
+]
