@@ -56,7 +56,7 @@ export async function daemon (t, options = [], { expect = [], prefix = [], stdin
   reader.on('line', line => { lines.push(line); child.emit('line', line) })
   const drained = once(reader, 'close')
 
-  d.line = pattern => until(child, 'line', () => lines.find(line => pattern.test(line)))
+  d.line = (pattern, ms) => until(child, 'line', () => lines.find(line => pattern.test(line)), ms)
   d.stop = async (signal = 'SIGTERM') => {
     if (child.exitCode === null && child.signalCode === null) child.kill(signal)
     const [code, killed] = await d.exit
@@ -70,7 +70,7 @@ export async function daemon (t, options = [], { expect = [], prefix = [], stdin
     const wrong = lines.filter(line => !allowed.some(pattern => pattern.test(line)))
     assert.deepEqual(wrong, [], 'unexpected lines on stderr')
   })
-  await Promise.race([d.line(/^listening /), d.exit.then(() => {
+  await Promise.race([d.line(/^listening /, 60000), d.exit.then(() => {
     throw new Error(`the daemon did not start: ${lines.join('\n')}`)
   })])
   const url = lines.find(line => line.includes('url='))?.match(/url=(\S+)/)[1]
