@@ -1061,7 +1061,7 @@ static void stop(struct server *srv)
 
 		if (s->state == SLOT_FREE)
 			continue;
-		if (s->state == SLOT_HEAD || s->state == SLOT_SCRAPE)
+		if (s->state == SLOT_HEAD || s->state == SLOT_SCRAPE || s->state == SLOT_DELAYED)
 			slot_drop(s, "going down");
 		else if (s->state == SLOT_OPEN)
 			begin_close(s, WS_GOING_AWAY, "going down");

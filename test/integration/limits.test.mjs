@@ -99,6 +99,11 @@ test('those who wait for the answer to a wrong token make room, too', async t =>
   }
   const c = await client(t, d.ws, { headers: { Authorization: `Bearer ${readFileSync(token)}` } })
   await c.received(1)
+  // Nor does the daemon wait for them when it goes down.
+  c.socket.terminate()
+  const start = performance.now()
+  await d.stop()
+  assert.ok(performance.now() - start < 1500)
 })
 
 test('more at once than there are slots: the rest is refused', async t => {
