@@ -10,7 +10,7 @@ import { feedDaemon } from './feed-node.mjs'
 const Command = schema.lookupType('introspection.ClientCommand')
 const HEADER = 12
 
-function fnv1a (bytes) {
+export function fnv1a (bytes) {
   let hash = 0x811c9dc5
   for (const byte of bytes) hash = Math.imul(hash ^ byte, 0x01000193)
   return hash >>> 0

@@ -13,7 +13,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import WebSocket from 'ws'
-import { commandClient, delimited, eventOf } from '../integration/command-client.mjs'
+import { commandClient, delimited, eventOf, fnv1a } from '../integration/command-client.mjs'
 import { daemon, ServerMessage } from '../integration/daemon.mjs'
 import { frame, handshake, ping, request, text } from '../integration/raw.mjs'
 import { clientHello, makePki } from '../integration/pki.mjs'
@@ -389,9 +389,7 @@ function recording (path) {
       if (message.state) message.state.instantTs = 1700000000000 + n * 500
       else message.event.ts = 1700000000000 + n * 500
       const bytes = ServerMessage.encode(ServerMessage.fromObject(message)).finish()
-      let sum = 0x811c9dc5
-      for (const byte of bytes) sum = Math.imul(sum ^ byte, 0x01000193) >>> 0
-      parts.push(words(sum, bytes.length), bytes)
+      parts.push(words(fnv1a(bytes), bytes.length), bytes)
     }
   }
   writeFileSync(path, Buffer.concat(parts))
