@@ -183,6 +183,7 @@ static const struct sock_filter filter[] = {
 	ALLOW(SYS_fcntl64),
 #endif
 	ALLOW(SYS_getrandom),
+	ALLOW(SYS_getpid), /* mbedtls 3.6.6 looks whether it was forked */
 	ALLOW(SYS_futex),
 #ifdef SYS_futex_time64
 	ALLOW(SYS_futex_time64),

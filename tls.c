@@ -14,6 +14,9 @@
 #include <mbedtls/ssl.h>
 #include <mbedtls/version.h>
 #include <mbedtls/x509_crt.h>
+#if MBEDTLS_VERSION_MAJOR >= 3 && defined(MBEDTLS_PSA_CRYPTO_C)
+#include <psa/crypto.h>
+#endif
 
 enum { SOCKET_CALLS_MAX = 64 };   /* in one tls_recv or tls_send; a record takes two or more */
 
@@ -94,6 +97,16 @@ static int check_pair(struct tls_config *c)
 #endif
 }
 
+/* mbedtls 3 has its TLS 1.3, and may have all of it, on top of PSA. */
+static int start_psa(void)
+{
+#if MBEDTLS_VERSION_MAJOR >= 3 && defined(MBEDTLS_PSA_CRYPTO_C)
+	return psa_crypto_init() == PSA_SUCCESS ? 0 : MBEDTLS_ERR_ERROR_GENERIC_ERROR;
+#else
+	return 0;
+#endif
+}
+
 static struct tls_config *new_config(int endpoint, char why[TLS_WHY_MAX])
 {
 	struct tls_config *c = calloc(1, sizeof *c);
@@ -109,7 +122,9 @@ static struct tls_config *new_config(int endpoint, char why[TLS_WHY_MAX])
 	mbedtls_pk_init(&c->key);
 	mbedtls_entropy_init(&c->entropy);
 	mbedtls_ctr_drbg_init(&c->random);
-	int error = mbedtls_ctr_drbg_seed(&c->random, mbedtls_entropy_func, &c->entropy, NULL, 0);
+	int error = start_psa();
+	if (error == 0)
+		error = mbedtls_ctr_drbg_seed(&c->random, mbedtls_entropy_func, &c->entropy, NULL, 0);
 	if (error == 0)
 		error = mbedtls_ssl_config_defaults(&c->ssl, endpoint, MBEDTLS_SSL_TRANSPORT_STREAM,
 		                                    MBEDTLS_SSL_PRESET_DEFAULT);
