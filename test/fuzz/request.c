@@ -28,7 +28,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static const struct auth auth = {.token = "0123456789abcdef", .len = 16};
 	struct input in = {data, size};
 	uint8_t choice = take_byte(&in);
-	struct http_policy policy = {hosts, 1, origins, 1, choice & 2 ? &auth : NULL};
+	struct http_policy policy = {hosts, 1, origins, 1, choice & 2 ? &auth : NULL, choice & 4};
 	char *head = copy_of(in.at, in.left);
 	struct ws_request r, shorter;
 	struct http_answer a;

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict'
 import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'node:test'
 
@@ -213,6 +214,7 @@ const trespasser = `
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -223,6 +225,12 @@ const trespasser = `
 #include <unistd.h>
 
 static char page[4096] __attribute__((aligned(4096)));
+static char others[64];
+
+__attribute__((constructor)) static void begin(void)
+{
+	snprintf(others, sizeof others, "/proc/%d/fd/0", getppid());
+}
 
 int accept4(int fd, struct sockaddr *peer, socklen_t *len, int flags)
 {
@@ -257,11 +265,22 @@ int accept4(int fd, struct sockaddr *peer, socklen_t *len, int flags)
 #endif
 	else if (strcmp(what, "ptrace") == 0)
 		ptrace(PTRACE_TRACEME, 0, 0, 0);
+	else if (strcmp(what, "look") == 0 && readlinkat(AT_FDCWD, others, page, sizeof page) < 0)
+		_exit(42);
 	else if (strcmp(what, "read") == 0)
 		close(open(file, O_RDONLY));
 	return (int)syscall(SYS_accept4, fd, peer, len, flags);
 }
 `
+
+function hasLandlock () {
+  const source = `#include <linux/landlock.h>
+    #include <sys/syscall.h>
+    #include <unistd.h>
+    int main(void) { return syscall(SYS_landlock_create_ruleset, 0, 0, LANDLOCK_CREATE_RULESET_VERSION) < 1; }`
+  return spawnSync('sh', ['-c', 'cc -xc - -o "$0" && "$0"; s=$?; rm -f "$0"; exit $s', join(tmpdir(), `landlock-${process.pid}`)],
+    { input: source }).status === 0
+}
 
 // Newer architectures have openat() alone.
 const oldOpen = ['x64', 'ia32', 'arm'].includes(process.arch) ? ['old open'] : []
@@ -292,11 +311,19 @@ sandboxed('what the loop never does ends the process', async t => {
     'connect', 'socket', 'fork', 'kill', 'ptrace', 'map code', 'make code', ...oldOpen]) {
     assert.deepEqual(await run(what), { answered: false, code: null, signal: 'SIGSYS' }, what)
   }
-  for (const what of ['read', 'nothing']) {
+  for (const what of ['read', 'look', 'nothing']) {
     assert.deepEqual(await run(what), { answered: true, code: 0, signal: null }, what)
   }
+  // Landlock is there for the sources that read no /proc: whom it confines cannot look
+  // into other processes.
+  const feed = ['--feed', join(path, 'feed')]
+  assert.deepEqual(await run('look', feed), hasLandlock()
+    ? { answered: false, code: 42, signal: null }
+    : { answered: true, code: 0, signal: null })
   // The library does what it says: without the sandbox nobody minds.
-  assert.deepEqual(await run('create', ['--no-sandbox']), { answered: true, code: 0, signal: null })
+  for (const what of ['create', 'look']) {
+    assert.deepEqual(await run(what, ['--no-sandbox', ...feed]), { answered: true, code: 0, signal: null })
+  }
 })
 
 test('it becomes another user, and none that does not exist', { skip: asRoot }, async t => {
