@@ -277,6 +277,11 @@ CPPCHECK_FLAGS = --std=c11 --enable=warning,performance,portability --inline-sup
                  -DPROTOBUF_C_MIN_COMPILER_VERSION=0 -DPROTOBUF_C__BEGIN_DECLS= \
                  -DPROTOBUF_C__END_DECLS=
 
+# For lint and fuzz.
+lint-deps: deps
+	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends \
+		clang clang-tidy cppcheck libclang-rt-dev
+
 lint: $(SCHEMA).h $(BUILD)/introspection.proto.inc
 	for f in $(LINT_SOURCES); do \
 		gcc -std=c11 $(LINT_FLAGS) $(WARN) -O2 -fanalyzer -Werror -c -o /dev/null $$f || exit 1; \
@@ -319,6 +324,6 @@ clean:
 .SECONDARY:
 .PHONY: all run bench bench-serve bench-kernel bench-feed bench-dashboard bench-check bench-baseline \
         check size-check text-check model unit-check fault load soak soak-sanitizers soak-valgrind \
-        load-tools deps test-deps install clean
+        load-tools deps test-deps lint lint-deps install clean
 include test/ports/ports.mk
 -include $(shell find $(BUILD) -type f -name '*.d' 2> /dev/null)

@@ -201,7 +201,7 @@ for (const [name, [cc, ...flags]] of Object.entries(compilers)) {
     const path = folder(t)
     const built = join(path, 'sandboxed')
     writeFileSync(join(path, 'token'), `${TOKEN}\n`)
-    execFileSync(cc, [...flags, '-std=c11', '-D_GNU_SOURCE', '-D_FILE_OFFSET_BITS=64', '-O2', `-I${root}`, ...headers,
+    execFileSync(cc, [...flags, '-std=c11', '-D_GNU_SOURCE', '-D_FILE_OFFSET_BITS=64', '-D_TIME_BITS=64', '-O2', `-I${root}`, ...headers,
       ...sources, '-o', built])
     const { stdout, stderr, signal } = spawnSync(built, [path], { encoding: 'utf8', timeout: 20000 })
     assert.deepEqual({ stdout, stderr, signal }, { stdout: 'done\n', stderr: '', signal: null })
