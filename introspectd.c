@@ -1362,6 +1362,15 @@ static void release(struct server *srv)
 	free(srv->free_buffers);
 }
 
+/* Are there Unix sockets, whose files are removed at the end? */
+static bool has_files(const struct server *srv)
+{
+	for (size_t i = 0; i < srv->listener_count; i++)
+		if (srv->own[i].ss_family == AF_UNIX)
+			return true;
+	return srv->options.feed != NULL;
+}
+
 /* Everything that needs more than the loop does. */
 static int start(struct server *srv)
 {
@@ -1370,8 +1379,9 @@ static int start(struct server *srv)
 	if (setup_standard() != 0 ||
 	    setup_descriptors(&o->max_clients, SPARE_SLOTS + FD_SLOTS + OTHER_FDS) != 0 ||
 	    make_table(srv) != 0 || (srv->fds[FD_SIGNALS].fd = setup_signals()) < 0 ||
-	    reload(srv) != 0 || open_listeners(srv) != 0 || open_source(srv) != 0 || (o->user && sandbox_user(o->user) != 0) ||
-	    (!o->no_sandbox && sandbox_enter(o->feed || o->replay) != 0))
+	    reload(srv) != 0 || open_listeners(srv) != 0 || open_source(srv) != 0 ||
+	    (o->user && sandbox_user(o->user) != 0) ||
+	    (!o->no_sandbox && sandbox_enter(o->feed || o->replay, has_files(srv)) != 0))
 		return -1;
 	srv->metrics.started = clock_ms(CLOCK_REALTIME);
 	announce(srv);

@@ -211,30 +211,49 @@ static const struct sock_filter filter[] = {
 	RETURN(SECCOMP_RET_KILL_PROCESS),
 };
 
-static int filter_calls(void)
+/* On top of that, for who has no file to remove. */
+static const struct sock_filter no_removal[] = {
+	LOAD(offsetof(struct seccomp_data, nr)),
+#ifdef SYS_unlink
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_unlink, 1, 0),
+#endif
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_unlinkat, 0, 1),
+	RETURN(SECCOMP_RET_KILL_PROCESS),
+	RETURN(SECCOMP_RET_ALLOW),
+};
+
+static int install(const struct sock_filter *instructions, size_t bytes)
 {
 	const struct sock_fprog program = {
-		.len = sizeof filter / sizeof *filter,
-		.filter = (struct sock_filter *)(uintptr_t)filter,
+		.len = (unsigned short)(bytes / sizeof *instructions),
+		.filter = (struct sock_filter *)(uintptr_t)instructions,
 	};
 
 	return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
 }
 
+static int filter_calls(bool removes)
+{
+	if (!removes && install(no_removal, sizeof no_removal) != 0)
+		return -1;
+	return install(filter, sizeof filter);
+}
+
 #else
 
-static int filter_calls(void)
+static int filter_calls(bool removes)
 {
+	(void)removes;
 	errno = ENOSYS;
 	return -1;
 }
 
 #endif
 
-int sandbox_enter(bool landlock)
+int sandbox_enter(bool landlock, bool removes)
 {
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && (!landlock || forbid_writing() == 0) &&
-	    filter_calls() == 0)
+	    filter_calls(removes) == 0)
 		return 0;
 	log_event("error sandbox=\"%s\" reason=\"start with --no-sandbox where it cannot be had\"",
 	          strerror(errno));

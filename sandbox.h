@@ -13,7 +13,8 @@ int sandbox_user(const char *name);
 /* Leaves the loop its system calls and no more: nothing can be executed, connected
  * to, or opened for writing; whatever tries is killed. With landlock, and where the
  * kernel has it, that holds for files a second time; what is under Landlock cannot
- * look into other processes. 0, or -1 with one line logged. */
-int sandbox_enter(bool landlock);
+ * look into other processes. removes: it has sockets whose files it removes at its end;
+ * else no file can be removed. 0, or -1 with one line logged. */
+int sandbox_enter(bool landlock, bool removes);
 
 #endif

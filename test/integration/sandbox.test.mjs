@@ -265,6 +265,10 @@ int accept4(int fd, struct sockaddr *peer, socklen_t *len, int flags)
 #endif
 	else if (strcmp(what, "ptrace") == 0)
 		ptrace(PTRACE_TRACEME, 0, 0, 0);
+	else if (strcmp(what, "remove") == 0)
+		unlink(others);
+	else if (strcmp(what, "remove at") == 0)
+		unlinkat(AT_FDCWD, others, 0);
 	else if (strcmp(what, "look") == 0 && readlinkat(AT_FDCWD, others, page, sizeof page) < 0)
 		_exit(42);
 	else if (strcmp(what, "read") == 0)
@@ -308,11 +312,11 @@ sandboxed('what the loop never does ends the process', async t => {
     return { answered: answer !== null, code, signal }
   }
   for (const what of ['execve', 'write', 'read and write', 'create', 'truncate',
-    'connect', 'socket', 'fork', 'kill', 'ptrace', 'map code', 'make code', ...oldOpen]) {
+    'connect', 'socket', 'fork', 'kill', 'ptrace', 'map code', 'make code', 'remove', 'remove at', ...oldOpen]) {
     assert.deepEqual(await run(what), { answered: false, code: null, signal: 'SIGSYS' }, what)
   }
-  for (const what of ['read', 'look', 'nothing']) {
-    assert.deepEqual(await run(what), { answered: true, code: 0, signal: null }, what)
+  for (const [what, ...options] of [['read'], ['look'], ['nothing'], ['remove', '--listen', join(path, 'socket')]]) {
+    assert.deepEqual(await run(what, options), { answered: true, code: 0, signal: null }, what)
   }
   // Landlock is there for the sources that read no /proc: whom it confines cannot look
   // into other processes.

@@ -133,7 +133,7 @@ int main(int argc, char **argv)
 	MUST(bind(listener, (struct sockaddr *)&address, sizeof address) == 0);
 	MUST(listen(listener, 1) == 0);
 	MUST(connect(client, (struct sockaddr *)&address, sizeof address) == 0);
-	MUST(sandbox_enter(false) == 0);
+	MUST(sandbox_enter(false, true) == 0);
 	use_sockets(listener, client);
 	use_files(token, address.sun_path);
 	use_processes();
