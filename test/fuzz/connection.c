@@ -204,7 +204,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (int turns = 0; srv.high > 0; turns++)
 		CHECK(turns < TURNS && turn(&srv) == 0);
 	CHECK(srv.clients == 0 && srv.waiting == 0 && srv.event_readers == 0 && srv.state_holders == 0);
-	CHECK(srv.free_buffer_count == srv.slot_count && !memchr(is_open, true, FDS));
+	CHECK(srv.free_buffer_count == (size_t)srv.used_buffers && !memchr(is_open, true, FDS));
 	CHECK(!srv.metrics.counter);
 	for (int i = 0; i < METRICS_TEXTS; i++)
 		CHECK(!srv.metrics.readers[i]);
