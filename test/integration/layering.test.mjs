@@ -32,7 +32,7 @@ const parts = {
   'metrics.o': [/^metrics_/, `${MEMORY}|v?snprintf|totals_\\w+|http_reasons`],
   'totals.o': [/^totals_/, `${MEMORY}|wire_\\w+|__assert_fail`],
   'http.o': [/^http_/, `${MEMORY}|snprintf|inet_pton|auth_\\w+|dashboard_\\w+|ws_\\w+`],
-  'log.o': [/^log_/, `${MEMORY}|vsnprintf|write`],
+  'log.o': [/^log_/, `${MEMORY}|vsnprintf|write|__errno_location`],
   'source/wire.o': [/^wire_/, `${MEMORY}|${SCHEMA}`]
 }
 
