@@ -19,7 +19,7 @@ enum {
 	TABLE_BITS = 16,
 	CONNECTIONS_MAX = 1 << TABLE_BITS,
 	MULTIADDR_MAX = 64,     /* bytes of "/ip6/.../tcp/65535", NUL included */
-	NUMBERS_MAX = 256,      /* encoded bytes of a connection besides its texts */
+	NUMBERS_MAX = 192,      /* encoded bytes of a connection besides its texts */
 	STATE_MAX = 1024,       /* encoded bytes of a State besides its connections */
 	LOOKUPS = 2,            /* snapshots in which the process of a new socket is searched */
 };
@@ -45,6 +45,7 @@ struct connection {
 	char src[MULTIADDR_MAX], dst[MULTIADDR_MAX];
 	char tag[sizeof "process=[2147483647]" + PROCESS_NAME_MAX];
 	char *tags[1];
+	size_t texts;                    /* bytes of src, dst and tag */
 };
 
 struct kernel {
@@ -67,6 +68,7 @@ struct kernel {
 	uint64_t instant;              /* ms since the epoch, of this snapshot */
 
 	Introspection__State state;
+	size_t most;                   /* bytes that state takes at most when it is encoded */
 	Introspection__Subsystems subsystems;
 	Introspection__Traffic traffic;
 	Introspection__DataGauge in, out;
@@ -116,13 +118,15 @@ static bool same_address(const struct tcpdiag_end *a, const struct tcpdiag_end *
 	return IN6_ARE_ADDR_EQUAL(&a->address, &b->address);
 }
 
-static void write_multiaddr(char out[MULTIADDR_MAX], const struct tcpdiag_end *e)
+/* Returns its length. */
+static size_t write_multiaddr(char out[MULTIADDR_MAX], const struct tcpdiag_end *e)
 {
 	char address[INET6_ADDRSTRLEN];
 
 	inet_ntop(is_ip4(e) ? AF_INET : AF_INET6, &e->address.s6_addr[is_ip4(e) ? 12 : 0], address,
 	          sizeof address);
-	snprintf(out, MULTIADDR_MAX, "/%s/%s/tcp/%u", is_ip4(e) ? "ip4" : "ip6", address, e->port);
+	return (size_t)snprintf(out, MULTIADDR_MAX, "/%s/%s/tcp/%u", is_ip4(e) ? "ip4" : "ip6",
+	                        address, e->port);
 }
 
 /* Is it a connection of the daemon with one of its clients, seen from either
@@ -191,8 +195,7 @@ static void describe(struct kernel *k, struct connection *c, const struct tcpdia
 	c->message.traffic = &c->traffic;
 	c->traffic.traffic_in = &c->in;
 	c->traffic.traffic_out = &c->out;
-	write_multiaddr(c->src, &s->local);
-	write_multiaddr(c->dst, &s->remote);
+	c->texts = write_multiaddr(c->src, &s->local) + write_multiaddr(c->dst, &s->remote);
 	c->endpoints.src_multiaddr = c->src;
 	c->endpoints.dst_multiaddr = c->dst;
 	c->tags[0] = c->tag;
@@ -366,7 +369,7 @@ static void on_descriptor(void *arg, struct process *p, int fd, uint64_t inode)
 		process_name(p);
 	c->pid = p->pid;
 	c->fd = fd;
-	snprintf(c->tag, sizeof c->tag, "process=%s[%d]", p->name, p->pid);
+	c->texts += (size_t)snprintf(c->tag, sizeof c->tag, "process=%s[%d]", p->name, p->pid);
 	c->message.user_provided_tags = c->tags;
 	c->message.n_user_provided_tags = 1;
 }
@@ -472,6 +475,7 @@ static void fill_connections(struct kernel *k, int64_t elapsed, int64_t now)
 
 	introspection__data_gauge__init(&k->in);
 	introspection__data_gauge__init(&k->out);
+	k->most = STATE_MAX;
 	for (struct connection *c = k->all; c < k->all + k->used; c++) {
 		if (c->seen == 0)
 			continue;
@@ -495,6 +499,7 @@ static void fill_connections(struct kernel *k, int64_t elapsed, int64_t now)
 		add_up(&k->in, &c->in);
 		add_up(&k->out, &c->out);
 		k->shown[n++] = &c->message;
+		k->most += NUMBERS_MAX + c->texts;
 	}
 	add_up(&k->in, &k->past_in);
 	add_up(&k->out, &k->past_out);
@@ -519,9 +524,7 @@ static int take(struct source *s, int64_t now, struct snapshot_input *out)
 	k->state.start_ts = previous ? previous : k->instant;
 	k->state.instant_ts = k->instant;
 	k->state.snapshot_duration_ms = (uint32_t)(clock_ms(CLOCK_MONOTONIC) - begin);
-	const size_t most = sizeof k->all->src + sizeof k->all->dst + sizeof k->all->tag + NUMBERS_MAX;
-	*out = (struct snapshot_input){
-		.state = &k->state, .most = STATE_MAX + k->subsystems.n_connections * most};
+	*out = (struct snapshot_input){.state = &k->state, .most = k->most};
 	return 1;
 }
 

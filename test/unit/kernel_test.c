@@ -1396,6 +1396,42 @@ static void table_full(void **unused)
 	s->close(s);
 }
 
+static void set_largest(Introspection__DataGauge *gauge)
+{
+	gauge->cum_bytes = gauge->cum_packets = gauge->inst_bw = UINT64_MAX;
+}
+
+/* What the source says of a State's length holds whatever its numbers are. */
+static void length_at_most(void **unused)
+{
+	static char *tags[] = {(char *)""};
+	struct snapshot_input in = {0};
+
+	(void)unused;
+	answer = nothing;
+	struct source *s = open_source(NULL);
+	answer = flood;
+	flood_size = 10000;
+	flood_sent = 0;
+	assert_int_equal(s->take(s, 0, &in), 1);
+	answer = NULL;
+	assert_int_equal(in.state->subsystems->n_connections, flood_size);
+	for (size_t i = 0; i < flood_size; i++) {
+		Connection *c = in.state->subsystems->connections[i];
+
+		c->status = (Introspection__Status)CLOSING;
+		c->role = (Introspection__Role)RESPONDER;
+		c->timeline->open_ts = c->timeline->upgraded_ts = c->timeline->close_ts = UINT64_MAX;
+		c->latency_ns = c->retransmitted_bytes = UINT64_MAX;
+		set_largest(c->traffic->traffic_in);
+		set_largest(c->traffic->traffic_out);
+		c->user_provided_tags = tags;
+		c->n_user_provided_tags = 1;
+	}
+	assert_in_range(introspection__state__get_packed_size(in.state), 1, in.most);
+	s->close(s);
+}
+
 static unsigned allocations;
 
 /* AddressSanitizer calls it for every allocation. */
@@ -1533,6 +1569,7 @@ int main(void)
 		cmocka_unit_test(failed_dumps),
 		cmocka_unit_test(missed),
 		cmocka_unit_test(table_full),
+		cmocka_unit_test(length_at_most),
 		cmocka_unit_test(allocates_nothing),
 		cmocka_unit_test(damaged_answers),
 		cmocka_unit_test(no_file_left_open),
