@@ -58,11 +58,11 @@ struct kernel {
 	struct process watched;
 	bool unreadable;               /* logged that the watched process may not be read */
 
-	uint64_t dump;                 /* number of the last one, both families counted as one */
+	uint64_t dump;                 /* number of the last one */
 	size_t left_out;               /* connections for which there was no entry, in this dump */
 	size_t left_out_before;        /* ... and in the previous one */
 	bool look_up;                  /* there are sockets whose process is to be searched */
-	bool listening[65536];         /* local ports of the family that is being dumped */
+	bool listening[2][65536];      /* local ports: of IPv4, of IPv6 */
 
 	int64_t before;                /* ms, monotonic, of the previous snapshot; 0: none */
 	uint64_t instant;              /* ms since the epoch, of this snapshot */
@@ -174,6 +174,12 @@ static struct connection *find(struct kernel *k, uint64_t cookie)
 	return c;
 }
 
+/* Whether there is a listener at a socket's local port. */
+static bool *listening(struct kernel *k, const struct tcpdiag_socket *s)
+{
+	return &k->listening[s->family == AF_INET6][s->local.port];
+}
+
 /* Ties the parts of the message together, and fills what never changes. */
 static void describe(struct kernel *k, struct connection *c, const struct tcpdiag_socket *s)
 {
@@ -202,7 +208,7 @@ static void describe(struct kernel *k, struct connection *c, const struct tcpdia
 	c->timeline.open_ts = k->instant;
 	/* Some nodes dial from the port they listen on: a socket that was seen
 	 * to dial is not taken for one that was accepted. */
-	if (s->state != TCPDIAG_SYN_SENT && k->listening[s->local.port])
+	if (s->state != TCPDIAG_SYN_SENT && *listening(k, s))
 		c->message.role = INTROSPECTION__ROLE__RESPONDER;
 }
 
@@ -289,7 +295,7 @@ static void on_socket(void *arg, const struct tcpdiag_socket *s)
 	struct kernel *k = arg;
 
 	if (s->state == TCPDIAG_LISTEN) {
-		k->listening[s->local.port] = true;
+		*listening(k, s) = true;
 		return;
 	}
 	struct connection *c = find(k, s->cookie);
@@ -317,19 +323,15 @@ static void on_socket(void *arg, const struct tcpdiag_socket *s)
  * then is kept, and nothing is taken for vanished. */
 static bool dump(struct kernel *k)
 {
-	static const uint8_t families[] = {AF_INET, AF_INET6};
-
 	k->instant = (uint64_t)clock_ms(CLOCK_REALTIME);
 	k->dump++;
 	k->left_out = 0;
 	k->look_up = false;
-	for (size_t i = 0; i < sizeof families; i++) {
-		memset(k->listening, 0, sizeof k->listening);
-		const char *wrong = tcpdiag_dump(&k->diag, families[i], on_socket, k);
-		if (wrong) {
-			log_event("error source=kernel reason=\"%s\"", wrong);
-			return false;
-		}
+	memset(k->listening, 0, sizeof k->listening);
+	const char *wrong = tcpdiag_dump(&k->diag, on_socket, k);
+	if (wrong) {
+		log_event("error source=kernel reason=\"%s\"", wrong);
+		return false;
 	}
 	if (k->left_out > 0 && k->left_out_before == 0)
 		log_event("error source=kernel reason=\"more than %d connections\" left_out=%zu",

@@ -4,7 +4,6 @@
 #include <linux/inet_diag.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
-#include <linux/sock_diag.h>
 #include <linux/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -50,12 +49,13 @@ static bool read_socket(struct tcpdiag_socket *s, const struct nlmsghdr *m)
 {
 	const struct inet_diag_msg *d = NLMSG_DATA(m);
 
-	if (m->nlmsg_type != SOCK_DIAG_BY_FAMILY || m->nlmsg_len < NLMSG_LENGTH(sizeof *d))
+	if (m->nlmsg_type != TCPDIAG_GETSOCK || m->nlmsg_len < NLMSG_LENGTH(sizeof *d))
 		return false;
 	*s = (struct tcpdiag_socket){
 		.cookie = (uint64_t)d->id.idiag_cookie[1] << 32 | d->id.idiag_cookie[0],
 		.state = d->idiag_state,
 		.inode = d->idiag_inode,
+		.family = d->idiag_family,
 		.local = tcpdiag_end_of(d->idiag_family, d->id.idiag_src, d->id.idiag_sport),
 		.remote = tcpdiag_end_of(d->idiag_family, d->id.idiag_dst, d->id.idiag_dport),
 	};
@@ -83,7 +83,7 @@ static const char *end_of_dump(const struct nlmsghdr *m)
 
 	if (m->nlmsg_len >= NLMSG_LENGTH(sizeof error))
 		memcpy(&error, NLMSG_DATA(m), sizeof error);
-	if (error == -ENOENT)
+	if (error == -ENOENT || error == -EOPNOTSUPP)
 		return "this kernel cannot list TCP sockets, it has no tcp_diag";
 	if (error != 0)
 		return strerror((int)(0U - (unsigned)error));
@@ -141,19 +141,20 @@ int tcpdiag_open(struct tcpdiag *d)
 	return d->fd < 0 ? -1 : connect(d->fd, (struct sockaddr *)&kernel, sizeof kernel);
 }
 
-const char *tcpdiag_dump(struct tcpdiag *d, uint8_t family,
+/* The older of two requests: only it lists all families at once, so that the kernel's
+ * table, which is large even when few of its sockets are ours, is gone through once. */
+const char *tcpdiag_dump(struct tcpdiag *d,
                          void (*each)(void *arg, const struct tcpdiag_socket *socket), void *arg)
 {
 	struct {
 		struct nlmsghdr header;
-		struct inet_diag_req_v2 body;
+		struct inet_diag_req body;
 	} request = {
 		.header.nlmsg_len = sizeof request,
-		.header.nlmsg_type = SOCK_DIAG_BY_FAMILY,
+		.header.nlmsg_type = TCPDIAG_GETSOCK,
 		.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP,
 		.header.nlmsg_seq = ++d->request,
-		.body.sdiag_family = family,
-		.body.sdiag_protocol = IPPROTO_TCP,
+		.body.idiag_family = AF_UNSPEC,
 		.body.idiag_ext = 1 << (INET_DIAG_INFO - 1),
 		.body.idiag_states = STATES,
 	};

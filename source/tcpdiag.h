@@ -38,6 +38,7 @@ struct tcpdiag_socket {
 	uint64_t cookie;        /* names the socket; never used again */
 	uint8_t state;          /* enum tcpdiag_state */
 	uint32_t inode;         /* 0: no process has it open */
+	uint8_t family;         /* AF_INET or AF_INET6; its addresses may be IPv4 in either */
 	struct tcpdiag_end local, remote;
 
 	/* False: the kernel keeps no counters for it, not yet or no more; what
@@ -60,11 +61,11 @@ struct tcpdiag {
 /* Opens d->fd, which the caller closes. 0, or -1 with errno. */
 int tcpdiag_open(struct tcpdiag *d);
 
-/* Calls each(arg, socket) for every socket of a family (AF_INET or AF_INET6) but
- * those that are closed or in TIME_WAIT; the listening ones come first. One whose
- * state changes meanwhile may come twice, and in rare cases not at all. Never
- * blocks. Returns NULL, or what went wrong: then some may not have been told. */
-const char *tcpdiag_dump(struct tcpdiag *d, uint8_t family,
+/* Calls each(arg, socket) for every socket but those that are closed or in TIME_WAIT;
+ * the listening ones come first. One whose state changes meanwhile may come twice, and
+ * in rare cases not at all. Never blocks. Returns NULL, or what went wrong: then some
+ * may not have been told. */
+const char *tcpdiag_dump(struct tcpdiag *d,
                          void (*each)(void *arg, const struct tcpdiag_socket *socket), void *arg);
 
 #endif

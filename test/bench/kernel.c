@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <linux/inet_diag.h>
 #include <linux/netlink.h>
-#include <linux/sock_diag.h>
 #include <net/if.h>
 #include <sched.h>
 #include <signal.h>
@@ -126,28 +125,23 @@ struct bench {
 /* Asks as the source does, and looks at nothing but where the answer ends. */
 static void dump_bare(struct bench *b)
 {
-	static const uint8_t families[] = {AF_INET, AF_INET6};
+	struct {
+		struct nlmsghdr header;
+		struct inet_diag_req body;
+	} request = {
+		.header.nlmsg_len = sizeof request,
+		.header.nlmsg_type = TCPDIAG_GETSOCK,
+		.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP,
+		.body.idiag_family = AF_UNSPEC,
+		.body.idiag_ext = 1 << (INET_DIAG_INFO - 1),
+		.body.idiag_states = 0x1ffe & ~(1 << TCPDIAG_TIME_WAIT | 1 << TCPDIAG_CLOSE),
+	};
+	const struct nlmsghdr *first = (const void *)b->bare.answer;
 
-	for (size_t i = 0; i < sizeof families; i++) {
-		struct {
-			struct nlmsghdr header;
-			struct inet_diag_req_v2 body;
-		} request = {
-			.header.nlmsg_len = sizeof request,
-			.header.nlmsg_type = SOCK_DIAG_BY_FAMILY,
-			.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP,
-			.body.sdiag_family = families[i],
-			.body.sdiag_protocol = IPPROTO_TCP,
-			.body.idiag_ext = 1 << (INET_DIAG_INFO - 1),
-			.body.idiag_states = 0x1ffe & ~(1 << TCPDIAG_TIME_WAIT | 1 << TCPDIAG_CLOSE),
-		};
-		const struct nlmsghdr *first = (const void *)b->bare.answer;
-
-		need(send(b->bare.fd, &request, sizeof request, 0) > 0, "netlink");
-		do {
-			need(recv(b->bare.fd, b->bare.answer, sizeof b->bare.answer, 0) > 0, "netlink");
-		} while (first->nlmsg_type != NLMSG_DONE);
-	}
+	need(send(b->bare.fd, &request, sizeof request, 0) > 0, "netlink");
+	do {
+		need(recv(b->bare.fd, b->bare.answer, sizeof b->bare.answer, 0) > 0, "netlink");
+	} while (first->nlmsg_type != NLMSG_DONE);
 }
 
 /* Returns the CPU time that it took, in ns. */

@@ -18,7 +18,6 @@
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <linux/sched.h>
-#include <linux/sock_diag.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
 #include <sched.h>
@@ -57,7 +56,6 @@ enum {
 static ssize_t (*answer)(char *buffer, size_t size);
 static bool kernel_is_asked;   /* answer stands only for the first of the kernel's */
 static struct nlmsghdr asked;
-static uint8_t asked_family;
 static unsigned recv_calls, readlinkat_calls;
 
 ssize_t recv(int fd, void *buffer, size_t size, int flags)
@@ -80,10 +78,7 @@ ssize_t recv(int fd, void *buffer, size_t size, int flags)
 
 ssize_t send(int fd, const void *bytes, size_t len, int flags)
 {
-	const struct inet_diag_req_v2 *body = NLMSG_DATA(bytes);
-
 	memcpy(&asked, bytes, sizeof asked);
-	asked_family = body->sdiag_family;
 	return answer && !kernel_is_asked ? (ssize_t)len : sendto(fd, bytes, len, flags, NULL, 0);
 }
 
@@ -1021,7 +1016,7 @@ static ssize_t put_socket(char *buffer, uint64_t cookie, uint8_t state, const vo
 		struct inet_diag_msg body;
 	} m = {
 		.header.nlmsg_len = (uint32_t)(sizeof m + RTA_ALIGN(attribute)),
-		.header.nlmsg_type = SOCK_DIAG_BY_FAMILY,
+		.header.nlmsg_type = TCPDIAG_GETSOCK,
 		.header.nlmsg_flags = NLM_F_MULTI,
 		.header.nlmsg_seq = asked.nlmsg_seq,
 		.body.idiag_family = AF_INET,
@@ -1053,7 +1048,7 @@ static struct {
 static ssize_t one_socket(char *buffer, size_t size)
 {
 	(void)size;
-	return asked_family == AF_INET && !one.told++
+	return !one.told++
 	               ? put_socket(buffer, 1, one.state, &one.info, one.info_len)
 	               : put_done(buffer, 0);
 }
@@ -1065,7 +1060,7 @@ static ssize_t odd_socket(char *buffer, size_t size)
 	ssize_t len = one_socket(buffer, size);
 	struct nlmsghdr *m = (void *)buffer;
 
-	if (m->nlmsg_type == SOCK_DIAG_BY_FAMILY) {
+	if (m->nlmsg_type == TCPDIAG_GETSOCK) {
 		memcpy(buffer + len, &a, sizeof a);
 		m->nlmsg_len += a.rta_len;
 		len += (ssize_t)NLMSG_ALIGN(a.rta_len);
@@ -1203,6 +1198,12 @@ static ssize_t error_refused(char *buffer, size_t size)
 	return len;
 }
 
+static ssize_t error_no_diag(char *buffer, size_t size)
+{
+	(void)size;
+	return put_done(buffer, -EOPNOTSUPP);
+}
+
 static ssize_t error_no_module(char *buffer, size_t size)
 {
 	(void)size;
@@ -1280,6 +1281,7 @@ static void failed_dumps(void **unused)
 		{too_long, "answer too long", 0, 0},
 		{error_done, NULL, 0, ENOMEM},
 		{error_refused, NULL, 0, EPERM},
+		{error_no_diag, "this kernel cannot list TCP sockets, it has no tcp_diag", 0, 0},
 		{error_no_module, "this kernel cannot list TCP sockets, it has no tcp_diag", 0, 0},
 		{error_smallest, NULL, 0, INT_MIN},
 		{error_without_number, "malformed answer", 0, 0},
@@ -1364,7 +1366,7 @@ static ssize_t flood(char *buffer, size_t size)
 {
 	size_t len = 0;
 
-	if (asked_family == AF_INET6 || flood_sent == flood_size)
+	if (flood_sent == flood_size)
 		return put_done(buffer, 0);
 	for (; flood_sent < flood_size && len + 128 < size; flood_sent++)
 		len += (size_t)put_socket(buffer + len, flood_sent << 20 | 1, 1, NULL, -1);
