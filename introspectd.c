@@ -1095,7 +1095,8 @@ static int reload(struct server *srv)
 	return token == 0 ? tls : token;
 }
 
-static void serve_signals(struct server *srv)
+/* -1: they cannot be read, so that nothing could end the daemon any more. */
+static int serve_signals(struct server *srv)
 {
 	struct signalfd_siginfo info;
 	ssize_t n;
@@ -1108,10 +1109,7 @@ static void serve_signals(struct server *srv)
 		else
 			stop(srv);
 	}
-	if (n < 0 && errno != EAGAIN && errno != EINTR) {
-		log_event("error signals=\"%s\"", strerror(errno));
-		stop(srv);
-	}
+	return n < 0 && errno != EAGAIN && errno != EINTR ? -1 : 0;
 }
 
 /* Fills in what changes from turn to turn and returns when the next deadline is. */
@@ -1214,7 +1212,7 @@ static void unpolled(struct server *srv)
 	srv->fds[FD_SIGNALS].revents = POLLIN;
 }
 
-/* One turn of the loop. -1: poll() failed. */
+/* One turn of the loop. -1: it cannot go on (errno). */
 static int turn(struct server *srv)
 {
 	int64_t source_deadline, deadline = prepare(srv, &source_deadline);
@@ -1235,8 +1233,8 @@ static int turn(struct server *srv)
 	for (size_t i = 0; i < srv->listener_count; i++)
 		if (srv->fds[FD_LISTENERS + i].revents)
 			accept_clients(srv, srv->listeners[i].fd);
-	if (srv->fds[FD_SIGNALS].revents)
-		serve_signals(srv);
+	if (srv->fds[FD_SIGNALS].revents && serve_signals(srv) != 0)
+		return -1;
 	if (srv->waiting > 0 && !srv->asked && srv->next_take <= srv->now)
 		take_snapshot(srv);
 	if (srv->event_came)
@@ -1249,7 +1247,7 @@ static int run(struct server *srv)
 	srv->now = clock_ms(CLOCK_MONOTONIC);
 	while (!srv->stop_at || (srv->high > 0 && srv->now < srv->stop_at)) {
 		if (turn(srv) != 0) {
-			log_event("error poll=\"%s\"", strerror(errno));
+			log_event("error loop=\"%s\"", strerror(errno));
 			return 1;
 		}
 	}
