@@ -70,6 +70,7 @@ async function served (t, clients, { options = [], size = 2000, tls = {} } = {})
   const starts = tls.ca ? [await clientHello()] : [drip, handshake({}, '/introspect') + 'x'.repeat(3000)]
   for (const start of starts) {
     const f = flood(d.port, clients + 15, { start, chunk: 9000, ms: 10 })
+    t.after(() => f.end())
     await watch(d, c, 1000)
     await f.end()
   }
