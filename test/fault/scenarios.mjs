@@ -4,14 +4,16 @@
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import http from 'node:http'
 import https from 'node:https'
 import { connect as connectSocket, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { commandClient, delimited, eventOf } from '../integration/command-client.mjs'
-import { client, folder, ServerMessage } from '../integration/daemon.mjs'
+import { client, folder } from '../integration/daemon.mjs'
 import { BINARY, close, connect, frame, handshake, ping, request } from '../integration/raw.mjs'
+import { recording, uint32 } from '../integration/recording.mjs'
 
 const SOON = 10000   // ms, however busy the machine
 const TOKEN = 'correct-horse.battery_staple'
@@ -24,38 +26,24 @@ const RUNTIME = {
 // Files for all runs: a certificate that is its own authority, a recording.
 export function prepare () {
   const path = mkdtempSync(join(tmpdir(), 'introspectd-'))
-  const files = { path, cert: join(path, 'cert'), key: join(path, 'key'), token: join(path, 'token'), recording: join(path, 'recording') }
-  execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '30',
-    '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1',
+  const files = Object.fromEntries(['cert', 'key', 'token', 'recording'].map(name => [name, join(path, name)]))
+  execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes',
+    '-days', '30', '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1',
     '-keyout', files.key, '-out', files.cert], { stdio: 'pipe' })
   writeFileSync(files.token, `${TOKEN}\n`)
-  writeFileSync(files.recording, recording())
+  writeFileSync(files.recording, damaged())
   files.ca = readFileSync(files.cert)
   files.remove = () => rmSync(path, { recursive: true, force: true })
   return files
 }
 
-function uint32 (...numbers) {
-  const bytes = Buffer.alloc(4 * numbers.length)
-  numbers.forEach((n, i) => bytes.writeUInt32LE(n, 4 * i))
-  return bytes
-}
-
-function recorded (message) {
-  const bytes = Buffer.from(ServerMessage.encode(ServerMessage.fromObject(message)).finish())
-  let sum = 0x811c9dc5
-  for (const byte of bytes) sum = Math.imul(sum ^ byte, 0x01000193) >>> 0
-  return Buffer.concat([uint32(sum, bytes.length), bytes])
-}
-
-function recording () {
-  const parts = [uint32(1), recorded({ runtime: RUNTIME })]
-  for (let i = 1; i < 20; i++) {
-    parts.push(recorded({ state: { ...STATE, instantTs: 1000 + 20 * i } }), recorded(eventOf(i)))
-    if (i === 3) parts.push(Buffer.from([1, 2, 3, 4, 5, 0, 0, 0, 1, 2, 3, 4, 5]), uint32(1, 0xffffffff))
-    if (i === 5) parts.push(recorded({ runtime: { ...RUNTIME, implementation: 'another' } }))
-  }
-  return Buffer.concat(parts)
+// With a wrong checksum and a length that makes no sense in it.
+function damaged () {
+  const part = (from, to) => Array.from({ length: to - from }, (_, i) =>
+    [{ state: { ...STATE, instantTs: 1000 + 20 * (from + i) } }, eventOf(i)]).flat()
+  const rest = recording({ runtime: { ...RUNTIME, implementation: 'another' } }, ...part(4, 20))
+  return Buffer.concat([recording({ runtime: RUNTIME }, ...part(1, 4)), uint32(1, 5), Buffer.from('wrong'),
+    uint32(1, 0xffffffff), rest.subarray(4)])
 }
 
 // A pull client that stays for a few snapshots.
@@ -72,13 +60,13 @@ async function pull (t, d, n = 3) {
 function get (d, path, method = 'GET') {
   return new Promise((resolve, reject) => {
     const body = r => { r.resume(); r.on('end', () => resolve(r.statusCode)) }
-    if (d.ask.ca) https.request(new URL(path, d.url), { ...d.ask, method, agent: false }, body).on('error', reject).end()
-    else fetch(new URL(path, d.url), { method }).then(r => r.arrayBuffer().then(() => resolve(r.status)), reject)
+    const { request } = d.ask.ca ? https : http
+    request(new URL(path, d.url), { ...d.ask, method, agent: false }, body).on('error', reject).end()
   })
 }
 
 async function pages (d) {
-  for (const path of ['/', '/healthz', '/introspection.proto', '/nothing']) await get(d, path)
+  for (const path of ['/', '/healthz', '/metrics', '/introspection.proto', '/nothing']) await get(d, path)
   await get(d, '/', 'POST')
 }
 
@@ -139,7 +127,7 @@ function feeding (t, path) {
 
 // A process with connections of its own, which has this name; ends before the next begins.
 function named (t, name) {
-  const script = 'const s = net.createServer(() => {}).listen(0, "127.0.0.1", () => net.connect(s.address().port, "127.0.0.1"))'
+  const script = 'const s = net.createServer().listen(0, () => net.connect(s.address().port))'
   const child = spawn(process.execPath, ['-e', script], { argv0: name, stdio: 'ignore' })
   t.after(() => child.kill('SIGKILL'))
   return child
@@ -164,7 +152,10 @@ async function all (...parts) {
 export const scenarios = [
   {
     name: 'kernel',
-    options: (t, d) => { d.unix = join(folder(t), 'socket'); return ['--listen', '127.0.0.1:0', '--listen', d.unix, '--interval', '10', '-v'] },
+    options: (t, d) => {
+      d.unix = join(folder(t), 'socket')
+      return ['--listen', '127.0.0.1:0', '--listen', d.unix, '--interval', '10', '-v']
+    },
     async live (t, d) {
       d.child.kill('SIGUSR1')
       await all(pull(t, d), pages(d), rude(t, { port: d.port }), conversation(t), command(t, d))
@@ -175,13 +166,16 @@ export const scenarios = [
   },
   {
     name: 'process',
-    options: (t, d) => { d.node = `fault-${process.pid}-${d.number}`; return ['--listen', '[::1]:0', '--interval', '10', '--pid', d.node] },
+    options: (t, d) => {
+      d.node = `fault-${process.pid}-${d.number}`
+      return ['--listen', '[::1]:0', '--interval', '10', '--pid', d.node]
+    },
     async live (t, d) {
       const first = named(t, d.node)
       const c = await client(t, d.ws, d.ask)
       await c.received(1, SOON)
       const until = async text => {
-        for (let i = 0; i < 100 && !d.lines.some(l => l.startsWith(text)); i++) await Promise.all([c.next(SOON), delay(10)])
+        while (!d.lines.some(line => line.startsWith(text))) await Promise.all([c.next(SOON), delay(10)])
       }
       await until('watching')
       await c.next(SOON)
@@ -199,10 +193,10 @@ export const scenarios = [
     name: 'feed',
     options: (t, d) => {
       d.feed = join(folder(t), 'feed')
-      return ['--listen', '127.0.0.1:0', '--interval', '10', '--feed', d.feed, '-v',
-        '--tls-cert', d.files.cert, '--tls-key', d.files.key, '--tls-client-ca', d.files.cert, '--token-file', d.files.token]
+      return ['--listen', '127.0.0.1:0', '--interval', '10', '--feed', d.feed, '-v', '--tls-cert', d.files.cert,
+        '--tls-key', d.files.key, '--tls-client-ca', d.files.cert, '--token-file', d.files.token]
     },
-    ask: files => ({ ca: files.ca, cert: files.ca, key: readFileSync(files.key), headers: { Authorization: `Bearer ${TOKEN}` } }),
+    ask: ({ ca, key }) => ({ ca, cert: ca, key: readFileSync(key), headers: { Authorization: `Bearer ${TOKEN}` } }),
     begin: (t, d) => { d.fed = feeding(t, d.feed) },
     end: d => d.fed.stop(),
     async live (t, d) {
