@@ -41,8 +41,10 @@ static void hang_up(struct link *l)
 
 static void random_bytes(void *out, size_t len)
 {
-	if (getrandom(out, len, 0) != (ssize_t)len)
-		abort(); /* cannot be for so few bytes (getrandom(2)) */
+	if (getrandom(out, len, 0) == (ssize_t)len)
+		return;
+	perror("introspect: random numbers"); /* a kernel before 3.17 */
+	exit(EXIT_FAILURE);
 }
 
 /* Nothing is left to try: a pause, within a fourth of its length either way so
