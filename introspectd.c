@@ -925,7 +925,7 @@ static void slot_open(struct server *srv, int fd, const struct sockaddr_in6 *pee
 
 static void accept_clients(struct server *srv, int listener)
 {
-	for (int i = 0; i < ACCEPT_MAX; i++) {
+	for (int i = 0, failed = 0; i < ACCEPT_MAX; i++) {
 		struct sockaddr_in6 peer = {0};
 		socklen_t len = sizeof peer;
 		int fd = accept4(listener, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -934,12 +934,14 @@ static void accept_clients(struct server *srv, int listener)
 			slot_open(srv, fd, &peer);
 		} else if (errno == EAGAIN) {
 			return;
-		} else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+		} else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM ||
+		           ++failed == ACCEPT_MAX) {
 			log_event("accept_paused reason=\"%s\" ms=%d", strerror(errno), ACCEPT_PAUSE_MS);
 			srv->accept_again = srv->now + ACCEPT_PAUSE_MS;
 			return;
 		}
-		/* Anything else is the trouble of that one connection. */
+		/* Anything else is the trouble of that one connection, unless there is
+		 * nothing but trouble. */
 	}
 }
 
