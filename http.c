@@ -31,7 +31,7 @@ const struct http_reason http_reasons[HTTP_REFUSALS] = {
 #define SECURITY_HEADERS                                                                           \
 	"Content-Security-Policy: default-src 'none'; script-src 'self'; style-src 'self'; "       \
 	"img-src 'self'; connect-src 'self' http: https: ws: wss:; base-uri 'none'; "        \
-	"form-action 'none'; frame-ancestors 'none'\r\n"                                           \
+	"form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'\r\n"       \
 	"X-Content-Type-Options: nosniff\r\n"                                                      \
 	"Referrer-Policy: no-referrer\r\n"
 

@@ -69,7 +69,7 @@ test('what every answer says', async t => {
     assert.equal(headers.connection, 'close')
     assert.equal(headers['x-content-type-options'], 'nosniff')
     assert.equal(headers['referrer-policy'], 'no-referrer')
-    assert.match(headers['content-security-policy'], /default-src 'none'.*frame-ancestors 'none'/)
+    assert.match(headers['content-security-policy'], /default-src 'none'.*frame-ancestors 'none'; require-trusted-types-for 'script'/)
     assert.equal(headers['access-control-allow-origin'], undefined)
   }
 })
