@@ -245,6 +245,8 @@ test('an address that others reach, and no token: one warning', async t => {
   await fetch(`http://127.0.0.1:${d.port}/healthz`)
   assert.equal(d.lines.filter(line => /^warning/.test(line)).length, 1)
   await guarded(t, open)
+  const secret = await secured(t, open, { expect: [/^warning /] })   // TLS keeps nobody out
+  await secret.line(/^warning address=.*--tls-client-ca/)
   await secured(t, [...open, '--tls-client-ca', pki.file('ca.pem')])
 })
 
