@@ -152,7 +152,9 @@ test('pages and healthz need none, both protocols do', async t => {
 })
 
 test('each wrong token from an address waits longer, nobody else does', async t => {
-  const d = await guarded(t, SHORT)
+  const feed = join(folder(t), 'feed')
+  const d = await guarded(t, ['--feed', feed, ...SHORT], { expect: [/^feed_/] })
+  await node(t, { feed })
   const target = { port: d.port, host: '127.0.0.1' }
   const watching = await client(t, d.ws, { headers: bearer(TOKEN) })
   await watching.received(1)
