@@ -10,7 +10,7 @@
 
 #include "listen.h"
 
-#define VERSION "0.1.0"
+#define VERSION "1.0.0"
 
 #define DEFAULT_LISTEN "127.0.0.1:" DEFAULT_PORT
 #define DEFAULT_LISTEN_6 "[::1]:" DEFAULT_PORT
