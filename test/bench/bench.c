@@ -18,9 +18,9 @@
 
 enum {
 	ROUNDS = 3,
-	WARM_MS = 300,
-	STEP_MS = 600,
-	SPARSE_MS = 1500,
+	WARM_MS = 200,
+	STEP_MS = 400,
+	SPARSE_MS = 1000,
 	STATES_MAX = 4000,          /* of a recording, 10 ms apart: longer than a round takes ... */
 	RECORDING_MAX = 400 << 20,  /* ... as far as that many bytes go */
 	BURST_MAX = 1 << 30,        /* bytes that go to all clients at once: sizes and clients beyond
@@ -262,7 +262,7 @@ static struct figures measure(const struct contender *c, size_t clients, bool sp
 	struct process p = start(c);
 	struct load *l = load_open(p.port, clients, c->tls);
 
-	load_run(l, p.pid, sparse, sparse ? 2 * THINK_MS : WARM_MS);
+	load_run(l, p.pid, sparse, sparse ? 3 * THINK_MS / 2 : WARM_MS);
 	struct figures f = load_run(l, p.pid, sparse, sparse ? SPARSE_MS : STEP_MS);
 	load_close(l);
 	stop(p);
