@@ -326,4 +326,4 @@ clean:
         check size-check text-check model unit-check fault load soak soak-sanitizers soak-valgrind \
         load-tools deps test-deps lint lint-deps install clean
 include test/ports/ports.mk
--include $(shell find $(BUILD) -type f -name '*.d' 2> /dev/null)
+-include $(patsubst %.c,$(BUILD)/%.d,$(wildcard *.c */*.c test/*/*.c) dashboard.c)

@@ -8,6 +8,7 @@ TRIPLET_arm64 = aarch64-linux-gnu
 TRIPLET_armhf = arm-linux-gnueabihf
 triplet = $(or $(TRIPLET_$(1)),$(1)-linux-gnu)
 
+PORT_GOALS = all unit-tests
 LIBRARIES = $(abspath $(BUILD)/libraries)
 PORT_CHECK = NODE=$(NODE) NATIVE=$(BUILD) test/ports/check
 
@@ -17,7 +18,7 @@ cross-check: all $(CROSS:%=cross-%)
 
 cross-%:
 	PKG_CONFIG_LIBDIR=/usr/lib/$(call triplet,$*)/pkgconfig $(MAKE) BUILD=$(BUILD)/cross/$* \
-		CC=$(call triplet,$*)-gcc CPPFLAGS=-Werror all unit-tests
+		CC=$(call triplet,$*)-gcc CPPFLAGS=-Werror $(PORT_GOALS)
 
 # Debian's compilers for other processors and its gcc-multilib exclude each other.
 cross-deps: test-deps
@@ -29,14 +30,16 @@ cross-deps: test-deps
 			libprotobuf-c-dev:$a gcc-$(call triplet,$a))
 
 # Debian's libraries are for glibc: these are built for musl from its sources. Its musl-gcc
-# cannot make a static PIE.
+# cannot make a static PIE. Into a static program nothing can be preloaded that does what the
+# sandbox forbids.
 musl-check: all musl
 	$(PORT_CHECK) $(BUILD)/musl
-	SANDBOX_BUILD=$(BUILD)/musl $(NODE) --test --test-reporter=spec test/integration/sandbox.test.mjs
+	SANDBOX_BUILD=$(BUILD)/musl $(NODE) --test --test-reporter=spec \
+		--test-skip-pattern='what the loop never does' test/integration/sandbox.test.mjs
 
 musl: $(LIBRARIES)/musl/lib/libmbedtls.a
 	PKG_CONFIG_LIBDIR=$(<D)/pkgconfig $(MAKE) BUILD=$(BUILD)/musl CC=musl-gcc STATIC=1 \
-		PIE=-static CPPFLAGS=-Werror all unit-tests
+		PIE=-static CPPFLAGS=-Werror $(PORT_GOALS)
 
 mbedtls3-check: all mbedtls3
 	TLS_VERSION=TLSv1.3 $(PORT_CHECK) $(BUILD)/mbedtls3
@@ -44,7 +47,7 @@ mbedtls3-check: all mbedtls3
 
 mbedtls3: $(LIBRARIES)/mbedtls3/lib/libmbedtls.a
 	PKG_CONFIG_LIBDIR=$(<D)/pkgconfig $(MAKE) BUILD=$(BUILD)/mbedtls3 CPPFLAGS=-Werror \
-		all unit-tests
+		$(PORT_GOALS)
 
 $(LIBRARIES)/musl/lib/libmbedtls.a: test/ports/libraries
 	CC=musl-gcc $< $(@D:/lib=) bookworm
@@ -53,6 +56,7 @@ $(LIBRARIES)/mbedtls3/lib/libmbedtls.a: test/ports/libraries
 	CC=$(CC) $< $(@D:/lib=) trixie
 
 # The table of README.md.
+sizes: PORT_GOALS = all
 sizes: all musl mbedtls3 $(CROSS:%=cross-%)
 	$(MAKE) TLS=0 BUILD=$(BUILD)/tls0 all
 	$(MAKE) STATIC=1 BUILD=$(BUILD)/static all
