@@ -45,7 +45,7 @@ const ERRORS = {
   signalfd: 'EMFILE',
   sigprocmask: 'EINVAL',
   read: 'ECONNRESET EINTR EAGAIN EIO',
-  write: 'EPIPE EINTR EAGAIN ENOSPC ECONNRESET',
+  write: 'EIO EPIPE EINTR EAGAIN ENOSPC ECONNRESET',
   writev: 'EIO EINTR EAGAIN ENOSPC',
   recv: 'ECONNRESET EINTR EAGAIN ENOMEM ENOBUFS ETIMEDOUT',
   send: 'EPIPE EINTR EAGAIN ENOBUFS ENOMEM ECONNRESET',
@@ -154,7 +154,9 @@ async function settled (d, normal) {
 // Lives the scenario once. Returns what came of it.
 async function live (scenario, { fault, depth = 1, forGood = false } = {}) {
   const cleanups = []
+  const visits = []   // of clients, which end before it is counted who is left
   const t = { after: f => cleanups.unshift(f) }
+  const visit = { after: f => visits.unshift(f) }
   const r = { scenario: scenario.name, fault, wrong: [] }
   if (scenario.args) return watch(t, scenario, r, depth).finally(() => Promise.all(cleanups.map(f => f())))
   try {
@@ -162,14 +164,15 @@ async function live (scenario, { fault, depth = 1, forGood = false } = {}) {
     if (!d.over) {
       scenario.begin?.(t, d)
       const late = delay(RUN_MS, undefined, { ref: false }).then(() => { throw new Error(`not done in ${RUN_MS} ms`) })
-      await Promise.race([scenario.live(t, d), late]).catch(error => { r.error = error })
-      r.served = await serves(t, d)
+      await Promise.race([scenario.live(visit, d), late]).catch(error => { r.error = error })
+      r.served = await serves(visit, d)
       if (forGood && !d.over) {
         const before = busy(d)
-        await delay(300)
+        await delay(500)
         r.busy = d.over ? 0 : busy(d) - before
       }
       scenario.end?.(d)
+      for (const end of visits.splice(0)) await end()
       r.descriptors = await settled(d, scenario.descriptors ?? 0)
       d.child.kill('SIGTERM')
     }
@@ -179,7 +182,7 @@ async function live (scenario, { fault, depth = 1, forGood = false } = {}) {
   } catch (error) {
     r.wrong.push(error.stack)
   } finally {
-    for (const cleanup of cleanups) await cleanup()
+    for (const cleanup of [...visits, ...cleanups]) await cleanup()
   }
   return r
 }
@@ -194,7 +197,8 @@ async function watch (t, scenario, r, depth) {
   const size = existsSync(file) ? readFileSync(file).length : 0
   const complete = scenario.name === 'record' ? size > 100 : p.out.split('\n').length === 3
   const reasons = p.lines.filter(line => /^introspect: (?!snapshots recorded)|^error /.test(line))
-  if (r.code === 0 && !complete) r.wrong.push('not all of the output')
+  // Who reads it may have seen enough.
+  if (r.code === 0 && !complete && !r.fault?.endsWith(` ${errno('EPIPE')}`)) r.wrong.push('not all of the output')
   if (r.code > 4 || (r.code > 0 && reasons.length === 0)) r.wrong.push(`exit status ${r.code}, no message`)
   return r
 }
@@ -212,7 +216,7 @@ function judge (r, { scenario, forGood = false, unharmed = false }) {
     // Without a clock, nobody who is slow is ever dropped.
     const lasts = forGood && r.fault.startsWith('clock_')
     if (r.descriptors > scenario.descriptors && !lasts) wrong.push(`${r.descriptors} descriptors, not ${scenario.descriptors}`)
-    if (r.busy > 200) wrong.push(`spins: ${r.busy} ms of 300`)
+    if (r.busy > 100) wrong.push(`spins: ${r.busy} ms of 500`)
   } else if (unharmed || r.code !== 1 || errors.length !== 1) {
     wrong.push(`exit status ${r.code} with ${errors.length} messages`)
   }
@@ -241,7 +245,7 @@ function faultsOf (site) {
   return names.flatMap(name => [
     { fault: `${site} ${first} ${first} ${errno(name)}` },
     { fault: `${site} ${first + 1} ${first + 1} ${errno(name)}` },
-    // Nothing is interrupted for good, nor never ready though poll() says so.
+    // Nothing is interrupted for good, or never ready though poll() says so.
     ...(name === 'EINTR' || name === 'EAGAIN'
       ? []
       : [{ fault: `${site} ${first} ${FOR_GOOD} ${errno(name)}`, forGood: true }])])
