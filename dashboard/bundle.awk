@@ -1,7 +1,17 @@
 # awk -f bundle.awk DIR/app.js: prints it and all that it imports as one module, without
 # indentation and comments, so that a browser asks once. Every module becomes a function that
-# is called once and returns its exports. It understands imports and exports that stand on
-# one line, comments behind three spaces, as they do here, and no circles.
+# is called once and returns its exports. What it would not do right it refuses: imports and
+# exports in other forms than below, circles, and literals that go on in the next line. A
+# comment behind code is one only behind three spaces.
+
+function refuse() {
+	print path[depth] ":" number[depth] ": bundle.awk cannot do this: " line > "/dev/stderr"
+	exit 1
+}
+
+function odd(text, quote) {
+	return gsub(quote, "", text) % 2
+}
 
 # The path that text, ending in 'from ...', means to the module in folder.
 function resolve(folder, text) {
@@ -14,47 +24,86 @@ function resolve(folder, text) {
 	return text
 }
 
-function bundle(path,    folder, line, from, word, exports, n, body) {
-	folder = path
+# The names in '{ a as x, b }' or 'a', as they are called by who exports them.
+function split_names(text, list) {
+	gsub(/ as [^, ]+|[{} ]/, "", text)
+	return split(text, list, ",")
+}
+
+# The statement that does what an import does.
+function imported(folder,    text, from, list, i) {
+	from = resolve(folder, line)
+	text = line
+	if (!(from in names))
+		bundle(from)
+	line = text
+	sub(/^import /, "", text)
+	sub(/ from .*/, "", text)
+	if (sub(/^[*] as /, "", text))
+		return "const " text " = " names[from] ";"
+	if (text !~ /^[{]/)
+		text = "{ default as " text " }"
+	for (i = split_names(text, list); i > 0; i--)
+		if (!((from, list[i]) in exported))
+			refuse()
+	gsub(/ as /, ": ", text)
+	return "const " text " = " names[from] ";"
+}
+
+function bundle(file,    folder, comment, text, body, exports, list, n, i) {
+	if (file in opened)
+		refuse()
+	opened[file]
+	path[++depth] = file
+	number[depth] = 0
+	folder = file
 	sub(/[^\/]*$/, "", folder)
-	while ((n = (getline line < path)) > 0) {
+	while ((n = (getline line < file)) > 0) {
+		number[depth]++
 		sub(/^[ \t]+/, "", line)
-		sub(/   +\/\/ .*/, "", line)
 		if (line == "" || line ~ /^\/\//)
 			continue
-		if (line ~ /^import /) {
-			from = resolve(folder, line)
-			if (!(from in names))
-				bundle(from)
-			sub(/^import /, "", line)
-			sub(/ from .*/, "", line)
-			gsub(/ as /, ": ", line)
-			if (!sub(/^\*: /, "", line) && line !~ /^[{]/)
-				line = "{ default: " line " }"
-			line = "const " line " = " names[from] ";"
-		} else if (sub(/^export default /, "const $default = ", line)) {
-			exports = exports "default: $default, "
-		} else if (sub(/^export /, "", line)) {
-			word = line
-			sub(/^(const|class|function) /, "", word)
-			if (word ~ /^[{]/)
-				sub(/[}].*/, "", word)
+		comment = sub(/   +\/\/ .*/, "", line)
+		if (odd(line, "`") || line ~ /\\$/ || comment && (odd(line, "'") || odd(line, "\"")))
+			refuse()
+		if (line ~ /import *[(.]/)
+			refuse()
+		if (line ~ /^import[^a-zA-Z0-9_]/) {
+			if (line !~ import_form)
+				refuse()
+			line = imported(folder)
+		} else if (line ~ /^export[^a-zA-Z0-9_]/) {
+			if (line !~ export_form)
+				refuse()
+			sub(/^export /, "", line)
+			text = line
+			sub(/^(const|class|function) /, "", text)
+			if (sub(/^default /, "const $default = ", line))
+				text = "default"
+			else if (text ~ /^[{]/)
+				sub(/[}].*/, "", text)
 			else
-				sub(/[^a-zA-Z0-9_].*/, "", word)
-			sub(/^[{] /, "", word)
-			exports = exports word ", "
+				sub(/[^a-zA-Z0-9_].*/, "", text)
+			for (i = split_names(text, list); i > 0; i--) {
+				exported[file, list[i]]
+				exports = exports (list[i] == "default" ? "default: $default" : list[i]) ", "
+			}
 		}
 		body = body line "\n"
 	}
-	if (n < 0) {
-		print "bundle.awk: cannot read " path > "/dev/stderr"
-		exit 1
-	}
-	close(path)
-	names[path] = "module" ++count
-	printf "const %s = (() => {\n%sreturn { %s};\n})();\n", names[path], body, exports
+	if (n < 0)
+		refuse()
+	close(file)
+	depth--
+	names[file] = "module" ++count
+	printf "const %s = (() => {\n%sreturn { %s};\n})();\n", names[file], body, exports
 }
 
 BEGIN {
+	name = "[a-zA-Z_][a-zA-Z0-9_]*"
+	item = name "( as " name ")?"
+	import_form = "^import (([*] as )?" name "|[{] " item "(, " item ")* [}]) from '[.][^']*';$"
+	export_form = "^export (default [{]|(class|function) " name "[ (]|const (" name \
+		"|[{] " name "(, " name ")* [}]) =)"
 	bundle(ARGV[1])
 }

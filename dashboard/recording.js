@@ -22,8 +22,8 @@ export function readRecording(bytes) {
     const left = bytes.length - at - 8;
     const size = left >= 0 ? view.getUint32(at + 4, true) : 0;
     if (left < 0 || size > left) {
-      problems.push(`Cut off at offset ${at}: ${left < 0 ? 'no room for a header'
-        : `a message of ${size} bytes is announced, ${left} are there`}.`);
+      problems.push(`Cut off at offset ${at}: ` + (left < 0 ? 'no room for a header.'
+        : `a message of ${size} bytes is announced, ${left} are there.`));
       break;
     }
     const message = bytes.subarray(at + 8, at + 8 + size);

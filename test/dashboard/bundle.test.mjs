@@ -1,0 +1,66 @@
+// What bundle.awk makes of modules, and that it refuses what it would make wrong.
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+
+const script = fileURLToPath(new URL('../../dashboard/bundle.awk', import.meta.url))
+
+function bundle (t, files) {
+  const folder = mkdtempSync(join(tmpdir(), 'bundle-'))
+  t.after(() => rmSync(folder, { recursive: true }))
+  mkdirSync(join(folder, 'views'))
+  for (const [name, text] of Object.entries(files)) writeFileSync(join(folder, name), text + '\n')
+  const { status, stdout, stderr } = spawnSync('awk', ['-f', script, join(folder, 'app.js')], { encoding: 'utf8' })
+  return { status, stdout, stderr }
+}
+
+test('modules become one that does the same', async t => {
+  const { status, stdout, stderr } = bundle(t, {
+    'app.js': "import view from './views/view.js';\nimport * as all from './b.js';\n" +
+      "import { a as x, c } from './b.js';\n// A comment.\n" +
+      "globalThis.bundled = [view.name, x(), c, all.a(), new all.D().e, '  // no comment'];   // a comment",
+    'views/view.js': "import { b } from '../b.js';\nexport default {\n  name: `view ${b}`,\n};",
+    'b.js': "export function a() {\n  return 'a';\n}\nexport const { b, c } = { b: 'b', c: 'c' };\n" +
+      "export class D {\n  e = 'e';\n}"
+  })
+  assert.equal(stderr, '')
+  assert.equal(status, 0)
+  await import(`data:text/javascript,${encodeURIComponent(stdout)}`)
+  assert.deepEqual(globalThis.bundled, ['view b', 'a', 'c', 'a', 'e', '  // no comment'])
+  assert.doesNotMatch(stdout, /a comment/i)
+})
+
+const b = 'export const a = 1;'
+for (const [what, app, other = b] of [
+  ['an import of several lines', "import {\n  a,\n} from './b.js';"],
+  ['an import for its effects', "import './b.js';"],
+  ['an import of two kinds', "import b, { a } from './b.js';", `export default {};\n${b}`],
+  ['an import in double quotes', 'import { a } from "./b.js";'],
+  ['an import from elsewhere', "import { a } from 'b';"],
+  ['an import when it is wanted', "const b = await import('./b.js');"],
+  ['where the module came from', 'const here = import.meta.url;'],
+  ['a file that is missing', "import { a } from './c.js';"],
+  ['a name that is not exported', "import { b } from './b.js';"],
+  ['a default that is not exported', "import b from './b.js';"],
+  ['a list of exports', 'const a = 1;\nexport { a };'],
+  ['an export handed on', "export * from './b.js';"],
+  ['an export that changes', 'export let a = 1;'],
+  ['an export of several lines', 'export const {\n  a,\n} = {};'],
+  ['a default with a name', 'export default function a() {\n}'],
+  ['a generator', 'export function* a() {\n}'],
+  ['a circle', "import { a } from './b.js';", `import { c } from './app.js';\n${b}`],
+  ['a template of several lines', 'const a = `\n  // text\n`;'],
+  ['a string of several lines', "const a = 'a \\\n  b';"],
+  ['what looks like a comment in a string', "const a = 'a   // b';"],
+  ['what looks like a comment in a template', 'const a = `a   // b`;']
+]) {
+  test(`refused: ${what}`, t => {
+    const { status, stderr } = bundle(t, { 'app.js': app, 'b.js': other })
+    assert.match(stderr, /\.js:\d+: bundle\.awk cannot do this: /)
+    assert.equal(status, 1)
+  })
+}
