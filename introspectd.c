@@ -48,7 +48,7 @@ enum {
 	REFUSAL_LOG_MS = 1000,  /* between two lines that help with --allow-host and the like */
 	PINGS_MAX = 2,          /* unanswered, before a client is given up */
 	GATHER_SLOTS = 64,      /* in use, for each ms in which ready clients may gather ... */
-	GATHER_MAX_MS = 12,     /* ... up to this, while fewer of them than one in ... */
+	GATHER_MAX_MS = 14,     /* ... up to this, while fewer of them than one in ... */
 	GATHER_FEW = 32,        /* ... have something to be done */
 	ANSWER_MAX = 192,       /* bytes of the answer to a handshake */
 	OTHER_FDS = 16,         /* that sources and libraries open for a moment */
