@@ -20,7 +20,7 @@ cross-%:
 	PKG_CONFIG_LIBDIR=/usr/lib/$(call triplet,$*)/pkgconfig $(MAKE) BUILD=$(BUILD)/cross/$* \
 		CC=$(call triplet,$*)-gcc CPPFLAGS=-Werror $(PORT_GOALS)
 
-# Debian's compilers for other processors and its gcc-multilib exclude each other.
+# Debian's gcc-multilib and these compilers exclude each other (gcc-12-multilib does not).
 cross-deps: test-deps
 	for a in $(CROSS); do $(SUDO) dpkg --add-architecture $$a || exit 1; done
 	$(SUDO) apt-get update -q
