@@ -133,7 +133,7 @@ async function start (t, scenario, how) {
 async function serves (t, d) {
   for (let tries = 0; tries < 5 && !d.over; tries++) {
     try {
-      const c = await client(t, d.ws, d.ask)
+      const c = await client(t, d.ws, { ...d.ask, handshakeTimeout: 10000 })
       await c.received(1)
       await c.next()
       c.socket.terminate()
