@@ -23,6 +23,7 @@ enum {
 	GAP_DEFAULT = 1000,       /* ms used instead of one that is not */
 	READ_MIN = 65536,         /* bytes read from the file at once, or more */
 	TAKE_MAX = 1 << 20,       /* bytes gone through in one take before others have their turn */
+	BEHIND_MS = 1000,         /* of reading, after which the state it got to has to do */
 	SEARCH_MAX = 256 << 20,   /* bytes hashed per pass in looking for what follows damage */
 	DAMAGE_LINES = 100,       /* lines about damage that are logged at most */
 };
@@ -47,6 +48,7 @@ struct replay {
 
 	bool started;                /* a state was asked for */
 	bool waiting;                /* and could not be given */
+	int64_t behind;              /* ms, monotonic; since when states are due that were not read */
 	uint8_t *next;               /* owned; the state that was read ahead */
 	size_t next_len;
 	bool have_next;
@@ -307,8 +309,11 @@ static int replay_take(struct source *s, int64_t now, struct snapshot_input *out
 		else
 			break;
 	}
+	/* States may be due faster than this machine reads them. */
 	bool caught_up = r->have_next || r->ended;
-	r->waiting = !caught_up || !r->have_current;
+	if (caught_up || !r->waiting)
+		r->behind = now;
+	r->waiting = !r->have_current || (!caught_up && now - r->behind < BEHIND_MS);
 	if (r->waiting)
 		return 0;
 	r->have_current = false;

@@ -229,17 +229,18 @@ static void nobody_asks(void **state)
 	close_replay();
 }
 
+static uint8_t long_event[50000] = {0x22, 0xcc, 0x86, 0x03, 0x1a, 0xc8, 0x86, 0x03};
+
 /* More is passed over than one take goes through. */
 static void much_is_passed_over(void **state)
 {
-	static uint8_t event[50000] = {0x22, 0xcc, 0x86, 0x03, 0x1a, 0xc8, 0x86, 0x03};
 	struct snapshot_input input;
 
 	(void)state;
 	new_file();
 	add_state(1, "a");
 	for (int i = 0; i < 30; i++)
-		add(event, sizeof event);
+		add(long_event, sizeof long_event);
 	add_state(1, "b");
 	save(file_len);
 	assert_true(open_replay(false));
@@ -249,6 +250,30 @@ static void much_is_passed_over(void **state)
 	assert_null(take());
 	assert_int_equal(deadline(), now + SECOND);
 	assert_string_equal(logged, "");
+	close_replay();
+}
+
+/* More is due than is read: who waits gets what there is, but not at once. */
+static void cannot_keep_up(void **state)
+{
+	struct snapshot_input input;
+
+	(void)state;
+	new_file();
+	add_state(1, "a");
+	add_state(2, "b");
+	for (int i = 0; i < 70; i++)
+		add(long_event, sizeof long_event);
+	add_state(3, "c");
+	save(file_len);
+	assert_true(open_replay(false));
+	assert_string_equal(take(), "a");
+	now += 10;
+	assert_int_equal(replay->take(replay, now, &input), 0);
+	assert_int_equal(replay->take(replay, now + SECOND - 1, &input), 0);
+	assert_int_equal(replay->take(replay, now + SECOND, &input), 1);
+	assert_string_equal(peer_of(input.bytes, input.len), "b");
+	assert_string_equal(take(), "c");
 	close_replay();
 }
 
@@ -727,6 +752,7 @@ int main(void)
 		cmocka_unit_test(times_that_make_no_sense),
 		cmocka_unit_test(nobody_asks),
 		cmocka_unit_test(much_is_passed_over),
+		cmocka_unit_test(cannot_keep_up),
 		cmocka_unit_test(what_is_not_a_state),
 		cmocka_unit_test(what_the_daemon_adds_is_taken_out),
 		cmocka_unit_test(looped),
