@@ -34,8 +34,8 @@ cross-deps: test-deps
 # sandbox forbids.
 musl-check: all musl
 	$(PORT_CHECK) $(BUILD)/musl
-	SANDBOX_BUILD=$(BUILD)/musl $(NODE) --test --test-reporter=spec \
-		--test-skip-pattern='what the loop never does' test/integration/sandbox.test.mjs
+	SANDBOX_BUILD=$(BUILD)/musl $(TEST) --test-skip-pattern='what the loop never does' \
+		test/integration/sandbox.test.mjs
 
 musl: $(LIBRARIES)/musl/lib/libmbedtls.a
 	PKG_CONFIG_LIBDIR=$(<D)/pkgconfig $(MAKE) BUILD=$(BUILD)/musl CC=musl-gcc STATIC=1 \
@@ -43,7 +43,7 @@ musl: $(LIBRARIES)/musl/lib/libmbedtls.a
 
 mbedtls3-check: all mbedtls3
 	TLS_VERSION=TLSv1.3 $(PORT_CHECK) $(BUILD)/mbedtls3
-	BUILD=$(BUILD)/mbedtls3 $(NODE) --test --test-reporter=spec test/integration/secure.test.mjs
+	BUILD=$(BUILD)/mbedtls3 $(TEST) test/integration/secure.test.mjs
 
 mbedtls3: $(LIBRARIES)/mbedtls3/lib/libmbedtls.a
 	PKG_CONFIG_LIBDIR=$(<D)/pkgconfig $(MAKE) BUILD=$(BUILD)/mbedtls3 CPPFLAGS=-Werror \
