@@ -17,7 +17,7 @@ check:
 	$(SANITIZED) unit-check
 	$(MAKE) fuzz-check
 	$(MAKE) model
-	BUILD=$(ASAN) SANDBOX_BUILD=$(BUILD) $(TEST) --test-timeout=240000 \
+	BUILD=$(ASAN) SANDBOX_BUILD=$(BUILD) $(TEST) --test-timeout=480000 \
 		'test/dashboard/*.test.mjs' 'test/integration/*.test.mjs' 'test/browser/*.test.mjs' \
 		'publishers/js-libp2p/test/*.test.mjs'
 

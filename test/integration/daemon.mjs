@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -15,6 +15,14 @@ export const root = resolve(dirname(fileURLToPath(import.meta.url)), '../..')
 export const build = resolve(root, process.env.BUILD ?? 'build')
 export const schema = protobuf.loadSync(join(root, 'introspection.proto'))
 export const ServerMessage = schema.lookupType('introspection.ServerMessage')
+
+// What a file of tests started ends with it, also when the test runner ends that for taking
+// too long.
+process.once('SIGTERM', () => process.exit(1))
+process.once('exit', () => {
+  const children = readFileSync(`/proc/self/task/${process.pid}/children`, 'utf8')
+  for (const [pid] of children.matchAll(/\d+/g)) process.kill(pid, 'SIGKILL')
+})
 
 // Resolves with the value once it is truthy; checked again after every event.
 export async function until (emitter, event, value, ms = 10000) {
