@@ -50,7 +50,7 @@ test('a fleet, scraped by Prometheus and shown by Grafana', async t => {
   const fleet = [kernel, feed, replay]
 
   const ask = await prometheus(t, {
-    global: { scrape_interval: '250ms', scrape_timeout: '250ms' },
+    global: { scrape_interval: '500ms', scrape_timeout: '500ms' },
     scrape_configs: [{
       job_name: 'introspectd',
       authorization: { credentials_file: token },
