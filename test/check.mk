@@ -150,7 +150,7 @@ bench-dashboard: all
 bench-check bench-baseline: bench-%: all $(BENCH)/count
 	BUILD=$(BUILD) CC='$(CC)' CFLAGS='$(CFLAGS)' $(NODE) test/bench/count.mjs $(if $(filter baseline,$*),--write)
 
-# What gcc, clang-tidy and cppcheck find without running anything. The macros are what
+# What gcc, clang-tidy, cppcheck and mandoc find without running anything. The macros are what
 # cppcheck misses of protobuf-c's header.
 LINT_SOURCES = $(wildcard *.c source/*.c client/*.c dashboard/*.c)
 LINT_FLAGS = -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64 -DTLS=$(TLS) -I. -I$(BUILD)
@@ -165,6 +165,7 @@ lint: $(SCHEMA).h $(BUILD)/introspection.proto.inc
 	done
 	clang-tidy --quiet $(LINT_SOURCES) -- -std=c11 $(LINT_FLAGS)
 	cppcheck $(CPPCHECK_FLAGS) $(LINT_FLAGS) $(LINT_SOURCES)
+	mandoc -T lint -W warning dist/*.[18]
 
 # Of prometheus the programs alone are wanted, not the service that its package starts.
 test-deps: deps
@@ -183,7 +184,7 @@ test-deps: deps
 # For lint and fuzz.
 lint-deps: deps
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends \
-		clang clang-tidy cppcheck libclang-rt-dev
+		clang clang-tidy cppcheck libclang-rt-dev mandoc
 
 bench-deps: test-deps
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends \

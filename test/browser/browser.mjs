@@ -26,7 +26,7 @@ export function withBrowser () {
     chrome = await chromium.launch({
       executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
       args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-        '--disable-component-update', '--disable-sync',         '--host-resolver-rules=MAP example.test 127.0.0.1, MAP node.example 127.0.0.1']
+        '--disable-component-update', '--disable-sync', '--host-resolver-rules=MAP example.test 127.0.0.1, MAP node.example 127.0.0.1']
     })
   })
   after(() => chrome.close())

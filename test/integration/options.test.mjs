@@ -79,14 +79,20 @@ test('more of an option than there is room for', () => {
   }
 })
 
-test('--help names every option and its default, from the source', () => {
+test('--help, the man page and the README name every option, and its default, from the source', () => {
   const { status, stdout, stderr } = run('--help')
   assert.equal(status, 0)
   assert.equal(stderr, '')
   const source = readFileSync(join(root, 'options.c'), 'utf8')
   const names = [...source.matchAll(/\{"([a-z-]+)", (?:no|required)_argument/g)]
   assert.ok(names.length > 15)
-  for (const [, name] of names) assert.match(stdout, new RegExp(`--${name}\\b`))
+  const page = readFileSync(join(root, 'dist/introspectd.8'), 'utf8')
+  const readme = readFileSync(join(root, 'README.md'), 'utf8')
+  for (const [, name] of names) {
+    assert.match(stdout, new RegExp(`--${name}\\b`))
+    assert.match(page, new RegExp(`^\\.It .*Fl \\\\-${name}( |$)`, 'm'))
+    if (!/^(help|version|verbose)$/.test(name)) assert.match(readme, new RegExp(`^\\|.*\`--${name}[ \`]`, 'm'))
+  }
   assert.ok(stdout.includes('(default: 127.0.0.1:4801 and [::1]:4801)'))
   const header = readFileSync(join(root, 'options.h'), 'utf8')
   const defaults = [...header.matchAll(/DEFAULT_(\w+) = ([^,]+),/g)]
@@ -95,6 +101,8 @@ test('--help names every option and its default, from the source', () => {
     const [a, b = 0] = value.split(' << ')
     const number = /^0\d/.test(value) ? value : a * 2 ** b / (/^(PING|DRAIN)_MS$/.test(name) ? 1000 : 1)
     assert.ok(stdout.includes(`(default: ${number})`), `${name} ${number}`)
+    assert.match(page, new RegExp(`default is ${number}\\.$`, 'm'))
+    assert.match(readme, new RegExp(`^\\|.*\\| \`${number}\` \\|$`, 'm'))
   }
   for (const line of stdout.split('\n')) assert.ok(line.length <= 90, line)
   assert.deepEqual(run('-h'), { status, stdout, stderr })
