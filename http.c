@@ -148,12 +148,14 @@ static bool origin_allowed(struct ws_text origin, struct ws_text own_host, struc
 	static const char http[] = "http://", https[] = "https://";
 	struct ws_text authority = origin, host, port;
 	const char *standard;
+	bool plain = false;
 
 	if (listed(origin, policy->origins, policy->origin_count))
 		return true;
 	if (origin.len > sizeof http - 1 && strncasecmp(origin.at, http, sizeof http - 1) == 0) {
 		authority.at += sizeof http - 1;
 		standard = "80";
+		plain = true;
 	} else if (origin.len > sizeof https - 1 &&
 	           strncasecmp(origin.at, https, sizeof https - 1) == 0) {
 		authority.at += sizeof https - 1;
@@ -161,14 +163,13 @@ static bool origin_allowed(struct ws_text origin, struct ws_text own_host, struc
 	} else {
 		return false;
 	}
-	/* A page that came without TLS may be anybody's: it is not of the same origin.
-	 * Without TLS here, a proxy may have it, and the Host does not tell. */
-	if (policy->tls && own_port.len == 0)
-		own_port = (struct ws_text){"443", 3};
 	authority.len -= (size_t)(authority.at - origin.at);
 	if (!split_authority(authority, &host, &port))
 		return false;
-	if (same_host(host, own_host) && same_port(port, own_port, standard))
+	/* A page that came without TLS may be anybody's, whatever its port: it is not of the
+	 * same origin. Without TLS here, a proxy may have it, and the Host does not tell. */
+	if (!(plain && policy->tls) && same_host(host, own_host) &&
+	    same_port(port, own_port, standard))
 		return true;
 	return loopback && (ws_text_is(host, "localhost") || ws_text_is(host, "127.0.0.1") ||
 	                    ws_text_is(host, "[::1]"));
