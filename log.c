@@ -25,7 +25,7 @@ static void write_line(const char *format, va_list args)
 		ssize_t written = write(STDERR_FILENO, line + done, len - done);
 
 		/* A log that cannot be written must not stop the daemon. */
-		if (written < 0 && errno != EINTR)
+		if (written == 0 || (written < 0 && errno != EINTR))
 			return;
 		done += written > 0 ? (size_t)written : 0;
 	}
