@@ -278,6 +278,21 @@ static size_t write_text(char *out, size_t size, const struct http_answer *a, st
 	return n < 0 ? 0 : (size_t)n < size ? (size_t)n : size - 1;
 }
 
+size_t http_accept(char out[HTTP_ACCEPT_MAX], const struct ws_request *r)
+{
+	char accept[WS_ACCEPT_LEN + 1];
+	bool offered = ws_has_token(r->protocols, AUTH_PROTOCOL);
+
+	ws_accept(accept, r->key);
+	return (size_t)snprintf(out, HTTP_ACCEPT_MAX,
+	                        "HTTP/1.1 101 Switching Protocols\r\n"
+	                        "Upgrade: websocket\r\n"
+	                        "Connection: Upgrade\r\n"
+	                        "Sec-WebSocket-Accept: %s\r\n%s\r\n",
+	                        accept,
+	                        offered ? "Sec-WebSocket-Protocol: " AUTH_PROTOCOL "\r\n" : "");
+}
+
 size_t http_head(char *out, const struct http_answer *a, struct ws_text host)
 {
 	char text[WS_HEAD_MAX / 4];

@@ -9,6 +9,8 @@
 #include "auth.h"
 #include "ws.h"
 
+enum { HTTP_ACCEPT_MAX = 192 };   /* bytes that http_accept writes at most */
+
 /* Why a request is not served. */
 enum http_refusal {
 	HTTP_MALFORMED,
@@ -64,6 +66,10 @@ void http_decide(struct http_answer *a, const struct ws_request *r,
 
 /* A refusal, of a request that could not be read or served, too. */
 void http_refuse(struct http_answer *a, enum http_refusal refusal);
+
+/* Writes the answer to an opening handshake that is accepted (RFC 6455 section 4.2.2).
+ * Returns its length. */
+size_t http_accept(char out[HTTP_ACCEPT_MAX], const struct ws_request *r);
 
 /* Writes the response head, and behind it the body when that is not static. host:
  * the Host of the request, for texts. Returns the length; out must hold

@@ -50,7 +50,6 @@ enum {
 	GATHER_SLOTS = 64,      /* in use, for each ms in which ready clients may gather ... */
 	GATHER_MAX_MS = 14,     /* ... up to this, while fewer of them than one in ... */
 	GATHER_FEW = 32,        /* ... have something to be done */
-	ANSWER_MAX = 192,       /* bytes of the answer to a handshake */
 	OTHER_FDS = 16,         /* that sources and libraries open for a moment */
 
 	/* the table for poll(): these, then one entry for each slot */
@@ -77,6 +76,13 @@ static const char *const state_names[METRICS_STATES] = {
 	"free", "head", "open", "scrape", "delayed", "ending", "lingering", "dropped",
 };
 
+/* What only some slots need at a time. */
+union buffer {
+	union buffer *next;      /* a free one */
+	char head[WS_HEAD_MAX];
+	struct command command;
+};
+
 /* A connection. All zero is a free slot. Times are ms of the monotonic clock. */
 struct slot {
 	int fd;
@@ -95,8 +101,8 @@ struct slot {
 	uint8_t share;           /* messages that may be written before its next turn */
 	uint16_t close_code;     /* WS_NO_STATUS: an empty close frame */
 	uint16_t head_len;       /* bytes of the request head that have come */
-	int buffer;              /* the one it holds while it reads a head or writes anything but a
-	                            snapshot; -1: none */
+	union buffer *buffer;    /* held while it reads a head or writes anything but a snapshot;
+	                            NULL: none */
 	struct tls *tls;         /* NULL: none */
 	struct command *command; /* a client of the command protocol: in that buffer; else NULL */
 	int64_t since;           /* start of the state's time limit: accept, last bytes written, shutdown;
@@ -122,12 +128,6 @@ struct slot {
 	uint8_t pong_len;
 };
 
-/* What only some slots need at a time. */
-union buffer {
-	char head[WS_HEAD_MAX];
-	struct command command;
-};
-
 struct server {
 	struct options options;
 	struct source *source;
@@ -140,9 +140,8 @@ struct server {
 	struct slot *slots;
 	int64_t *deadlines;          /* of each slot; NEVER: none */
 	union buffer *buffers;       /* as many as slots; untouched ones cost nothing */
-	int used_buffers;            /* buffers from here on were never used */
-	int *free_buffers;           /* of those before */
-	size_t free_buffer_count;
+	union buffer *unused;        /* buffers from here on were never used */
+	union buffer *free_buffers;  /* of those before */
 	size_t slot_count;
 	size_t high;                 /* slots from here on are free */
 	size_t first_free;           /* no slot before is free */
@@ -244,10 +243,14 @@ static bool snapshot_due(const struct server *srv, const struct slot *s)
 /* There are as many as slots. */
 static union buffer *take_buffer(struct server *srv, struct slot *s)
 {
-	if (s->buffer < 0)
-		s->buffer = srv->free_buffer_count > 0 ? srv->free_buffers[--srv->free_buffer_count]
-		                                       : srv->used_buffers++;
-	return &srv->buffers[s->buffer];
+	if (s->buffer)
+		return s->buffer;
+	s->buffer = srv->free_buffers;
+	if (s->buffer)
+		srv->free_buffers = s->buffer->next;
+	else
+		s->buffer = srv->unused++;
+	return s->buffer;
 }
 
 /* Where a control frame or the answer to a handshake is put. */
@@ -339,10 +342,11 @@ static bool begin_message(struct server *srv, struct slot *s)
 /* And the text, if it has scraped. */
 static void release_buffer(struct server *srv, struct slot *s)
 {
-	if (s->buffer < 0)
+	if (!s->buffer)
 		return;
-	srv->free_buffers[srv->free_buffer_count++] = s->buffer;
-	s->buffer = -1;
+	s->buffer->next = srv->free_buffers;
+	srv->free_buffers = s->buffer;
+	s->buffer = NULL;
 	metrics_release(&srv->metrics, s);
 }
 
@@ -534,8 +538,8 @@ static void answer(struct server *srv, struct slot *s, const struct http_answer 
 		srv->metrics.refused[a->refusal]++;
 		log_refusal(srv, s, a);
 	}
-	memcpy(srv->buffers[s->buffer].head, head, len);
-	s->tx = (const uint8_t *)srv->buffers[s->buffer].head;
+	memcpy(s->buffer->head, head, len);
+	s->tx = (const uint8_t *)s->buffer->head;
 	s->tx_left = len;
 	s->body = a->body;
 	s->body_left = a->no_body ? 0 : a->body_len;
@@ -592,36 +596,28 @@ static void serve_scrape(struct server *srv, struct slot *s)
 	answer(srv, s, &a, (struct ws_text){0});
 }
 
-/* Section 4.2.2. The buffer holds the request until here; what came behind it is moved
+/* The buffer holds the request until here; what came behind it is moved
  * away, since from now on the buffer is for the answer, or the command protocol. */
 static void open_client(struct server *srv, struct slot *s, const struct ws_request *r,
                         bool command, const char *extra, size_t len)
 {
-	bool offered = ws_has_token(r->protocols, AUTH_PROTOCOL);
-	char accept[WS_ACCEPT_LEN + 1], text[ADDRESS_TEXT_MAX];
-	union buffer *buffer = &srv->buffers[s->buffer];
+	char answer[HTTP_ACCEPT_MAX], text[ADDRESS_TEXT_MAX];
+	size_t answer_len = http_accept(answer, r);
 
 	log_verbose("open peer=%s", address_text(text, &s->peer.any));
-	ws_accept(accept, r->key);
 	memcpy(srv->received, extra, len);
 	if (command) {
-		if (len > sizeof buffer->command.in) {
+		if (len > sizeof s->buffer->command.in) {
 			slot_drop(s, "commands before the handshake was answered");
 			return;
 		}
-		s->command = &buffer->command;
+		s->command = &s->buffer->command;
 		memset(s->command, 0, offsetof(struct command, in));
 		memcpy(s->command->in, srv->received, len);
 		s->command->raw_len = len;
 	}
-	s->tx = small_room(srv, s);
-	s->tx_left = (size_t)snprintf((char *)s->tx, ANSWER_MAX,
-	                              "HTTP/1.1 101 Switching Protocols\r\n"
-	                              "Upgrade: websocket\r\n"
-	                              "Connection: Upgrade\r\n"
-	                              "Sec-WebSocket-Accept: %s\r\n%s\r\n",
-	                              accept,
-	                              offered ? "Sec-WebSocket-Protocol: " AUTH_PROTOCOL "\r\n" : "");
+	s->tx = memcpy(small_room(srv, s), answer, answer_len);
+	s->tx_left = answer_len;
 	s->ws.max_message = MESSAGE_MAX;
 	s->state = SLOT_OPEN;
 	s->since = srv->now;
@@ -640,7 +636,7 @@ static void head_bytes(struct server *srv, struct slot *s, size_t len)
 		&srv->auth,
 		s->tls != NULL,
 	};
-	char *head = srv->buffers[s->buffer].head;
+	char *head = s->buffer->head;
 	struct ws_request request;
 	struct http_answer a;
 
@@ -914,7 +910,6 @@ static void slot_open(struct server *srv, int fd, const struct sockaddr_in6 *pee
 	s->fd = fd;
 	s->state = SLOT_HEAD;
 	s->since = s->quiet = srv->now;
-	s->buffer = -1;
 	s->peer.v6 = *peer;
 	if (srv->tls && peer->sin6_family != AF_UNIX && !(s->tls = tls_open(srv->tls, fd, NULL)))
 		slot_drop(s, "no memory for TLS");
@@ -1263,9 +1258,8 @@ static int make_table(struct server *srv)
 	srv->fds = calloc(FD_SLOTS + n, sizeof *srv->fds);
 	srv->slots = calloc(n, sizeof *srv->slots);
 	srv->deadlines = calloc(n, sizeof *srv->deadlines);
-	srv->buffers = calloc(n, sizeof *srv->buffers);
-	srv->free_buffers = calloc(n, sizeof *srv->free_buffers);
-	if (!srv->fds || !srv->slots || !srv->deadlines || !srv->buffers || !srv->free_buffers ||
+	srv->unused = srv->buffers = calloc(n, sizeof *srv->buffers);
+	if (!srv->fds || !srv->slots || !srv->deadlines || !srv->buffers ||
 	    snapshot_open(&srv->store, srv->options.max_snapshot) != 0 ||
 	    commands_open(&srv->commands, srv->options.history) != 0) {
 		log_event("error reason=\"out of memory: --max-clients %zu --max-snapshot %zu --history %zu\"",
@@ -1359,7 +1353,6 @@ static void release(struct server *srv)
 	free(srv->deadlines);
 	commands_close(&srv->commands);
 	free(srv->buffers);
-	free(srv->free_buffers);
 }
 
 /* Are there Unix sockets, whose files are removed at the end? */

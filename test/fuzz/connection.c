@@ -191,6 +191,7 @@ static void open_server(struct server *srv, bool token)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct server srv;
+	ptrdiff_t free_buffers = 0;
 
 	in = (struct input){data, size};
 	clock_now = 1000;
@@ -204,7 +205,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (int turns = 0; srv.high > 0; turns++)
 		CHECK(turns < TURNS && turn(&srv) == 0);
 	CHECK(srv.clients == 0 && srv.waiting == 0 && srv.event_readers == 0 && srv.state_holders == 0);
-	CHECK(srv.free_buffer_count == (size_t)srv.used_buffers && !memchr(is_open, true, FDS));
+	for (const union buffer *b = srv.free_buffers; b; b = b->next)
+		free_buffers++;
+	CHECK(free_buffers == srv.unused - srv.buffers && !memchr(is_open, true, FDS));
 	CHECK(!srv.metrics.counter);
 	for (int i = 0; i < METRICS_TEXTS; i++)
 		CHECK(!srv.metrics.readers[i]);
