@@ -36,10 +36,10 @@ enum {
 	MESSAGE_MAX = 4096,     /* bytes of a client's message */
 	RECEIVE_MAX = 4096,     /* bytes read from one client in one turn */
 	MESSAGES_MAX = 32,      /* written to one client in one turn */
-	STRANGERS_MAX = 256,    /* slots looked at to find one that makes room */
+	VICTIMS_MAX = 256,      /* slots looked at to find one that makes room */
 	ACCEPT_MAX = 64,        /* connections accepted in one turn from one listener */
 	HANDSHAKE_MS = 5000,
-	NEWCOMERS_MS = 5,       /* of a turn, for TLS handshakes; the last one begun may take longer */
+	HANDSHAKES_MS = 5,      /* of a turn, for TLS handshakes; the last one begun may take longer */
 	LINGER_MS = 2000,       /* for the peer to take our last bytes and close */
 	STOP_MS = 2000,
 	ACCEPT_PAUSE_MS = 1000, /* when the system is out of descriptors or memory */
@@ -145,8 +145,8 @@ struct server {
 	size_t slot_count;
 	size_t high;                 /* slots from here on are free */
 	size_t first_free;           /* no slot before is free */
-	size_t stranger;             /* the last slot that was looked at to find one that makes room */
-	size_t newcomer;             /* the first that may go on with its TLS handshake in the next turn */
+	size_t victim;               /* the last slot that was looked at to find one that makes room */
+	size_t handshake;            /* the first that may go on with its TLS handshake in the next turn */
 	size_t clients;              /* slots in SLOT_OPEN */
 	size_t waiting;              /* slots that wait for the next snapshot */
 	size_t event_readers;        /* slots that want events */
@@ -878,8 +878,8 @@ static bool make_slot_free(struct server *srv)
 	int64_t oldest = srv->now;
 	size_t found = srv->slot_count;
 
-	for (size_t n = 0; n < STRANGERS_MAX && n < srv->slot_count; n++) {
-		size_t i = srv->stranger = (srv->stranger + 1) % srv->slot_count;
+	for (size_t n = 0; n < VICTIMS_MAX && n < srv->slot_count; n++) {
+		size_t i = srv->victim = (srv->victim + 1) % srv->slot_count;
 		const struct slot *s = &srv->slots[i];
 		int64_t since = s->state == SLOT_DELAYED ? s->quiet : s->since;
 
@@ -1066,30 +1066,24 @@ static void stop(struct server *srv)
 	}
 }
 
-static int reload_tls(struct server *srv)
+/* Reads token and certificates again; those that are wrong are not taken, and keep
+ * the others from nothing. */
+static int reload(struct server *srv)
 {
 	const struct options *o = &srv->options;
 	char why[TLS_WHY_MAX];
-	struct tls_config *tls = tls_server(o->tls_cert, o->tls_key, o->tls_client_ca, why);
+	int result = o->token_file ? auth_read(&srv->auth, o->token_file) : 0;
 
+	if (!o->tls_cert)
+		return result;
+	struct tls_config *tls = tls_server(o->tls_cert, o->tls_key, o->tls_client_ca, why);
 	if (!tls) {
 		log_event("error tls=\"%s\"", why);
 		return -1;
 	}
 	tls_release(srv->tls);
 	srv->tls = tls;
-	return 0;
-}
-
-/* Reads token and certificates again; those that are wrong are not taken, and keep
- * the others from nothing. */
-static int reload(struct server *srv)
-{
-	const struct options *o = &srv->options;
-	int token = o->token_file ? auth_read(&srv->auth, o->token_file) : 0;
-	int tls = o->tls_cert ? reload_tls(srv) : 0;
-
-	return token == 0 ? tls : token;
+	return result;
 }
 
 /* -1: they cannot be read, so that nothing could end the daemon any more. */
@@ -1165,7 +1159,7 @@ static int look(struct server *srv, int wait)
 
 /* Is the slot one whose next bytes may cost asymmetric cryptography, which is as much as
  * a thousand messages? */
-static bool is_newcomer(const struct slot *s)
+static bool in_handshake(const struct slot *s)
 {
 	return s->tls && s->state == SLOT_HEAD;
 }
@@ -1178,24 +1172,26 @@ static bool is_due(const struct server *srv, size_t i)
 static void serve_clients(struct server *srv)
 {
 	for (size_t i = 0; i < srv->high; i++)
-		if (is_due(srv, i) && !is_newcomer(&srv->slots[i]))
+		if (is_due(srv, i) && !in_handshake(&srv->slots[i]))
 			slot_serve(srv, i);
 }
 
-/* Newcomers wait for the next turn when the time is up, and are first then. */
-static void serve_newcomers(struct server *srv)
+/* When the time is up, the others wait for the next turn, and are first then. */
+static void serve_handshakes(struct server *srv)
 {
-	const int64_t end = clock_ms(CLOCK_MONOTONIC) + NEWCOMERS_MS;
-	const size_t high = srv->high;
-	size_t n = 0;
+	const int64_t end = clock_ms(CLOCK_MONOTONIC) + HANDSHAKES_MS;
+	const size_t first = srv->handshake, high = srv->high;
 
-	for (; n < high && (n == 0 || clock_ms(CLOCK_MONOTONIC) < end); n++) {
-		size_t i = (srv->newcomer + n) % high;
+	for (size_t n = 0; n < high; n++) {
+		size_t i = (first + n) % high;
 
-		if (is_due(srv, i) && is_newcomer(&srv->slots[i]))
-			slot_serve(srv, i);
+		if (!is_due(srv, i) || !in_handshake(&srv->slots[i]))
+			continue;
+		slot_serve(srv, i);
+		srv->handshake = i + 1;
+		if (clock_ms(CLOCK_MONOTONIC) >= end)
+			return;
 	}
-	srv->newcomer = high ? (srv->newcomer + n) % high : 0;
 }
 
 /* poll() was interrupted, or the system had no memory for it and needs a moment. Only
@@ -1226,7 +1222,7 @@ static int turn(struct server *srv)
 	serve_source(srv, source_deadline);
 	serve_clients(srv);
 	if (srv->tls)
-		serve_newcomers(srv);
+		serve_handshakes(srv);
 	for (size_t i = 0; i < srv->listener_count; i++)
 		if (srv->fds[FD_LISTENERS + i].revents)
 			accept_clients(srv, srv->listeners[i].fd);
