@@ -13,7 +13,6 @@
 #include <string.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -1291,26 +1290,6 @@ static int open_listeners(struct server *srv)
 	return 0;
 }
 
-/* Says where to look, and what is dangerous about it. */
-static void announce(const struct server *srv)
-{
-	char text[ADDRESS_TEXT_MAX];
-
-	for (size_t i = 0; i < srv->listener_count; i++) {
-		const struct sockaddr *address = (const struct sockaddr *)&srv->own[i];
-
-		address_text(text, address);
-		if (address->sa_family == AF_UNIX) {
-			log_event("listening path=%s", ((const struct sockaddr_un *)address)->sun_path);
-			continue;
-		}
-		log_event("listening url=http%s://%s/", srv->tls ? "s" : "", text);
-		if (!address_is_loopback(address) && srv->auth.len == 0 && !srv->options.tls_client_ca)
-			log_event("warning address=%s reason=\"anybody who reaches it may watch: see "
-			          "--token-file and --tls-client-ca\"", text);
-	}
-}
-
 static int open_source(struct server *srv)
 {
 	const struct options *o = &srv->options;
@@ -1373,7 +1352,8 @@ static int start(struct server *srv)
 	    (!o->no_sandbox && sandbox_enter(o->feed || o->replay, has_files(srv)) != 0))
 		return -1;
 	srv->metrics.started = clock_ms(CLOCK_REALTIME);
-	announce(srv);
+	listen_announce(srv->listeners, srv->listener_count, srv->tls != NULL,
+	                srv->auth.len == 0 && !o->tls_client_ca);
 	return 0;
 }
 

@@ -225,3 +225,22 @@ int listen_on(struct listener list[LISTENERS_MAX], size_t *count, const char *te
 	freeaddrinfo(found);
 	return info ? -1 : 0;
 }
+
+void listen_announce(const struct listener *list, size_t count, bool tls, bool anybody)
+{
+	char text[ADDRESS_TEXT_MAX];
+
+	for (const struct listener *l = list; l < list + count; l++) {
+		const struct sockaddr *address = (const struct sockaddr *)&l->address;
+
+		address_text(text, address);
+		if (address->sa_family == AF_UNIX) {
+			log_event("listening path=%s", ((const struct sockaddr_un *)address)->sun_path);
+			continue;
+		}
+		log_event("listening url=http%s://%s/", tls ? "s" : "", text);
+		if (anybody && !address_is_loopback(address))
+			log_event("warning address=%s reason=\"anybody who reaches it may watch: see "
+			          "--token-file and --tls-client-ca\"", text);
+	}
+}

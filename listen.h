@@ -26,6 +26,9 @@ struct listener {
  * what was wrong. *count is at most LISTENERS_MAX. */
 int listen_on(struct listener list[LISTENERS_MAX], size_t *count, const char *text, bool optional);
 
+/* Logs where to look, and what is dangerous about it. anybody: who reaches it may watch. */
+void listen_announce(const struct listener *list, size_t count, bool tls, bool anybody);
+
 /* Closes all of them and removes the files of Unix sockets. */
 void listen_close(struct listener list[LISTENERS_MAX], size_t *count);
 
