@@ -1336,7 +1336,7 @@ static bool has_files(const struct server *srv)
 	for (size_t i = 0; i < srv->listener_count; i++)
 		if (srv->own[i].ss_family == AF_UNIX)
 			return true;
-	return srv->options.feed != NULL;
+	return srv->options.feed && strcmp(srv->options.feed, "-") != 0;
 }
 
 /* Everything that needs more than the loop does. */
