@@ -325,11 +325,14 @@ bool metrics_count(struct metrics *m, const struct snapshot *snapshot, const voi
 
 const unsigned char *metrics_write(struct metrics *m, void *reader, void **slow, size_t *len)
 {
-	unsigned i = m->next++ % METRICS_TEXTS;
-	struct text t = {.out = m->texts[i]};
+	unsigned i = 0;
 
+	for (unsigned k = 1; k < METRICS_TEXTS; k++)
+		i = m->order[k] < m->order[i] ? k : i;
+	struct text t = {.out = m->texts[i]};
 	*slow = m->readers[i];
 	m->readers[i] = reader;
+	m->order[i] = ++m->written;
 	write_process(&t, m);
 	write_clients(&t, m);
 	write_source(&t, m);
@@ -343,7 +346,10 @@ void metrics_release(struct metrics *m, const void *reader)
 {
 	if (m->counter == reader)
 		m->counter = NULL;
-	for (unsigned i = 0; i < METRICS_TEXTS; i++)
-		if (m->readers[i] == reader)
-			m->readers[i] = NULL;
+	for (unsigned i = 0; i < METRICS_TEXTS; i++) {
+		if (m->readers[i] != reader)
+			continue;
+		m->readers[i] = NULL;
+		m->order[i] = 0;
+	}
 }

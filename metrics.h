@@ -54,7 +54,8 @@ struct metrics {
 	int64_t counted_taken;                 /* ms of the loop's clock */
 	size_t counted_bytes;
 	const void *counter;                   /* the reader for whom one is being counted; NULL: none */
-	unsigned next;                         /* text to be written */
+	uint64_t written;                      /* texts */
+	uint64_t order[METRICS_TEXTS];         /* in which they were written; 0: nobody reads it */
 	void *readers[METRICS_TEXTS];          /* NULL: none */
 	char texts[METRICS_TEXTS][METRICS_MAX];
 };
@@ -71,9 +72,9 @@ void metrics_closed(struct metrics *m, unsigned code);
 bool metrics_count(struct metrics *m, const struct snapshot *snapshot, const void *reader);
 
 /* Writes a text about what is now and the snapshot counted last, if there is one, and
- * returns it and its length. It stays until reader is released, or until so many others
- * were written that it is written over: then reader comes back as *slow (else NULL), and
- * must stop. */
+ * returns it and its length. It stays until reader is released, or until it is the oldest
+ * when another is to be written and all are being read: then reader comes back as *slow
+ * (else NULL), and must stop. */
 const unsigned char *metrics_write(struct metrics *m, void *reader, void **slow, size_t *len);
 
 /* The reader has read its text, or will not. */

@@ -679,9 +679,14 @@ static void readers(void **state)
 		for (size_t k = 0; k < i; k++)
 			assert_ptr_not_equal(texts[i], texts[k]);
 	}
-	metrics_release(&metrics, &reader[1]);
+	for (size_t i = 0; i < METRICS_TEXTS; i++) {   /* nobody has to go for who has read his */
+		metrics_release(&metrics, &reader[1]);
+		assert_ptr_equal(metrics_write(&metrics, &reader[1], &slow, &n), texts[1]);
+		assert_null(slow);
+	}
 	assert_ptr_equal(metrics_write(&metrics, &reader[METRICS_TEXTS], &slow, &n), texts[0]);
 	assert_ptr_equal(slow, &reader[0]);
+	metrics_release(&metrics, &reader[1]);
 	assert_ptr_equal(metrics_write(&metrics, &reader[1], &slow, &n), texts[1]);
 	assert_null(slow);
 	assert_ptr_equal(metrics_write(&metrics, &reader[0], &slow, &n), texts[2]);
