@@ -515,15 +515,14 @@ static void log_refusal(struct server *srv, const struct slot *s, const struct h
 {
 	char text[ADDRESS_TEXT_MAX], value[LOG_ESCAPED_MAX];
 
-	log_escape(value, a->option ? a->value.at : "", a->option ? a->value.len : 0);
-	if (a->option && srv->now - srv->refusal_logged >= REFUSAL_LOG_MS) {
-		srv->refusal_logged = srv->now;
-		log_event("refused status=%d peer=%s reason=\"%s\" allow_with=\"%s\" value=%s", a->status,
-		          address_text(text, &s->peer.any), a->reason, a->option, value);
-	} else {
-		log_verbose("refused status=%d peer=%s reason=\"%s\"", a->status,
-		            address_text(text, &s->peer.any), a->reason);
+	address_text(text, &s->peer.any);
+	if (!a->option || srv->now - srv->refusal_logged < REFUSAL_LOG_MS) {
+		log_verbose("refused status=%d peer=%s reason=\"%s\"", a->status, text, a->reason);
+		return;
 	}
+	srv->refusal_logged = srv->now;
+	log_event("refused status=%d peer=%s reason=\"%s\" allow_with=\"%s\" value=%s", a->status, text,
+	          a->reason, a->option, log_escape(value, a->value.at, a->value.len));
 }
 
 /* Answers a request, well formed or not, and ends the connection. */
