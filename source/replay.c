@@ -48,7 +48,8 @@ struct replay {
 
 	bool started;                /* a state was asked for */
 	bool waiting;                /* and could not be given */
-	int64_t behind;              /* ms, monotonic; since when states are due that were not read */
+	int64_t behind;              /* ms, monotonic; since when one is asked for while some that are
+	                                due were not read; 0: they were, or one was given */
 	uint8_t *next;               /* owned; the state that was read ahead */
 	size_t next_len;
 	bool have_next;
@@ -311,11 +312,14 @@ static int replay_take(struct source *s, int64_t now, struct snapshot_input *out
 	}
 	/* States may be due faster than this machine reads them. */
 	bool caught_up = r->have_next || r->ended;
-	if (caught_up || !r->waiting)
+	if (caught_up)
+		r->behind = 0;
+	else if (r->behind == 0)
 		r->behind = now;
 	r->waiting = !r->have_current || (!caught_up && now - r->behind < BEHIND_MS);
 	if (r->waiting)
 		return 0;
+	r->behind = 0;
 	r->have_current = false;
 	*out = (struct snapshot_input){.bytes = r->current, .len = r->current_len};
 	return 1;

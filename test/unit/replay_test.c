@@ -270,7 +270,9 @@ static void cannot_keep_up(void **state)
 	assert_string_equal(take(), "a");
 	now += 10;
 	assert_int_equal(replay->take(replay, now, &input), 0);
+	replay->serve(replay, NULL, 0, now + SECOND - 1);
 	assert_int_equal(replay->take(replay, now + SECOND - 1, &input), 0);
+	replay->serve(replay, NULL, 0, now + SECOND);
 	assert_int_equal(replay->take(replay, now + SECOND, &input), 1);
 	assert_string_equal(peer_of(input.bytes, input.len), "b");
 	assert_string_equal(take(), "c");
