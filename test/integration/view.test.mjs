@@ -6,6 +6,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, describe, test } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { WebSocketServer } from 'ws'
 import { build, daemon, folder, ServerMessage, until } from './daemon.mjs'
@@ -36,6 +37,10 @@ async function terminal (t, { cols = 80, rows = 24, env = {} } = {}) {
   }
   output.stdout.on('data', look)
   t.after(async () => {
+    // What is hung up while its leaks are looked for waits for the look for ever.
+    do {
+      await tmux('send-keys', '-t', id, 'C-c')
+    } while (await s.format('pane_current_command') !== 'bash' && await delay(50, true))
     await tmux('kill-pane', '-t', id)
     output.kill()
     await closed
