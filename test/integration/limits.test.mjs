@@ -110,6 +110,7 @@ test('more at once than there are slots: the rest is refused', async t => {
   const d = await daemon(t, [...SHORT, '--max-clients', '2'])
   await fetch(`${d.url}healthz`)
   d.child.kill('SIGSTOP')
+  while (!readFileSync(`/proc/${d.pid}/stat`, 'utf8').includes(') T ')) await delay(1)
   const all = await Promise.all(Array.from({ length: 40 }, () => connect(t, { port: d.port })))
   d.child.kill('SIGCONT')
   await Promise.all(all.slice(18).map(c => c.end()))

@@ -95,7 +95,8 @@ function chunks () {
 // frames: those that came since; ended: the daemon has said that it sends no
 // more, or was cut off.
 export async function connect (t, { lingers = false, ...target }) {
-  const socket = connectSocket({ allowHalfOpen: true, noDelay: true, ...target })
+  // By address: looked up by name, connections would be made in any order.
+  const socket = connectSocket({ allowHalfOpen: true, noDelay: true, host: '127.0.0.1', ...target })
   const rest = chunks()
   const news = new EventEmitter()
   const c = { socket, head: '', status: 0, body: '', frames: [], ended: false }
