@@ -37,7 +37,7 @@ LIBS = $(shell $(PKG_CONFIG) --libs libprotobuf-c) $(if $(filter 1,$(TLS)),-lmbe
 
 # Everything but the two programs' main files, which the unit tests cannot have.
 COMMON = log.c ws.c tls.c auth.c source/wire.c
-DAEMON = options.c listen.c http.c metrics.c totals.c sandbox.c setup.c snapshot.c command.c \
+DAEMON = options.c listen.c http.c metrics.c totals.c sandbox.c pollset.c setup.c snapshot.c command.c \
          history.c json.c $(filter-out source/wire.c,$(wildcard source/*.c))
 CLIENT = $(filter-out client/introspect.c,$(wildcard client/*.c))
 

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <netinet/in.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -23,6 +22,7 @@
 #include "log.h"
 #include "metrics.h"
 #include "options.h"
+#include "pollset.h"
 #include "sandbox.h"
 #include "setup.h"
 #include "snapshot.h"
@@ -46,14 +46,11 @@ enum {
 	STALE_MS = 1000,        /* a new client waits so long for a fresh snapshot if there is an old one */
 	REFUSAL_LOG_MS = 1000,  /* between two lines that help with --allow-host and the like */
 	PINGS_MAX = 2,          /* unanswered, before a client is given up */
-	GATHER_SLOTS = 64,      /* in use, for each ms in which ready clients may gather ... */
-	GATHER_MAX_MS = 14,     /* ... up to this, while fewer of them than one in ... */
-	GATHER_FEW = 32,        /* ... have something to be done */
 	OTHER_FDS = 16,         /* that sources and libraries open for a moment */
 
-	/* the table for poll(): these, then one entry for each slot */
-	FD_SIGNALS = 0,
-	FD_SOURCE = 1,
+	/* what is polled besides the slots; the first is the pollset's own */
+	FD_SIGNALS = 1,
+	FD_SOURCE = 2,
 	FD_LISTENERS = FD_SOURCE + SOURCE_FDS,
 	FD_SLOTS = FD_LISTENERS + LISTENERS_MAX,
 };
@@ -135,9 +132,10 @@ struct server {
 	struct snapshot_store store;
 	struct listener listeners[LISTENERS_MAX];
 	size_t listener_count;
-	struct pollfd *fds;
+	struct pollset set;
 	struct slot *slots;
 	int64_t *deadlines;          /* of each slot; NEVER: none */
+	int64_t slots_deadline;      /* the earliest, as it was before the last poll() */
 	union buffer *buffers;       /* as many as slots; untouched ones cost nothing */
 	union buffer *unused;        /* buffers from here on were never used */
 	union buffer *free_buffers;  /* of those before */
@@ -159,7 +157,6 @@ struct server {
 	int64_t refusal_logged;
 	int64_t stop_at;             /* 0: not stopping */
 	bool too_big;                /* the last snapshot was, and that was logged */
-	int found;                   /* what the last poll() returned */
 	bool event_came;             /* and was not sent on yet */
 	struct sockaddr_storage own[LISTENERS_MAX];
 	char hostname[256];
@@ -759,8 +756,7 @@ static void slot_free(struct server *srv, struct slot *s, size_t i)
 	tls_close(s->tls);
 	close(s->fd);
 	memset(s, 0, sizeof *s);
-	srv->fds[FD_SLOTS + i].fd = -1;
-	srv->fds[FD_SLOTS + i].revents = 0;
+	pollset_remove(&srv->set, i);
 	srv->deadlines[i] = NEVER;
 	while (srv->high > 0 && srv->slots[srv->high - 1].state == SLOT_FREE)
 		srv->high--;
@@ -802,7 +798,7 @@ static void slot_settle(struct server *srv, size_t i)
 		slot_free(srv, s, i);
 		return;
 	}
-	srv->fds[FD_SLOTS + i].events = slot_events(s);
+	pollset_want(&srv->set, i, slot_events(s));
 	const bool counts = s->state == SLOT_SCRAPE && s->pinned;
 	const bool goes_on = has_unread(s) || counts || (open && s->share == 0 && s->tx_left == 0);
 	srv->deadlines[i] = goes_on ? srv->now : slot_deadline(srv, s);
@@ -836,7 +832,7 @@ static void slot_expire(struct server *srv, struct slot *s)
 static void slot_serve(struct server *srv, size_t i)
 {
 	struct slot *s = &srv->slots[i];
-	short revents = srv->fds[FD_SLOTS + i].revents;
+	const short revents = pollset_take(&srv->set, i);
 
 	s->share = MESSAGES_MAX;
 	short readable = s->tls ? POLLIN | POLLOUT | POLLHUP | POLLERR : POLLIN | POLLHUP | POLLERR;
@@ -899,7 +895,8 @@ static void slot_open(struct server *srv, int fd, const struct sockaddr_in6 *pee
 	while (srv->first_free < srv->slot_count &&
 	       srv->slots[srv->first_free].state != SLOT_FREE)
 		srv->first_free++;
-	if (srv->first_free == srv->slot_count && !make_slot_free(srv)) {
+	if ((srv->first_free == srv->slot_count && !make_slot_free(srv)) ||
+	    !pollset_add(&srv->set, srv->first_free, fd)) {
 		refuse_at_once(srv, fd);
 		return;
 	}
@@ -911,7 +908,6 @@ static void slot_open(struct server *srv, int fd, const struct sockaddr_in6 *pee
 	s->peer.v6 = *peer;
 	if (srv->tls && peer->sin6_family != AF_UNIX && !(s->tls = tls_open(srv->tls, fd, NULL)))
 		slot_drop(s, "no memory for TLS");
-	srv->fds[FD_SLOTS + i] = (struct pollfd){.fd = fd};
 	srv->high = i >= srv->high ? i + 1 : srv->high;
 	slot_settle(srv, i);
 }
@@ -1050,7 +1046,7 @@ static void stop(struct server *srv)
 	srv->stop_at = srv->stop_at ? srv->now : srv->now + STOP_MS;
 	listen_close(srv->listeners, &srv->listener_count);
 	for (size_t i = 0; i < LISTENERS_MAX; i++)
-		srv->fds[FD_LISTENERS + i].fd = -1;
+		srv->set.fds[FD_LISTENERS + i].fd = -1;
 	for (size_t i = 0; i < srv->high; i++) {
 		struct slot *s = &srv->slots[i];
 
@@ -1090,7 +1086,7 @@ static int serve_signals(struct server *srv)
 	struct signalfd_siginfo info;
 	ssize_t n;
 
-	while ((n = read(srv->fds[FD_SIGNALS].fd, &info, sizeof info)) == (ssize_t)sizeof info) {
+	while ((n = read(srv->set.fds[FD_SIGNALS].fd, &info, sizeof info)) == (ssize_t)sizeof info) {
 		if (info.ssi_signo == SIGUSR1)
 			log_slots(srv);
 		else if (info.ssi_signo == SIGHUP)
@@ -1110,25 +1106,26 @@ static int64_t prepare(struct server *srv, int64_t *source_deadline)
 	*source_deadline = NEVER;
 	n = srv->source->poll(srv->source, source, source_deadline);
 	for (nfds_t i = 0; i < SOURCE_FDS; i++)
-		srv->fds[FD_SOURCE + i] = i < n ? source[i] : (struct pollfd){.fd = -1};
+		srv->set.fds[FD_SOURCE + i] = i < n ? source[i] : (struct pollfd){.fd = -1};
 
 	int64_t deadline = *source_deadline;
 	for (size_t i = 0; i < srv->listener_count; i++)
-		srv->fds[FD_LISTENERS + i].events = srv->accept_again > 0 ? 0 : POLLIN;
+		srv->set.fds[FD_LISTENERS + i].events = srv->accept_again > 0 ? 0 : POLLIN;
 	if (srv->accept_again > 0)
 		deadline = earlier(deadline, srv->accept_again);
 	if (srv->stop_at > 0)
 		deadline = earlier(deadline, srv->stop_at);
 	else if (srv->waiting > 0 && !srv->asked)
 		deadline = earlier(deadline, srv->next_take);
+	srv->slots_deadline = NEVER;
 	for (size_t i = 0; i < srv->high; i++)
-		deadline = earlier(deadline, srv->deadlines[i]);
-	return deadline;
+		srv->slots_deadline = earlier(srv->slots_deadline, srv->deadlines[i]);
+	return earlier(deadline, srv->slots_deadline);
 }
 
 static void serve_source(struct server *srv, int64_t deadline)
 {
-	struct pollfd *fds = srv->fds + FD_SOURCE;
+	struct pollfd *fds = srv->set.fds + FD_SOURCE;
 	nfds_t n = 0;
 	bool answered = false;
 
@@ -1140,21 +1137,6 @@ static void serve_source(struct server *srv, int64_t deadline)
 	}
 }
 
-/* poll(). It looks at the whole table to find one ready client: when that was in vain for
- * all but a few of many, others may get ready for a moment, so that one look finds them all.
- * Everything else is seen at once. */
-static int look(struct server *srv, int wait)
-{
-	int gather = (int)earlier((int64_t)(srv->high / GATHER_SLOTS), GATHER_MAX_MS);
-
-	if (gather > 0 && srv->found > 0 && (size_t)srv->found < srv->high / GATHER_FEW) {
-		poll(srv->fds, FD_SLOTS, wait >= 0 && wait < gather ? wait : gather);
-		wait = 0;
-	}
-	srv->found = poll(srv->fds, FD_SLOTS + srv->high, wait);
-	return srv->found;
-}
-
 /* Is the slot one whose next bytes may cost asymmetric cryptography, which is as much as
  * a thousand messages? */
 static bool in_handshake(const struct slot *s)
@@ -1164,14 +1146,19 @@ static bool in_handshake(const struct slot *s)
 
 static bool is_due(const struct server *srv, size_t i)
 {
-	return srv->fds[FD_SLOTS + i].revents || srv->deadlines[i] <= srv->now;
+	return srv->deadlines[i] <= srv->now || pollset_revents(&srv->set, i);
 }
 
 static void serve_clients(struct server *srv)
 {
-	for (size_t i = 0; i < srv->high; i++)
-		if (is_due(srv, i) && !in_handshake(&srv->slots[i]))
+	ssize_t found;
+
+	for (size_t i = 0; srv->slots_deadline <= srv->now && i < srv->high; i++)
+		if (srv->deadlines[i] <= srv->now && !in_handshake(&srv->slots[i]))
 			slot_serve(srv, i);
+	while ((found = pollset_next(&srv->set)) >= 0)
+		if (!in_handshake(&srv->slots[found]))
+			slot_serve(srv, (size_t)found);
 }
 
 /* When the time is up, the others wait for the next turn, and are first then. */
@@ -1198,9 +1185,7 @@ static void unpolled(struct server *srv)
 {
 	if (errno == ENOMEM)
 		poll(NULL, 0, MEMORY_PAUSE_MS);
-	for (size_t i = 0; i < FD_SLOTS + srv->high; i++)
-		srv->fds[i].revents = 0;
-	srv->fds[FD_SIGNALS].revents = POLLIN;
+	srv->set.fds[FD_SIGNALS].revents = POLLIN;
 }
 
 /* One turn of the loop. -1: it cannot go on (errno). */
@@ -1208,7 +1193,7 @@ static int turn(struct server *srv)
 {
 	int64_t source_deadline, deadline = prepare(srv, &source_deadline);
 	int64_t wait = deadline == NEVER ? -1 : deadline > srv->now ? deadline - srv->now : 0;
-	int n = look(srv, wait > INT32_MAX ? INT32_MAX : (int)wait);
+	int n = pollset_poll(&srv->set, wait > INT32_MAX ? INT32_MAX : (int)wait);
 
 	if (n < 0 && errno != EINTR && errno != ENOMEM)
 		return -1;
@@ -1222,9 +1207,9 @@ static int turn(struct server *srv)
 	if (srv->tls)
 		serve_handshakes(srv);
 	for (size_t i = 0; i < srv->listener_count; i++)
-		if (srv->fds[FD_LISTENERS + i].revents)
+		if (srv->set.fds[FD_LISTENERS + i].revents)
 			accept_clients(srv, srv->listeners[i].fd);
-	if (srv->fds[FD_SIGNALS].revents && serve_signals(srv) != 0)
+	if (srv->set.fds[FD_SIGNALS].revents && serve_signals(srv) != 0)
 		return -1;
 	if (srv->waiting > 0 && !srv->asked && srv->next_take <= srv->now)
 		take_snapshot(srv);
@@ -1249,20 +1234,17 @@ static int make_table(struct server *srv)
 {
 	size_t n = srv->slot_count = srv->options.max_clients + SPARE_SLOTS;
 
-	srv->fds = calloc(FD_SLOTS + n, sizeof *srv->fds);
 	srv->slots = calloc(n, sizeof *srv->slots);
 	srv->deadlines = calloc(n, sizeof *srv->deadlines);
 	srv->unused = srv->buffers = calloc(n, sizeof *srv->buffers);
-	if (!srv->fds || !srv->slots || !srv->deadlines || !srv->buffers ||
+	if (pollset_open(&srv->set, FD_SLOTS, n) != 0 || !srv->slots || !srv->deadlines || !srv->buffers ||
 	    snapshot_open(&srv->store, srv->options.max_snapshot) != 0 ||
 	    commands_open(&srv->commands, srv->options.history) != 0) {
 		log_event("error reason=\"out of memory: --max-clients %zu --max-snapshot %zu --history %zu\"",
 		          srv->options.max_clients, srv->options.max_snapshot, srv->options.history);
 		return -1;
 	}
-	for (size_t i = 0; i < FD_SLOTS; i++)
-		srv->fds[i].fd = -1;
-	srv->fds[FD_SIGNALS].events = POLLIN;
+	srv->set.fds[FD_SIGNALS].events = POLLIN;
 	srv->commands.interval = srv->options.interval;
 	srv->commands.evict = evict;
 	srv->commands.evict_arg = srv;
@@ -1284,7 +1266,7 @@ static int open_listeners(struct server *srv)
 		const struct listener *l = &srv->listeners[i];
 
 		srv->own[i] = l->address;
-		srv->fds[FD_LISTENERS + i].fd = l->fd;
+		srv->set.fds[FD_LISTENERS + i].fd = l->fd;
 	}
 	return 0;
 }
@@ -1322,7 +1304,7 @@ static void release(struct server *srv)
 		srv->source->close(srv->source);
 	snapshot_close(&srv->store);
 	tls_release(srv->tls);
-	free(srv->fds);
+	pollset_close(&srv->set);
 	free(srv->slots);
 	free(srv->deadlines);
 	commands_close(&srv->commands);
@@ -1345,7 +1327,7 @@ static int start(struct server *srv)
 
 	if (setup_standard() != 0 ||
 	    setup_descriptors(&o->max_clients, SPARE_SLOTS + FD_SLOTS + OTHER_FDS) != 0 ||
-	    make_table(srv) != 0 || (srv->fds[FD_SIGNALS].fd = setup_signals()) < 0 ||
+	    make_table(srv) != 0 || (srv->set.fds[FD_SIGNALS].fd = setup_signals()) < 0 ||
 	    reload(srv) != 0 || open_listeners(srv) != 0 || open_source(srv) != 0 ||
 	    (o->user && sandbox_user(o->user) != 0) ||
 	    (!o->no_sandbox && sandbox_enter(o->feed || o->replay, has_files(srv)) != 0))

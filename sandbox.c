@@ -85,11 +85,12 @@ static int forbid_writing(void)
 #define LOAD(at) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (at))
 #define ARGUMENT(n) LOAD(offsetof(struct seccomp_data, args[n]) + LOW_HALF)
 #define RETURN(what) BPF_STMT(BPF_RET | BPF_K, (what))
-#define ALLOW(call) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (call), 0, 1), RETURN(SECCOMP_RET_ALLOW)
+#define UNLESS(value, steps) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (value), 0, (steps))
+#define ALLOW(call) UNLESS(call, 1), RETURN(SECCOMP_RET_ALLOW)
 
 /* Allows the call if argument n has none of these bits. */
 #define ALLOW_WITHOUT(call, n, bits)                                                               \
-	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (call), 0, 4), ARGUMENT(n),                            \
+	UNLESS(call, 4), ARGUMENT(n),                                                              \
 		BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, (bits), 1, 0), RETURN(SECCOMP_RET_ALLOW),     \
 		RETURN(SECCOMP_RET_KILL_PROCESS)
 
@@ -211,17 +212,6 @@ static const struct sock_filter filter[] = {
 	RETURN(SECCOMP_RET_KILL_PROCESS),
 };
 
-/* On top of that, for who has no file to remove. */
-static const struct sock_filter no_removal[] = {
-	LOAD(offsetof(struct seccomp_data, nr)),
-#ifdef SYS_unlink
-	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_unlink, 1, 0),
-#endif
-	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_unlinkat, 0, 1),
-	RETURN(SECCOMP_RET_KILL_PROCESS),
-	RETURN(SECCOMP_RET_ALLOW),
-};
-
 static int install(const struct sock_filter *instructions, size_t bytes)
 {
 	const struct sock_fprog program = {
@@ -232,11 +222,34 @@ static int install(const struct sock_filter *instructions, size_t bytes)
 	return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
 }
 
+/* On top of that, who has no file to remove removes none, and the signals that fcntl() orders
+ * are for this process. */
 static int filter_calls(bool removes)
 {
-	if (!removes && install(no_removal, sizeof no_removal) != 0)
-		return -1;
-	return install(filter, sizeof filter);
+	const uint32_t removal = removes ? SECCOMP_RET_ALLOW : SECCOMP_RET_KILL_PROCESS;
+	const struct sock_filter narrower[] = {
+		LOAD(offsetof(struct seccomp_data, nr)),
+#ifdef SYS_unlink
+		UNLESS(SYS_unlink, 1),
+		RETURN(removal),
+#endif
+		UNLESS(SYS_unlinkat, 1),
+		RETURN(removal),
+#ifdef SYS_fcntl64
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_fcntl64, 1, 0),
+#endif
+		UNLESS(SYS_fcntl, 6),
+		ARGUMENT(1),
+		UNLESS(F_SETOWN_EX, 1),
+		RETURN(SECCOMP_RET_KILL_PROCESS),
+		UNLESS(F_SETOWN, 2),
+		ARGUMENT(2),
+		UNLESS((uint32_t)getpid(), 1),
+		RETURN(SECCOMP_RET_ALLOW),
+		RETURN(SECCOMP_RET_KILL_PROCESS),
+	};
+
+	return install(narrower, sizeof narrower) != 0 ? -1 : install(filter, sizeof filter);
 }
 
 #else

@@ -31,7 +31,7 @@ sandboxed('no new privileges, and a filter on what it calls', async t => {
   for (const options of [[], ['--feed', '-']]) {
     const d = await daemon(t, options, { expect: [/^feed_/] })
     const { NoNewPrivs, Seccomp, Seccomp_filters: filters = '2' } = status(d.pid) // since Linux 5.9
-    assert.deepEqual([NoNewPrivs, Seccomp, filters], ['1', '2', '2']) // one of them against removal
+    assert.deepEqual([NoNewPrivs, Seccomp, filters], ['1', '2', '2'])
   }
   process.env.SANDBOX = ''
   const d = await daemon(t).finally(() => { process.env.SANDBOX = '1' })
@@ -255,6 +255,10 @@ int accept4(int fd, struct sockaddr *peer, socklen_t *len, int flags)
 		fork();
 	else if (strcmp(what, "kill") == 0)
 		kill(getppid(), 0);
+	else if (strcmp(what, "signal to others") == 0)
+		fcntl(fd, F_SETOWN, getppid());
+	else if (strcmp(what, "signal to other threads") == 0)
+		fcntl(fd, F_SETOWN_EX, &(struct f_owner_ex){F_OWNER_TID, getppid()});
 	else if (strcmp(what, "map code") == 0)
 		mmap(0, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	else if (strcmp(what, "make code") == 0)
@@ -312,7 +316,7 @@ sandboxed('what the loop never does ends the process', async t => {
     return { answered: answer !== null, code, signal }
   }
   for (const what of ['execve', 'write', 'read and write', 'create', 'truncate',
-    'connect', 'socket', 'fork', 'kill', 'ptrace', 'map code', 'make code', 'remove', 'remove at', ...oldOpen]) {
+    'connect', 'socket', 'fork', 'kill', 'signal to others', 'signal to other threads', 'ptrace', 'map code', 'make code', 'remove', 'remove at', ...oldOpen]) {
     assert.deepEqual(await run(what), { answered: false, code: null, signal: 'SIGSYS' }, what)
   }
   for (const [what, ...options] of [['read'], ['look'], ['nothing'], ['remove', '--listen', join(path, 'socket')]]) {

@@ -1,0 +1,66 @@
+#ifndef POLLSET_H
+#define POLLSET_H
+
+/* The descriptors that the loop waits for: some fixed ones, and a socket for each slot that is
+ * in use. poll() pays for every entry of its table each time, so that one client among
+ * thousands would cost as much as all of them. Sockets that only wait for input and were looked
+ * at in vain for some time therefore leave the table; the kernel tells by signal when something
+ * comes (O_ASYNC in fcntl(2), signalfd(2)), and they are back in it. Where it does not, or as
+ * long as there are few, poll() looks at all of them. */
+
+#include <poll.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* Descriptors of sockets must be below the number of slots plus this. */
+enum { POLLSET_OTHER_FDS = 64 };
+
+struct pollset {
+	struct pollfd *fds;   /* the fixed ones, for the caller to fill in, but for the first; then the
+	                         slots', in any order */
+	size_t fixed, slots;
+	size_t polled;        /* entries of fds that poll() looks at */
+	size_t used;          /* entries of fds that are used */
+	size_t found;         /* entries of fds from here on were looked for with pollset_next() */
+	struct pollset_slot {
+		uint32_t place;   /* in fds */
+		uint8_t vain;     /* looks of poll() that found nothing */
+		bool signals;     /* its socket sends signals */
+	} *slot;
+	uint32_t *slot_of;    /* each descriptor of a slot */
+	pid_t pid;
+	bool signals;         /* the kernel has signals for sockets */
+	bool lost;            /* there were more than it can queue */
+};
+
+/* For as many fixed entries, of which the first is taken for signals from sockets (SIGRTMIN and
+ * SIGIO, which are blocked from now on), and slots. 0, or -1: out of memory. */
+int pollset_open(struct pollset *p, size_t fixed, size_t slots);
+void pollset_close(struct pollset *p);
+
+/* The slot gets a socket that is not blocking. False: its descriptor is over the bound. */
+bool pollset_add(struct pollset *p, size_t slot, int fd);
+
+/* To be called after the socket was closed. */
+void pollset_remove(struct pollset *p, size_t slot);
+
+/* What is wanted of the socket, as events of struct pollfd. */
+void pollset_want(struct pollset *p, size_t slot, short events);
+
+/* poll(2). A socket that has become ready may be found by the next call only. After an error,
+ * nothing is found. */
+int pollset_poll(struct pollset *p, int timeout_ms);
+
+/* Goes through the slots for which something was found; -1: those were all. In between, slots
+ * may be added, removed and taken. */
+ssize_t pollset_next(struct pollset *p);
+
+/* What poll() found for the slot. */
+short pollset_revents(const struct pollset *p, size_t slot);
+
+/* The same, and from now on nothing. To be called before the socket is read. */
+short pollset_take(struct pollset *p, size_t slot);
+
+#endif
