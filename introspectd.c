@@ -1237,8 +1237,8 @@ static int make_table(struct server *srv)
 	srv->slots = calloc(n, sizeof *srv->slots);
 	srv->deadlines = calloc(n, sizeof *srv->deadlines);
 	srv->unused = srv->buffers = calloc(n, sizeof *srv->buffers);
-	if (pollset_open(&srv->set, FD_SLOTS, n) != 0 || !srv->slots || !srv->deadlines || !srv->buffers ||
-	    snapshot_open(&srv->store, srv->options.max_snapshot) != 0 ||
+	if (pollset_open(&srv->set, FD_SLOTS, n) != 0 || !srv->slots || !srv->deadlines ||
+	    !srv->buffers || snapshot_open(&srv->store, srv->options.max_snapshot) != 0 ||
 	    commands_open(&srv->commands, srv->options.history) != 0) {
 		log_event("error reason=\"out of memory: --max-clients %zu --max-snapshot %zu --history %zu\"",
 		          srv->options.max_clients, srv->options.max_snapshot, srv->options.history);

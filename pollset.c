@@ -132,10 +132,10 @@ int pollset_open(struct pollset *p, size_t fixed, size_t slots)
 	p->fds = calloc(fixed + slots, sizeof *p->fds);
 	p->slot = calloc(slots, sizeof *p->slot);
 	p->slot_of = calloc(slots + POLLSET_OTHER_FDS, sizeof *p->slot_of);
+	for (size_t i = 0; p->fds && i < fixed; i++)
+		p->fds[i].fd = -1;
 	if (!p->fds || !p->slot || !p->slot_of)
 		return -1;
-	for (size_t i = 0; i < fixed; i++)
-		p->fds[i].fd = -1;
 	p->pid = getpid();
 	sigemptyset(&set);
 	sigaddset(&set, SIGRTMIN);
@@ -143,7 +143,7 @@ int pollset_open(struct pollset *p, size_t fixed, size_t slots)
 	if (sigprocmask(SIG_BLOCK, &set, NULL) == 0)
 		p->fds[0].fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 	p->fds[0].events = POLLIN;
-	p->signals = signals_work(p);
+	p->signals = p->fds[0].fd >= 0 && signals_work(p);
 	return 0;
 }
 

@@ -23,7 +23,7 @@ struct pollset {
 	size_t fixed, slots;
 	size_t polled;        /* entries of fds that poll() looks at */
 	size_t used;          /* entries of fds that are used */
-	size_t found;         /* entries of fds from here on were looked for with pollset_next() */
+	size_t found;         /* pollset_next() has been through the entries from here on */
 	struct pollset_slot {
 		uint32_t place;   /* in fds */
 		uint8_t vain;     /* looks of poll() that found nothing */
@@ -49,8 +49,8 @@ void pollset_remove(struct pollset *p, size_t slot);
 /* What is wanted of the socket, as events of struct pollfd. */
 void pollset_want(struct pollset *p, size_t slot, short events);
 
-/* poll(2). A socket that has become ready may be found by the next call only. After an error,
- * nothing is found. */
+/* poll(2), with its result and errors. It may return early, with nothing for any slot. After an
+ * error nothing is found. */
 int pollset_poll(struct pollset *p, int timeout_ms);
 
 /* Goes through the slots for which something was found; -1: those were all. In between, slots

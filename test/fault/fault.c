@@ -255,6 +255,8 @@ WRAP(int, accept4, -1, (int fd, struct sockaddr *a, socklen_t *len, int flags), 
 WRAP(int, bind, -1, (int fd, const struct sockaddr *a, socklen_t len), (fd, a, len))
 WRAP(int, connect, -1, (int fd, const struct sockaddr *a, socklen_t len), (fd, a, len))
 WRAP(int, listen, -1, (int fd, int n), (fd, n))
+WRAP(int, socketpair, -1, (int domain, int type, int protocol, int pair[2]),
+     (domain, type, protocol, pair))
 WRAP(int, socket, -1, (int domain, int type, int protocol), (domain, type, protocol))
 WRAP(int, getsockname, -1, (int fd, struct sockaddr *a, socklen_t *len), (fd, a, len))
 WRAP(int, getsockopt, -1, (int fd, int level, int name, void *v, socklen_t *len),
@@ -315,6 +317,18 @@ WRAP(int, mbedtls_entropy_func, -0x3c, (void *entropy, unsigned char *out, size_
 
 WRAP_OPEN(open64, (const char *path, int flags, ...), (path, flags, mode))
 WRAP_OPEN(openat64, (int dir, const char *path, int flags, ...), (dir, path, flags, mode))
+
+int fcntl64(int fd, int command, ...)
+{
+	static int (*real)(int, int, ...);
+	FIND(fcntl64);
+	va_list args;
+
+	va_start(args, command);
+	long value = va_arg(args, long);
+	va_end(args);
+	return fails("fcntl64", CALLER) ? -1 : real(fd, command, value);
+}
 
 /* The system has closed the descriptor whatever it says. */
 int close(int fd)

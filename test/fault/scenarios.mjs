@@ -12,7 +12,7 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { commandClient, delimited, eventOf } from '../integration/command-client.mjs'
 import { client, folder } from '../integration/daemon.mjs'
-import { BINARY, close, connect, frame, handshake, ping, request } from '../integration/raw.mjs'
+import { BINARY, close, connect, frame, handshake, open, ping, request, text } from '../integration/raw.mjs'
 import { recording, uint32 } from '../integration/recording.mjs'
 
 const SOON = 10000   // ms, however busy the machine
@@ -188,6 +188,17 @@ export const scenarios = [
     name: 'pid',
     options: () => ['--listen', '127.0.0.1:0', '--interval', '10', '--pid', `${process.pid}`],
     live: (t, d) => all(conversation(t), pull(t, d))
+  },
+  {
+    name: 'many',
+    options: () => ['--listen', '127.0.0.1:0', '--interval', '10', '--max-clients', '100'],
+    async live (t, d) {
+      const crowd = await Promise.all(Array.from({ length: 64 }, () => open(t, { port: d.port })))
+      await Promise.all(crowd.map(c => c.frame(0, SOON)))
+      await pull(t, d, 30)
+      for (const c of crowd) c.send(text('ready'))
+      await Promise.all(crowd.map(c => c.frame(1, SOON)))
+    }
   },
   {
     name: 'feed',

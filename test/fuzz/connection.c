@@ -13,7 +13,6 @@
 #include "fuzz.h"
 #include "source/wire.h"
 
-static int script_poll(struct pollfd *fds, nfds_t n, int wait);
 static ssize_t script_recv(int fd, void *out, size_t room, int flags);
 static ssize_t script_send(int fd, const void *bytes, size_t n, int flags);
 static int script_accept4(int fd, struct sockaddr *peer, socklen_t *len, int flags);
@@ -22,7 +21,6 @@ static int script_clock_gettime(clockid_t id, struct timespec *t);
 static int script_shutdown(int fd, int how);
 static int script_close(int fd);
 
-#define poll script_poll
 #define recv script_recv
 #define send script_send
 #define accept4 script_accept4
@@ -34,7 +32,7 @@ static int script_close(int fd);
 #include "../../introspectd.c"
 #undef close
 
-enum { FIRST_FD = 1000, FDS = 32, CLIENTS = 3, LIMIT = 4096, HISTORY = 128 << 10, TURNS = 1000 };
+enum { FIRST_FD = 40, FDS = 32, CLIENTS = 3, LIMIT = 4096, HISTORY = 128 << 10, TURNS = 1000 };
 
 static struct input in;
 static int64_t clock_now;
@@ -46,8 +44,9 @@ static int fail(int code)
 	return -1;
 }
 
-/* After the end of the input every socket takes what it is sent, and time goes by. */
-static int script_poll(struct pollfd *fds, nfds_t n, int wait)
+/* Takes the place of libc's, for the whole program. After the end of the input every socket
+ * takes what it is sent, and time goes by. */
+int poll(struct pollfd *fds, nfds_t n, int wait)
 {
 	static const int steps[] = {0, 1, 30, 100, 500, 1000, 5000, 30000};
 	const bool ended = in.left == 0;
@@ -55,7 +54,8 @@ static int script_poll(struct pollfd *fds, nfds_t n, int wait)
 
 	CHECK(!ended || wait >= 0);
 	clock_now += ended ? steps[3] : steps[take_byte(&in) % 8];
-	for (nfds_t i = 0; i < n; i++) {
+	fds[0].revents = 0;
+	for (nfds_t i = 1; i < n; i++) {
 		const short errors = fds[i].fd >= FIRST_FD ? POLLERR | POLLHUP : 0;
 
 		fds[i].revents = 0;
@@ -183,8 +183,8 @@ static void open_server(struct server *srv, bool token)
 		.now = clock_now,
 	};
 	CHECK(make_table(srv) == 0 && open_source(srv) == 0);
-	srv->fds[FD_LISTENERS].fd = srv->listeners[0].fd;
-	srv->fds[FD_SIGNALS].fd = 0;
+	srv->set.fds[FD_LISTENERS].fd = srv->listeners[0].fd;
+	srv->set.fds[FD_SIGNALS].fd = 0;
 	(close)(fd);
 }
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,6 +47,9 @@ static void use_sockets(int listener, int client)
 	MUST(sendmsg(client, &message, 0) == 1);
 	MUST(recvmsg(server, &message, MSG_DONTWAIT) == 1);
 	MUST(fcntl(server, F_GETFL) & O_NONBLOCK);
+	MUST(fcntl(server, F_SETOWN, getpid()) == 0 && fcntl(server, F_SETSIG, SIGRTMIN) == 0);
+	MUST(fcntl(server, F_SETFL, O_NONBLOCK | O_ASYNC) == 0);
+	MUST(fcntl(server, F_SETFL, O_NONBLOCK) == 0);
 	MUST(shutdown(server, SHUT_WR) == 0);
 	MUST(read(client, text, sizeof text) == 0);
 	MUST(close(server) == 0);

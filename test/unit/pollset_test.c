@@ -235,9 +235,9 @@ static void a_late_signal_harms_nobody(void **state)
 	say(20);
 	const int fd = socket_of(20);
 	take_away(20);
-	take_away(19);
-	add(19);
-	assert_int_equal(socket_of(19), fd);
+	take_away(SLOTS - 1);
+	add(SLOTS - 1);
+	assert_int_equal(socket_of(SLOTS - 1), fd);
 	look(found);
 	rest();
 }
