@@ -73,6 +73,8 @@ test('every slot taken by connections that say nothing: the oldest makes room', 
   await c.received(1)
   const silent = []
   for (let i = 0; i < 17; i++) silent.push(await connect(t, { port: d.port }))
+  // Who was accepted in the same moment does not make room.
+  for (let i = 0; i < 2; i++) await c.next()
   assert.equal((await answer(t, d, request('GET /healthz HTTP/1.1'))).status, 200)
   await silent[0].end()
   const second = await client(t, d.ws)
@@ -91,12 +93,14 @@ test('every slot taken by connections that say nothing: the oldest makes room', 
 test('those who wait for the answer to a wrong token make room, too', async t => {
   const token = join(folder(t), 'token')
   writeFileSync(token, 'correct-horse.battery_staple~1')
-  const d = await daemon(t, [...SHORT, '--max-clients', '2', '--token-file', token])
+  const d = await daemon(t, [...SHORT, '--max-clients', '2', '--token-file', token, '-v'], { expect: connections })
   const wrong = []
   for (let i = 0; i < 18; i++) {
     wrong.push(await connect(t, { port: d.port }))
     wrong[i].send(handshake({ Authorization: 'Bearer wrong' }))
   }
+  await until(d.child, 'line', () => d.lines.filter(line => line.startsWith('refused')).length === wrong.length)
+  await delay(10)
   const c = await client(t, d.ws, { headers: { Authorization: `Bearer ${readFileSync(token)}` } })
   await c.received(1)
   // Nor does the daemon wait for them when it goes down.
