@@ -143,7 +143,8 @@ struct server {
 	size_t high;                 /* slots from here on are free */
 	size_t first_free;           /* no slot before is free */
 	size_t victim;               /* the last slot that was looked at to find one that makes room */
-	size_t handshake;            /* the first that may go on with its TLS handshake in the next turn */
+	bool handshakes;             /* some slots can go on with their TLS handshakes */
+	size_t handshake;            /* the first that may, in the next turn */
 	size_t clients;              /* slots in SLOT_OPEN */
 	size_t waiting;              /* slots that wait for the next snapshot */
 	size_t event_readers;        /* slots that want events */
@@ -1149,16 +1150,24 @@ static bool is_due(const struct server *srv, size_t i)
 	return srv->deadlines[i] <= srv->now || pollset_revents(&srv->set, i);
 }
 
+/* Serves the slot, unless it is in a TLS handshake; those have their own turn. */
+static void serve_client(struct server *srv, size_t i)
+{
+	if (in_handshake(&srv->slots[i]))
+		srv->handshakes = true;
+	else
+		slot_serve(srv, i);
+}
+
 static void serve_clients(struct server *srv)
 {
 	ssize_t found;
 
 	for (size_t i = 0; srv->slots_deadline <= srv->now && i < srv->high; i++)
-		if (srv->deadlines[i] <= srv->now && !in_handshake(&srv->slots[i]))
-			slot_serve(srv, i);
+		if (srv->deadlines[i] <= srv->now)
+			serve_client(srv, i);
 	while ((found = pollset_next(&srv->set)) >= 0)
-		if (!in_handshake(&srv->slots[found]))
-			slot_serve(srv, (size_t)found);
+		serve_client(srv, (size_t)found);
 }
 
 /* When the time is up, the others wait for the next turn, and are first then. */
@@ -1167,6 +1176,7 @@ static void serve_handshakes(struct server *srv)
 	const int64_t end = clock_ms(CLOCK_MONOTONIC) + HANDSHAKES_MS;
 	const size_t first = srv->handshake, high = srv->high;
 
+	srv->handshakes = false;
 	for (size_t n = 0; n < high; n++) {
 		size_t i = (first + n) % high;
 
@@ -1204,7 +1214,7 @@ static int turn(struct server *srv)
 		srv->accept_again = 0;
 	serve_source(srv, source_deadline);
 	serve_clients(srv);
-	if (srv->tls)
+	if (srv->handshakes)
 		serve_handshakes(srv);
 	for (size_t i = 0; i < srv->listener_count; i++)
 		if (srv->set.fds[FD_LISTENERS + i].revents)

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -31,10 +32,12 @@ static void move(struct pollset *p, size_t slot, size_t place)
 	p->slot[slot].place = (uint32_t)place;
 }
 
-static bool begin_signals(const struct pollset *p, int fd)
+static bool begin_signals(const struct pollset *p, struct pollset_slot *s, int fd)
 {
-	return fcntl(fd, F_SETOWN, p->pid) == 0 && fcntl(fd, F_SETSIG, SIGRTMIN) == 0 &&
-	       fcntl(fd, F_SETFL, O_NONBLOCK | O_ASYNC) == 0;
+	if (!s->addressed)
+		s->addressed = fcntl(fd, F_SETOWN, p->pid) == 0 && fcntl(fd, F_SETSIG, SIGRTMIN) == 0;
+	s->signals = s->addressed && fcntl(fd, F_SETFL, O_NONBLOCK | O_ASYNC) == 0;
+	return s->signals;
 }
 
 /* Puts the slot back into poll()'s part of the table. */
@@ -49,8 +52,8 @@ static void come_back(struct pollset *p, size_t slot)
 		s->signals = fcntl(p->fds[s->place].fd, F_SETFL, O_NONBLOCK) != 0;
 }
 
-/* Lets the sockets go that were looked at in vain often enough. Only one that sent signals
- * already when poll() found nothing can go: nothing can have come in between. */
+/* Lets the sockets go that were looked at in vain often enough. One that goes was to send signals
+ * before the last look, so that there is one for whatever that did not see. */
 static void let_go(struct pollset *p)
 {
 	if (!p->signals || p->used <= p->fixed + FEW)
@@ -64,9 +67,7 @@ static void let_go(struct pollset *p)
 			s->vain++;
 		else if (s->signals)
 			move(p, slot_at(p, place), --p->polled);
-		else if (begin_signals(p, p->fds[place].fd))
-			s->signals = true;
-		else
+		else if (!begin_signals(p, s, p->fds[place].fd))
 			s->vain = 0;
 	}
 }
@@ -78,7 +79,7 @@ static void got_signal(struct pollset *p, const struct signalfd_siginfo *info)
 
 	if (info->ssi_signo != (uint32_t)SIGRTMIN) {
 		p->lost = true;
-	} else if (fd < p->slots + POLLSET_OTHER_FDS) {
+	} else if (fd < p->bound) {
 		const size_t slot = p->slot_of[fd], place = p->slot[slot].place;
 
 		if (place < p->used && p->fds[place].fd == info->ssi_fd) {
@@ -93,7 +94,7 @@ static void read_signals(struct pollset *p)
 	struct signalfd_siginfo info[SIGNALS_MAX];
 	ssize_t n = sizeof info;
 
-	for (size_t left = p->slots; left > 0 && n == (ssize_t)sizeof info; left--) {
+	for (size_t left = p->slots / SIGNALS_MAX + 1; left > 0 && n == (ssize_t)sizeof info; left--) {
 		n = read(p->fds[0].fd, info, sizeof info);
 		for (ssize_t i = 0; i < n / (ssize_t)sizeof *info; i++)
 			got_signal(p, &info[i]);
@@ -111,17 +112,29 @@ static void read_signals(struct pollset *p)
 static bool signals_work(const struct pollset *p)
 {
 	struct signalfd_siginfo info;
+	struct pollset_slot slot = {0};
 	bool work = false;
 	int pair[2];
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) != 0)
 		return false;
-	if (begin_signals(p, pair[0]) && write(pair[1], "", 1) == 1)
+	if (begin_signals(p, &slot, pair[0]) && write(pair[1], "", 1) == 1)
 		while (!work && read(p->fds[0].fd, &info, sizeof info) == (ssize_t)sizeof info)
 			work = info.ssi_signo == (uint32_t)SIGRTMIN && info.ssi_fd == pair[0];
 	close(pair[0]);
 	close(pair[1]);
 	return work;
+}
+
+/* They are queued for each segment that comes, and count for all processes of the user. */
+static void limit_signals(size_t most)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_SIGPENDING, &limit) != 0 || limit.rlim_cur <= most)
+		return;
+	limit.rlim_cur = most;
+	setrlimit(RLIMIT_SIGPENDING, &limit);
 }
 
 int pollset_open(struct pollset *p, size_t fixed, size_t slots)
@@ -131,7 +144,10 @@ int pollset_open(struct pollset *p, size_t fixed, size_t slots)
 	*p = (struct pollset){.fixed = fixed, .slots = slots, .polled = fixed, .used = fixed};
 	p->fds = calloc(fixed + slots, sizeof *p->fds);
 	p->slot = calloc(slots, sizeof *p->slot);
-	p->slot_of = calloc(slots + POLLSET_OTHER_FDS, sizeof *p->slot_of);
+	p->bound = slots + POLLSET_OTHER_FDS;
+	for (size_t fd = 0; fd < p->bound; fd++)
+		p->bound += fcntl((int)fd, F_GETFD) >= 0;
+	p->slot_of = calloc(p->bound, sizeof *p->slot_of);
 	for (size_t i = 0; p->fds && i < fixed; i++)
 		p->fds[i].fd = -1;
 	if (!p->fds || !p->slot || !p->slot_of)
@@ -143,6 +159,7 @@ int pollset_open(struct pollset *p, size_t fixed, size_t slots)
 	if (sigprocmask(SIG_BLOCK, &set, NULL) == 0)
 		p->fds[0].fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 	p->fds[0].events = POLLIN;
+	limit_signals(slots);
 	p->signals = p->fds[0].fd >= 0 && signals_work(p);
 	return 0;
 }
@@ -158,7 +175,7 @@ void pollset_close(struct pollset *p)
 
 bool pollset_add(struct pollset *p, size_t slot, int fd)
 {
-	if ((size_t)fd >= p->slots + POLLSET_OTHER_FDS)
+	if ((size_t)fd >= p->bound)
 		return false;
 	p->slot_of[fd] = (uint32_t)slot;
 	p->slot[slot] = (struct pollset_slot){.place = (uint32_t)p->used};
@@ -186,7 +203,7 @@ void pollset_want(struct pollset *p, size_t slot, short events)
 int pollset_poll(struct pollset *p, int timeout_ms)
 {
 	const size_t polled = p->lost ? p->used : p->polled;
-	int n = poll(p->fds, polled, p->lost ? 0 : timeout_ms);
+	int n = poll(p->fds, polled, timeout_ms);
 
 	if (n < 0) {
 		for (size_t i = 0; i < polled; i++)
@@ -207,7 +224,7 @@ int pollset_poll(struct pollset *p, int timeout_ms)
 ssize_t pollset_next(struct pollset *p)
 {
 	while (p->found > p->fixed)
-		if (--p->found < p->polled && p->fds[p->found].revents)
+		if (p->fds[--p->found].revents)
 			return (ssize_t)slot_at(p, p->found);
 	return -1;
 }

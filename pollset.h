@@ -14,9 +14,6 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* Descriptors of sockets must be below the number of slots plus this. */
-enum { POLLSET_OTHER_FDS = 64 };
-
 struct pollset {
 	struct pollfd *fds;   /* the fixed ones, for the caller to fill in, but for the first; then the
 	                         slots', in any order */
@@ -27,23 +24,28 @@ struct pollset {
 	struct pollset_slot {
 		uint32_t place;   /* in fds */
 		uint8_t vain;     /* looks of poll() that found nothing */
-		bool signals;     /* its socket sends signals */
+		bool addressed;   /* its socket knows where to send which signal */
+		bool signals;     /* and sends it */
 	} *slot;
-	uint32_t *slot_of;    /* each descriptor of a slot */
+	uint32_t *slot_of;    /* the slot of each descriptor */
+	size_t bound;         /* no descriptor of a slot is as high */
 	pid_t pid;
 	bool signals;         /* the kernel has signals for sockets */
 	bool lost;            /* there were more than it can queue */
 };
 
 /* For as many fixed entries, of which the first is taken for signals from sockets (SIGRTMIN and
- * SIGIO, which are blocked from now on), and slots. 0, or -1: out of memory. */
+ * SIGIO, which are blocked from now on), and slots. Descriptors that are open already may stay so.
+ * Lowers RLIMIT_SIGPENDING to the number of slots. 0, or -1: out of memory. */
 int pollset_open(struct pollset *p, size_t fixed, size_t slots);
 void pollset_close(struct pollset *p);
 
-/* The slot gets a socket that is not blocking. False: its descriptor is over the bound. */
+/* The slot gets a socket that is not blocking. False: its descriptor is too high, which takes more
+ * open ones than there were at the start, slots, and POLLSET_OTHER_FDS. */
+enum { POLLSET_OTHER_FDS = 64 };
 bool pollset_add(struct pollset *p, size_t slot, int fd);
 
-/* To be called after the socket was closed. */
+/* To be called after the socket was closed, which is what ends its signals. */
 void pollset_remove(struct pollset *p, size_t slot);
 
 /* What is wanted of the socket, as events of struct pollfd. */
@@ -57,7 +59,7 @@ int pollset_poll(struct pollset *p, int timeout_ms);
  * may be added, removed and taken. */
 ssize_t pollset_next(struct pollset *p);
 
-/* What poll() found for the slot. */
+/* What poll() found for the slot. POLLIN may be said of a socket that has nothing to read. */
 short pollset_revents(const struct pollset *p, size_t slot);
 
 /* The same, and from now on nothing. To be called before the socket is read. */

@@ -325,7 +325,7 @@ int fcntl64(int fd, int command, ...)
 	va_list args;
 
 	va_start(args, command);
-	long value = va_arg(args, long);
+	int value = va_arg(args, int);
 	va_end(args);
 	return fails("fcntl64", CALLER) ? -1 : real(fd, command, value);
 }

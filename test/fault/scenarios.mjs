@@ -193,7 +193,7 @@ export const scenarios = [
     name: 'many',
     options: () => ['--listen', '127.0.0.1:0', '--interval', '10', '--max-clients', '100'],
     async live (t, d) {
-      const crowd = await Promise.all(Array.from({ length: 64 }, () => open(t, { port: d.port })))
+      const crowd = await Promise.all(Array.from({ length: 80 }, () => open(t, { port: d.port })))
       await Promise.all(crowd.map(c => c.frame(0, SOON)))
       await pull(t, d, 30)
       for (const c of crowd) c.send(text('ready'))

@@ -26,7 +26,7 @@ static void add(size_t slot)
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
 	/* Descriptors of slots have to be low. */
-	peers[slot] = fcntl(pair[1], F_DUPFD_CLOEXEC, SLOTS + POLLSET_OTHER_FDS);
+	peers[slot] = fcntl(pair[1], F_DUPFD_CLOEXEC, (int)set.bound);
 	assert_true(peers[slot] >= 0);
 	close(pair[1]);
 	assert_true(pollset_add(&set, slot, pair[0]));
@@ -52,6 +52,7 @@ static int open_set(void **state)
 	memset(peers, -1, sizeof peers);
 	assert_int_equal(pollset_open(&set, FIXED, SLOTS), 0);
 	assert_true(set.signals);
+	assert_true(pollset_poll(&set, 0) >= 0);   /* what the test before has left */
 	return 0;
 }
 
@@ -209,6 +210,7 @@ static void lost_signals_cost_a_look_at_all(void **state)
 	for (size_t i = 0; i < SLOTS; i++)
 		assert_int_equal(found[i], i % 2 == 0 ? POLLIN : 0);
 	assert_int_equal(setrlimit(RLIMIT_SIGPENDING, &before), 0);
+	assert_false(set.lost);
 }
 
 static void a_late_signal_harms_nobody(void **state)
@@ -217,7 +219,7 @@ static void a_late_signal_harms_nobody(void **state)
 	fill(SLOTS);
 	say(20);
 	take_away(20);
-	expect_only(SLOTS, 0);
+	rest();
 	/* Another slot has its place, something else its descriptor. */
 	add(20);
 	rest();
@@ -259,11 +261,68 @@ static void without_a_descriptor_for_signals_all_are_looked_at(void **state)
 	assert_int_equal(set.polled, set.used);
 }
 
+static void who_is_not_served_yet_is_found_again(void **state)
+{
+	(void)state;
+	fill(SLOTS);
+	for (size_t vain = 0; vain < IN_VAIN; vain++) {
+		short found[SLOTS] = {0};
+
+		say(4);
+		expect_only(4, POLLIN);
+		hear(4);
+		for (size_t i = 0; i < vain; i++)
+			look(found);
+		say(4);
+		for (int i = 0; i < 2 * IN_VAIN; i++) {
+			assert_true(pollset_poll(&set, 0) >= 0);
+			ssize_t slot = pollset_next(&set);
+
+			assert_int_equal(slot, i == 0 && slot < 0 ? -1 : 4);
+		}
+		hear(4);
+		look(found);
+		rest();
+	}
+}
+
+static void after_an_error_nothing_is_found(void **state)
+{
+	struct rlimit before, few;
+
+	(void)state;
+	fill(64);
+	say(30);
+	assert_int_equal(pollset_poll(&set, 0), 1);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	few = (struct rlimit){10, before.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	assert_int_equal(pollset_poll(&set, 0), -1);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	assert_int_equal(pollset_revents(&set, 30), 0);
+	expect_only(30, POLLIN);
+}
+
 static void descriptors_have_a_bound(void **state)
 {
 	(void)state;
-	assert_false(pollset_add(&set, 0, SLOTS + POLLSET_OTHER_FDS));
+	assert_false(pollset_add(&set, 0, (int)set.bound));
 	assert_int_equal(set.used, FIXED);
+}
+
+static void many_may_be_open_already(void **state)
+{
+	int others[2 * POLLSET_OTHER_FDS];
+
+	for (size_t i = 0; i < 2 * POLLSET_OTHER_FDS; i++)
+		others[i] = open("/dev/null", O_RDWR);
+	assert_int_equal(close_set(state), 0);
+	assert_int_equal(open_set(state), 0);
+	fill(SLOTS);
+	say(SLOTS - 1);
+	expect_only(SLOTS - 1, POLLIN);
+	for (size_t i = 0; i < 2 * POLLSET_OTHER_FDS; i++)
+		close(others[i]);
 }
 
 /* What poll() would find, if it looked at everything. */
@@ -351,7 +410,10 @@ int main(void)
 		TEST(lost_signals_cost_a_look_at_all),
 		TEST(a_late_signal_harms_nobody),
 		TEST(without_a_descriptor_for_signals_all_are_looked_at),
+		TEST(who_is_not_served_yet_is_found_again),
+		TEST(after_an_error_nothing_is_found),
 		TEST(descriptors_have_a_bound),
+		TEST(many_may_be_open_already),
 		TEST(whatever_happens_nothing_is_missed),
 	};
 
