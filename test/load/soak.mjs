@@ -25,6 +25,7 @@ const SLOWER = VALGRIND ? 4 : 1   // a program under valgrind gets so much less 
 const WAIT_MAX = 60000            // ms for a snapshot; the machine may have more to do
 const GROWTH_MAX = VALGRIND ? 8192 : 4096   // KiB
 const GROWTH_SECONDS = 240        // in less, not everything has been used early
+const CROWD = 80                  // pull clients that get ready now and then
 const TOKEN = 'correct-horse.battery_staple~1'
 
 const totals = { connections: 0, messages: 0, snapshots: 0, events: 0, bytes: 0, answers: 0, refusals: 0, reloads: 0 }
@@ -296,6 +297,7 @@ function plainFloods (port) {
   const drip = request('GET / HTTP/1.1', { 'X-Long': 'x'.repeat(7000) })
   const commandRequest = frame(0x82, Buffer.from([0x18, 1, 0x20, 1]))
   floods.push(
+    flood(port, CROWD, { start: handshake(), repeat: text('r'), ms: 700 * SLOWER }),
     flood(port, 40, { start: drip, ms: 500, chunk: 1, ...rate(10) }),
     flood(port, 4, { start: handshake(), cut: true, ends: 'crhabk', ...rate(10), repeat: text('r'), ms: 200 }),
     flood(port, 2, { start: randomBytes(6000), ...rate(2), ms: 50 }),
@@ -366,7 +368,7 @@ async function guardedMember (t, folder, pki) {
 }
 
 async function plainMember (t, folder, name, options, expect) {
-  const member = await start(t, folder, name, ['--interval', '500', ...options], expect)
+  const member = await start(t, folder, name, ['--interval', '500', '--max-clients', `${24 + CROWD}`, ...options], expect)
   member.since = performance.now()
   for (let i = 0; i < 2; i++) await watch(member, member.d.ws)
   return {
