@@ -40,9 +40,10 @@ struct pollset {
 int pollset_open(struct pollset *p, size_t fixed, size_t slots);
 void pollset_close(struct pollset *p);
 
+enum { POLLSET_OTHER_FDS = 64 };
+
 /* The slot gets a socket that is not blocking. False: its descriptor is too high, which takes more
  * open ones than there were at the start, slots, and POLLSET_OTHER_FDS. */
-enum { POLLSET_OTHER_FDS = 64 };
 bool pollset_add(struct pollset *p, size_t slot, int fd);
 
 /* To be called after the socket was closed, which is what ends its signals. */

@@ -32,6 +32,7 @@ static int script_close(int fd);
 #include "../../introspectd.c"
 #undef close
 
+/* Descriptors must be below the pollset's bound. */
 enum { FIRST_FD = 40, FDS = 32, CLIENTS = 3, LIMIT = 4096, HISTORY = 128 << 10, TURNS = 1000 };
 
 static struct input in;
