@@ -36,9 +36,8 @@ HOSTCC ?= cc
 LIBS = $(shell $(PKG_CONFIG) --libs libprotobuf-c) $(if $(filter 1,$(TLS)),-lmbedtls -lmbedx509) -lmbedcrypto
 
 # Everything but the two programs' main files, which the unit tests cannot have.
-COMMON = log.c ws.c tls.c auth.c source/wire.c
-DAEMON = options.c listen.c http.c metrics.c totals.c sandbox.c pollset.c setup.c snapshot.c command.c \
-         history.c json.c $(filter-out source/wire.c,$(wildcard source/*.c))
+COMMON = ws.c base/log.c guard/auth.c guard/tls.c source/wire.c
+DAEMON = snapshot.c $(filter-out $(COMMON),$(wildcard base/*.c endpoint/*.c guard/*.c source/*.c))
 CLIENT = $(filter-out client/introspect.c,$(wildcard client/*.c))
 
 SCHEMA = $(BUILD)/introspection.pb-c
@@ -80,7 +79,7 @@ $(NAMELESS).c: introspection.proto
 	sed '/^package/s/$$/ option optimize_for = CODE_SIZE;/' $< > $(@D)/introspection.proto
 	cd $(@D) && protoc-c --c_out=. introspection.proto
 
-$(BUILD)/http.o: $(BUILD)/introspection.proto.inc
+$(BUILD)/base/http.o: $(BUILD)/introspection.proto.inc
 $(BUILD)/introspection.proto.inc: introspection.proto
 	@mkdir -p $(BUILD)
 	od -An -v -tx1 $< | sed 's/ \(..\)/0x\1,/g' > $@

@@ -15,19 +15,19 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "auth.h"
-#include "command.h"
-#include "http.h"
-#include "listen.h"
-#include "log.h"
-#include "metrics.h"
-#include "options.h"
-#include "pollset.h"
-#include "sandbox.h"
-#include "setup.h"
+#include "guard/auth.h"
+#include "endpoint/command.h"
+#include "base/http.h"
+#include "base/listen.h"
+#include "base/log.h"
+#include "endpoint/metrics.h"
+#include "base/options.h"
+#include "base/pollset.h"
+#include "guard/sandbox.h"
+#include "base/setup.h"
 #include "snapshot.h"
 #include "source/source.h"
-#include "tls.h"
+#include "guard/tls.h"
 #include "ws.h"
 
 enum {

@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <sys/socket.h>
 
-#include "listen.h"
+#include "base/listen.h"
 
 #define DEFAULT_SOCKET "/run/introspectd.sock"
 

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "options.h"
+#include "base/options.h"
 
 enum { MAX_MESSAGE = 256, TOKEN_FILE, CA, INSECURE };
 

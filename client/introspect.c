@@ -16,10 +16,10 @@
 #include <unistd.h>
 
 #include "arguments.h"
-#include "auth.h"
+#include "guard/auth.h"
 #include "decode.h"
 #include "client/events.h"
-#include "json.h"
+#include "client/json.h"
 #include "link.h"
 #include "record.h"
 #include "view.h"

@@ -1,4 +1,4 @@
-#include "json.h"
+#include "client/json.h"
 
 #include <inttypes.h>
 #include <stdbool.h>

@@ -11,7 +11,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-#include "log.h"
+#include "base/log.h"
 
 enum {
 	MESSAGE_MIN = 65536, /* bytes allocated at first */

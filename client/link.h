@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #include "address.h"
-#include "tls.h"
+#include "guard/tls.h"
 #include "ws.h"
 
 enum {

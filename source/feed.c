@@ -10,8 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "../listen.h"
-#include "../log.h"
+#include "base/listen.h"
+#include "base/log.h"
 #include "source.h"
 #include "wire.h"
 

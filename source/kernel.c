@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "events.h"
-#include "log.h"
+#include "base/log.h"
 #include "process.h"
 #include "tcpdiag.h"
 

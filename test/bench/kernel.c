@@ -16,7 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "options.h"
+#include "base/options.h"
 #include "sample.h"
 #include "snapshot.h"
 #include "source/source.h"

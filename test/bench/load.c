@@ -11,7 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "tls.h"
+#include "guard/tls.h"
 
 enum {
 	EVENTS_MAX = 512,

@@ -3,7 +3,7 @@
 
 #include <endian.h>
 
-#include "command.h"
+#include "endpoint/command.h"
 #include "fuzz.h"
 #include "source/wire.h"
 

@@ -6,7 +6,7 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include "command.h"
+#include "endpoint/command.h"
 #include "fuzz.h"
 #include "source/source.h"
 #include "source/wire.h"

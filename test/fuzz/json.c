@@ -1,7 +1,7 @@
 /* The content of an event: any bytes are JSON or not, and space around does not matter. */
 
 #include "fuzz.h"
-#include "json.h"
+#include "endpoint/json.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -2,7 +2,7 @@
  * one that it takes, and no name is more than a name. */
 
 #include "fuzz.h"
-#include "metrics.h"
+#include "endpoint/metrics.h"
 
 /* A sample: name, labels in which only escaped quotes stand, and a value. */
 static void check_sample(const char *at, const char *end)

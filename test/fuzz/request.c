@@ -2,8 +2,8 @@
  * whether the client is on loopback and whether a token is needed. */
 
 #include "fuzz.h"
-#include "http.h"
-#include "log.h"
+#include "base/http.h"
+#include "base/log.h"
 
 static void check_within(struct ws_text text, const char *head, size_t len)
 {

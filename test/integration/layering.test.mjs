@@ -26,13 +26,13 @@ const SCHEMA = '(introspection_|protobuf_c)_\\w+'
 const parts = {
   'ws.o': [/^ws_/, `${MEMORY}|mbedtls_sha1|mbedtls_sha1_ret|mbedtls_base64_(en|de)code`],
   'snapshot.o': [/^snapshot_/, `${MEMORY}|${SCHEMA}|wire_\\w+|malloc|free|__assert_fail`],
-  'command.o': [/^commands?_/, `${MEMORY}|${SCHEMA}|(history|json|wire|ws|log)_\\w+|calloc|malloc|free`],
-  'history.o': [/^history_/, `${MEMORY}|calloc|malloc|free`],
-  'json.o': [/^json_/, MEMORY],
-  'metrics.o': [/^metrics_/, `${MEMORY}|v?snprintf|totals_\\w+|http_reasons`],
-  'totals.o': [/^totals_/, `${MEMORY}|wire_\\w+|__assert_fail`],
-  'http.o': [/^http_/, `${MEMORY}|snprintf|inet_pton|auth_\\w+|dashboard_\\w+|ws_\\w+`],
-  'log.o': [/^log_/, `${MEMORY}|vsnprintf|write|__errno_location`],
+  'endpoint/command.o': [/^commands?_/, `${MEMORY}|${SCHEMA}|(history|json|wire|ws|log)_\\w+|calloc|malloc|free`],
+  'endpoint/history.o': [/^history_/, `${MEMORY}|calloc|malloc|free`],
+  'endpoint/json.o': [/^json_/, MEMORY],
+  'endpoint/metrics.o': [/^metrics_/, `${MEMORY}|v?snprintf|totals_\\w+|http_reasons`],
+  'endpoint/totals.o': [/^totals_/, `${MEMORY}|wire_\\w+|__assert_fail`],
+  'base/http.o': [/^http_/, `${MEMORY}|snprintf|inet_pton|auth_\\w+|dashboard_\\w+|ws_\\w+`],
+  'base/log.o': [/^log_/, `${MEMORY}|vsnprintf|write|__errno_location`],
   'source/wire.o': [/^wire_/, `${MEMORY}|${SCHEMA}`]
 }
 

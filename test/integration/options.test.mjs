@@ -83,7 +83,7 @@ test('--help, the man page and the README name every option, and its default, fr
   const { status, stdout, stderr } = run('--help')
   assert.equal(status, 0)
   assert.equal(stderr, '')
-  const source = readFileSync(join(root, 'options.c'), 'utf8')
+  const source = readFileSync(join(root, 'base/options.c'), 'utf8')
   const names = [...source.matchAll(/\{"([a-z-]+)", (?:no|required)_argument/g)]
   assert.ok(names.length > 15)
   const page = readFileSync(join(root, 'dist/introspectd.8'), 'utf8')
@@ -94,7 +94,7 @@ test('--help, the man page and the README name every option, and its default, fr
     if (!/^(help|version|verbose)$/.test(name)) assert.match(readme, new RegExp(`^\\|.*\`--${name}[ \`]`, 'm'))
   }
   assert.ok(stdout.includes('(default: 127.0.0.1:4801 and [::1]:4801)'))
-  const header = readFileSync(join(root, 'options.h'), 'utf8')
+  const header = readFileSync(join(root, 'base/options.h'), 'utf8')
   const defaults = [...header.matchAll(/DEFAULT_(\w+) = ([^,]+),/g)]
   assert.ok(defaults.length > 5)
   for (const [, name, value] of defaults) {

@@ -192,7 +192,7 @@ sandboxed('a Unix socket is removed at the end', async t => {
 // those of this machine, behind the library's own.
 const headers = ['-idirafter', '/usr/include', '-idirafter', `/usr/include/${execFileSync('cc', ['-print-multiarch'],
   { encoding: 'utf8' }).trim()}`]
-const sources = ['test/integration/sandboxed.c', 'sandbox.c', 'log.c', 'source/process.c'].map(name => join(root, name))
+const sources = ['test/integration/sandboxed.c', 'guard/sandbox.c', 'base/log.c', 'source/process.c'].map(name => join(root, name))
 const compilers = { cc: ['cc'], 'cc with 32 bits': ['cc', '-m32'], musl: ['musl-gcc'] }
 
 for (const [name, [cc, ...flags]] of Object.entries(compilers)) {

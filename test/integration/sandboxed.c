@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "sandbox.h"
+#include "guard/sandbox.h"
 #include "source/process.h"
 
 #define MUST(condition) ((condition) ? (void)0 : fail(#condition))

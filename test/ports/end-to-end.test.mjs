@@ -84,7 +84,7 @@ const traced = log => runner.length > 0 ? { QEMU_STRACE: '1', QEMU_LOG_FILENAME:
 async function forbiddenCalls (d, log) {
   await d.stop()
   if (runner.length === 0) return []
-  const allowed = new Set(readFileSync(join(root, 'sandbox.c'), 'utf8').match(/(?<=SYS_)\w+/g))
+  const allowed = new Set(readFileSync(join(root, 'guard/sandbox.c'), 'utf8').match(/(?<=SYS_)\w+/g))
   const lines = readFileSync(log, 'utf8').split('\n')
   const start = lines.findIndex(line => line.includes(' write(2,'))   // it is listening
   const names = lines.slice(start).flatMap(line => line.match(/(?<=^\d+ )\w+(?=\()/) ?? [])

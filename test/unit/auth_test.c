@@ -13,7 +13,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "auth.h"
+#include "guard/auth.h"
 
 #define TOKEN "0123456789abcdef"
 

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "command.h"
+#include "endpoint/command.h"
 #include "messages.h"
 #include "source/wire.h"
 

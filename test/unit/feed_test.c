@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
-#include "listen.h"
+#include "base/listen.h"
 #include "messages.h"
 #include "source/source.h"
 

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "history.h"
+#include "endpoint/history.h"
 
 /* What item n holds: its bytes are told from those of its neighbours. */
 static void fill(uint8_t *out, uint64_t number, size_t len)

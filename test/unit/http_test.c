@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "guard.h"
-#include "http.h"
+#include "base/http.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 

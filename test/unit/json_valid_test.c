@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "guard.h"
-#include "json.h"
+#include "endpoint/json.h"
 
 static bool is_valid(const char *text, size_t len)
 {

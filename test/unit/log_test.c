@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "guard.h"
-#include "log.h"
+#include "base/log.h"
 
 static void escape(void **state)
 {

@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "guard.h"
-#include "metrics.h"
+#include "endpoint/metrics.h"
 #include "source/wire.h"
 
 enum {

@@ -12,7 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "pollset.h"
+#include "base/pollset.h"
 
 enum { FIXED = 3, SLOTS = 120, IN_VAIN = 20 };
 

@@ -9,7 +9,7 @@
 # INTROSPECTD_SITE, and its sum in introspectd.hash; a local tree has none.
 INTROSPECTD_SITE = $(realpath $(BR2_EXTERNAL_INTROSPECTD_PATH)/../..)
 INTROSPECTD_SITE_METHOD = local
-INTROSPECTD_VERSION = $(shell sed -n 's/^.define VERSION "\(.*\)"/\1/p' $(INTROSPECTD_SITE)/options.h)
+INTROSPECTD_VERSION = $(shell sed -n 's/^.define VERSION "\(.*\)"/\1/p' $(INTROSPECTD_SITE)/base/options.h)
 INTROSPECTD_LICENSE = MIT
 INTROSPECTD_LICENSE_FILES = LICENSE
 INTROSPECTD_DEPENDENCIES = host-pkgconf host-protobuf-c mbedtls protobuf-c

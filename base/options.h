@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "listen.h"
+#include "base/listen.h"
 
 #define VERSION "1.0.0"
 

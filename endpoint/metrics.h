@@ -8,10 +8,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "http.h"
+#include "base/http.h"
 #include "snapshot.h"
 #include "source/source.h"
-#include "totals.h"
+#include "endpoint/totals.h"
 
 #define METRICS_TYPE "text/plain; version=0.0.4; charset=utf-8"
 

@@ -1,4 +1,4 @@
-#include "tls.h"
+#include "guard/tls.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-#include "sandbox.h"
+#include "guard/sandbox.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,7 +17,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "log.h"
+#include "base/log.h"
 
 #if defined(__x86_64__)
 #define ARCH AUDIT_ARCH_X86_64

@@ -1,4 +1,4 @@
-#include "http.h"
+#include "base/http.h"
 
 #include <arpa/inet.h>
 #include <stdio.h>

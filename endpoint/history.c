@@ -1,4 +1,4 @@
-#include "history.h"
+#include "endpoint/history.h"
 
 #include <stdbool.h>
 #include <stdlib.h>

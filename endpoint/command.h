@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "history.h"
+#include "endpoint/history.h"
 #include "introspection.pb-c.h"
 #include "ws.h"
 

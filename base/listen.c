@@ -1,4 +1,4 @@
-#include "listen.h"
+#include "base/listen.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "log.h"
+#include "base/log.h"
 
 enum { BACKLOG = 1024 };
 

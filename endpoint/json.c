@@ -1,4 +1,4 @@
-#include "json.h"
+#include "endpoint/json.h"
 
 #include <string.h>
 

@@ -1,4 +1,4 @@
-#include "setup.h"
+#include "base/setup.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -9,7 +9,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#include "log.h"
+#include "base/log.h"
 
 int setup_standard(void)
 {

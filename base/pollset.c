@@ -1,4 +1,4 @@
-#include "pollset.h"
+#include "base/pollset.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-#include "auth.h"
+#include "guard/auth.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -6,7 +6,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "log.h"
+#include "base/log.h"
 
 enum {
 	DELAY_FIRST = 250,       /* ms, doubled with each failure */

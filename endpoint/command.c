@@ -1,11 +1,11 @@
-#include "command.h"
+#include "endpoint/command.h"
 
 #include <endian.h>
 #include <limits.h>
 #include <string.h>
 
-#include "json.h"
-#include "log.h"
+#include "endpoint/json.h"
+#include "base/log.h"
 #include "source/wire.h"
 
 enum {

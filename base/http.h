@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "auth.h"
+#include "guard/auth.h"
 #include "ws.h"
 
 enum { HTTP_ACCEPT_MAX = 192 };   /* bytes that http_accept writes at most */

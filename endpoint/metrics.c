@@ -1,4 +1,4 @@
-#include "metrics.h"
+#include "endpoint/metrics.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "options.h"
+#include "base/options.h"
 #include "ws.h"
 
 enum { LABEL_MAX = 2 * TOTALS_NAME_MAX };   /* bytes of a label's value, escaped */

@@ -1,4 +1,4 @@
-#include "totals.h"
+#include "endpoint/totals.h"
 
 #include <assert.h>
 #include <string.h>
