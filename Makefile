@@ -65,9 +65,13 @@ $(BUILD)/source/wire.o: FAST = $(CFLAGS:-Os=-O2)
 $(SCHEMA).o: $(SCHEMA).c
 	$(CC) $(FLAGS) -w -c -o $@ $<
 
+# protobuf-c gives every struct a member "base", so the field of that name has another in C.
+RENAME = s/ base = 106/ base_sequence = 106/
 $(SCHEMA).c $(SCHEMA).h &: introspection.proto
-	@mkdir -p $(BUILD)
-	protoc-c --c_out=$(BUILD) $<
+	@mkdir -p $(BUILD)/schema
+	sed '$(RENAME)' $< > $(BUILD)/schema/introspection.proto
+	cd $(BUILD)/schema && protoc-c --c_out=.. introspection.proto
+	sed -i 's/"base_sequence"/"base"/' $(SCHEMA).c
 
 # For the daemon: the same without the names of fields, which it never says. Tables that are
 # the same are one, since nobody compares their addresses.
@@ -76,7 +80,7 @@ $(NAMELESS).o: $(NAMELESS).c
 
 $(NAMELESS).c: introspection.proto
 	@mkdir -p $(@D)
-	sed '/^package/s/$$/ option optimize_for = CODE_SIZE;/' $< > $(@D)/introspection.proto
+	sed '$(RENAME); /^package/s/$$/ option optimize_for = CODE_SIZE;/' $< > $(@D)/introspection.proto
 	cd $(@D) && protoc-c --c_out=. introspection.proto
 
 $(BUILD)/base/http.o: $(BUILD)/introspection.proto.inc
