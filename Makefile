@@ -5,33 +5,32 @@
 #                       the systemd unit in $(DESTDIR)$(UNITDIR)
 #
 # CC, HOSTCC, CFLAGS, LDFLAGS, PKG_CONFIG, PREFIX and BUILD may be set. TLS=0 leaves TLS out,
-# STATIC=1 needs no library at run time.
+# STATIC=1 needs no library at run time. Each make is to be given the same: what was built with
+# others is built again.
 
 PREFIX ?= /usr/local
 BUILD ?= build
 TLS ?= 1
 PKG_CONFIG ?= pkg-config
 CFLAGS ?= -Os -g
-# The last three are for some processors and compilers only.
-PROBED := $(foreach flag,-fstack-clash-protection -fcf-protection -mbranch-protection=standard,$(shell \
-          $(CC) -Werror $(flag) -x c -c -o /dev/null /dev/null 2> /dev/null && echo $(flag)))
-HARDEN ?= -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE $(PROBED)
+HARDEN ?= -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE
+# Those of these that the compiler has for its processor.
+HARDEN_IF ?= -fstack-clash-protection -fcf-protection -mbranch-protection=standard
 PIE ?= $(if $(filter 1,$(STATIC)),-static-pie,-pie)
 HARDEN_LD ?= $(PIE) -Wl,-z,relro,-z,now,-z,noexecstack
 # Nothing that is not used, and no tables for exceptions, which C has not.
 SMALL = -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables -fno-plt
-SMALL_LD = -Wl,--gc-sections $(RELR)
-# The short form of relative relocations, where the linker has it and a C library so new
+SMALL_LD = -Wl,--gc-sections
+# The short form of relative relocations, if the linker has it and the C library is so new
 # that it has arc4random().
-RELR := $(shell echo 'int arc4random(void); int main(void) { return arc4random(); }' | \
-        $(CC) $(CFLAGS) $(LDFLAGS) -Wl,-z,pack-relative-relocs,--fatal-warnings -x c -o /dev/null - \
-        2> /dev/null && echo -Wl,-z,pack-relative-relocs)
-SUDO = $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+RELR = -Wl,-z,pack-relative-relocs
+SUDO = $(if $(filter-out 0,$(shell id -u)),$(or $(shell command -v sudo || :),$(error \
+       make $@ installs packages: install sudo, or run it as root)))
 
 WARN = -Wall -Wextra -Wpedantic -Wshadow -Wconversion
 FLAGS = -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64 -DTLS=$(TLS) -I. -I$(BUILD) \
         $(WARN) $(HARDEN) $(SMALL) \
-        $(shell $(PKG_CONFIG) --cflags libprotobuf-c) $(CPPFLAGS) $(CFLAGS) $(FAST)
+        $(shell $(PKG_CONFIG) --cflags libprotobuf-c) $(CPPFLAGS) $(CFLAGS)
 HOSTCC ?= cc
 LIBS = $(shell $(PKG_CONFIG) --libs libprotobuf-c) $(if $(filter 1,$(TLS)),-lmbedtls -lmbedx509) -lmbedcrypto
 
@@ -43,7 +42,8 @@ CLIENT = $(filter-out client/introspect.c,$(wildcard client/*.c))
 SCHEMA = $(BUILD)/introspection.pb-c
 NAMELESS = $(BUILD)/nameless/introspection.pb-c
 objects = $(patsubst %.c,$(BUILD)/%.o,$(1)) $(SCHEMA).o
-link = $(CC) $(HARDEN_LD) $(SMALL_LD) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+compile = $(CC) @$(BUILD)/cflags -MMD -MP -c -o $@ $<
+link = $(CC) @$(BUILD)/ldflags -o $@ $^ $(LIBS)
 
 all: $(BUILD)/introspectd $(BUILD)/introspect
 
@@ -54,16 +54,34 @@ $(BUILD)/introspectd: $(patsubst %.c,$(BUILD)/%.o,introspectd.c $(DAEMON) $(COMM
 $(BUILD)/introspect: $(call objects,client/introspect.c $(CLIENT) $(COMMON))
 	$(link)
 
-$(BUILD)/%.o: %.c | $(SCHEMA).h
+$(BUILD)/%.o: %.c $(BUILD)/cflags | $(SCHEMA).h
 	@mkdir -p $(@D)
-	$(CC) $(FLAGS) -MMD -MP -c -o $@ $<
+	$(compile) $(FAST)
 
 # What goes through every byte that comes is worth some more of them.
 $(BUILD)/source/wire.o: FAST = $(CFLAGS:-Os=-O2)
 
+# The flags of this build, in files on which all objects depend.
+$(BUILD)/%flags: export C = $(FLAGS)
+$(BUILD)/%flags: export LD = $(HARDEN_LD) $(SMALL_LD) $(CFLAGS) $(LDFLAGS)
+$(BUILD)/allflags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(CC) $(if $(HARDEN),$(HARDEN_IF)) $(LIBS)' "$$C" "$$LD" > $@.new
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+
+$(BUILD)/cflags $(BUILD)/ldflags &: $(BUILD)/allflags
+	@echo "$$C" > $(BUILD)/cflags
+	@for flag in $(if $(HARDEN),$(HARDEN_IF)); do \
+		$(CC) -Werror $$flag -x c -c -o /dev/null /dev/null 2> /dev/null && \
+			echo $$flag >> $(BUILD)/cflags; done; true
+	@echo "$$LD" > $(BUILD)/ldflags
+	@echo 'int arc4random(void); int main(void) { return arc4random(); }' | \
+		$(CC) @$(BUILD)/ldflags -Wl,--fatal-warnings $(RELR) -x c -o /dev/null - 2> /dev/null && \
+			echo '$(RELR)' >> $(BUILD)/ldflags; true
+
 # The warnings are for what people wrote.
-$(SCHEMA).o: $(SCHEMA).c
-	$(CC) $(FLAGS) -w -c -o $@ $<
+$(SCHEMA).o: $(SCHEMA).c $(BUILD)/cflags
+	$(compile) -w
 
 # protobuf-c gives every struct a member "base", so the field of that name has another in C.
 RENAME = s/ base = 106/ base_sequence = 106/
@@ -75,8 +93,8 @@ $(SCHEMA).c $(SCHEMA).h &: introspection.proto
 
 # For the daemon: the same without the names of fields, which it never says. Tables that are
 # the same are one, since nobody compares their addresses.
-$(NAMELESS).o: $(NAMELESS).c
-	$(CC) $(FLAGS) -w -DNDEBUG -fmerge-all-constants -c -o $@ $<
+$(NAMELESS).o: $(NAMELESS).c $(BUILD)/cflags
+	$(compile) -w -DNDEBUG -fmerge-all-constants
 
 $(NAMELESS).c: introspection.proto
 	@mkdir -p $(@D)
@@ -96,8 +114,8 @@ PAGE_FILES = schema.js $(patsubst dashboard/%,%,$(wildcard \
 SERVED = $(BUILD)/served
 SERVED_FILES = index.html style.css icon.svg app.js
 
-$(BUILD)/dashboard.o: $(BUILD)/dashboard.c
-	$(CC) $(FLAGS) -MMD -MP -Idashboard -c -o $@ $<
+$(BUILD)/dashboard.o: $(BUILD)/dashboard.c $(BUILD)/cflags
+	$(compile) -Idashboard
 
 $(BUILD)/dashboard.c: $(PAGE)/embed $(SERVED_FILES:%=$(SERVED)/%.gz)
 	$(PAGE)/embed $(SERVED) $(SERVED_FILES) > $@
@@ -153,6 +171,6 @@ clean:
 
 .SECONDARY:
 .DELETE_ON_ERROR:
-.PHONY: all run deps install clean
+.PHONY: all run deps install clean FORCE
 include test/check.mk
 -include $(patsubst %.c,$(BUILD)/%.d,$(wildcard *.c */*.c test/*/*.c) dashboard.c)

@@ -30,7 +30,7 @@ unit-check: $(UNIT_TESTS)
 
 $(BUILD)/test/unit/%_test: $(BUILD)/test/unit/%_test.o $(call objects,$(DAEMON) $(CLIENT) $(COMMON)) \
                            $(BUILD)/dashboard.o
-	$(CC) $(HARDEN_LD) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
+	$(link) -lcmocka
 
 # The budgets: bytes of the daemon's text, without and with TLS.
 size-check:
@@ -112,7 +112,7 @@ soak-valgrind: all load-tools
 load-tools: $(BUILD)/test/load/flood
 
 $(BUILD)/test/load/flood: $(BUILD)/test/load/flood.o
-	$(CC) $(HARDEN_LD) $(CFLAGS) $(LDFLAGS) -o $@ $^
+	$(CC) @$(BUILD)/ldflags -o $@ $^
 
 # Benchmarks print tables; ratios are of things measured in the same run.
 bench: bench-serve bench-kernel bench-feed bench-dashboard
@@ -122,7 +122,8 @@ bench: bench-serve bench-kernel bench-feed bench-dashboard
 BENCH = $(BUILD)/test/bench
 LWS = $(shell $(PKG_CONFIG) --exists libwebsockets && echo libwebsockets)
 
-bench-serve: all $(BENCH)/bench $(BENCH)/bare $(if $(LWS),$(BENCH)/lws)
+bench-serve: all $(BENCH)/bench $(BENCH)/bare
+	$(if $(LWS),$(MAKE) $(BENCH)/lws)
 	B=$(BUILD) NODE=$(NODE) \
 		CONTENDERS="$${CONTENDERS:-poll epoll introspectd introspectd+feed introspectd+tls ws $(LWS)}" \
 		$(BENCH)/bench

@@ -1,0 +1,55 @@
+// What make does with flags and tools that are missing or change.
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { chmodSync, existsSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import test from 'node:test'
+import { folder, root } from './daemon.mjs'
+
+const { MAKEFLAGS, MAKELEVEL, MFLAGS, ...env } = process.env
+const make = (args, more = {}) => spawnSync('make', args, { cwd: root, encoding: 'utf8', env: { ...env, ...more } })
+
+test('nothing but a build runs a compiler', t => {
+  const path = folder(t)
+  const compiler = join(path, 'compiler')
+  writeFileSync(compiler, `#!/bin/sh\ntouch ${path}/ran\n`)
+  chmodSync(compiler, 0o755)
+  for (const goal of ['clean', 'deps', 'test-deps']) {
+    const { status, stderr } = make(['-n', goal, `BUILD=${path}/b`, `CC=${compiler}`, `PKG_CONFIG=${compiler}`, 'SUDO='])
+    assert.deepEqual({ status, stderr }, { status: 0, stderr: '' })
+  }
+  assert.ok(!existsSync(join(path, 'ran')))
+})
+
+test('an object is built again when the flags are others, and only then', t => {
+  const path = folder(t)
+  const object = join(path, 'base/log.o')
+  const built = (...args) => {
+    const before = statSync(object, { throwIfNoEntry: false })?.mtimeMs
+    const { status, stderr } = make([`BUILD=${path}`, object, ...args])
+    assert.equal(status, 0, stderr)
+    return statSync(object).mtimeMs !== before
+  }
+  assert.deepEqual([[], [], ['TLS=0'], ['TLS=0'], ['STATIC=1'], [], ['HARDEN='], ['HARDEN=']].map(args => built(...args)),
+    [true, false, true, false, true, true, true, false])
+  assert.doesNotMatch(readFileSync(join(path, 'cflags'), 'utf8'), /-protection/)
+})
+
+test('a linker that warns of a flag is not given it', t => {
+  const path = folder(t)
+  const linker = join(path, 'cc')
+  writeFileSync(linker, '#!/bin/sh\ncase "$*" in *--fatal-warnings*relocs*) exit 1;; *) exec cc "$@"; esac\n')
+  chmodSync(linker, 0o755)
+  assert.equal(make([`BUILD=${path}`, `CC=${linker}`, `${path}/ldflags`]).status, 0)
+  assert.doesNotMatch(readFileSync(join(path, 'ldflags'), 'utf8'), /relocs/)
+})
+
+test('neither root nor sudo: it says so', t => {
+  const path = folder(t)
+  writeFileSync(join(path, 'id'), '#!/bin/sh\necho 1000\n')
+  chmodSync(join(path, 'id'), 0o755)
+  symlinkSync('/usr/bin/make', join(path, 'make'))
+  const { status, stderr } = make(['-n', 'deps'], { PATH: path })
+  assert.deepEqual([status, stderr.match(/\*\*\* (.*?)\./)?.[1]],
+    [2, 'make deps installs packages: install sudo, or run it as root'])
+})
