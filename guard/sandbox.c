@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -84,17 +85,39 @@ static int forbid_writing(void)
 
 #define LOAD(at) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (at))
 #define ARGUMENT(n) LOAD(offsetof(struct seccomp_data, args[n]) + LOW_HALF)
+#define HIGH_ARGUMENT(n) LOAD(offsetof(struct seccomp_data, args[n]) + 4 - LOW_HALF)
 #define RETURN(what) BPF_STMT(BPF_RET | BPF_K, (what))
 #define UNLESS(value, steps) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (value), 0, (steps))
+#define IF(value, steps) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (value), (steps), 0)
+#define IF_ANY(bits, steps) BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, (bits), (steps), 0)
 #define ALLOW(call) UNLESS(call, 1), RETURN(SECCOMP_RET_ALLOW)
 
-/* Allows the call if argument n has none of these bits. */
+/* Allows the call if argument n has none of these bits, or is this value. */
 #define ALLOW_WITHOUT(call, n, bits)                                                               \
-	UNLESS(call, 4), ARGUMENT(n),                                                              \
-		BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, (bits), 1, 0), RETURN(SECCOMP_RET_ALLOW),     \
+	UNLESS(call, 4), ARGUMENT(n), IF_ANY(bits, 1), RETURN(SECCOMP_RET_ALLOW),                  \
+		RETURN(SECCOMP_RET_KILL_PROCESS)
+#define ALLOW_WITH(call, n, value)                                                                 \
+	UNLESS(call, 4), ARGUMENT(n), UNLESS(value, 1), RETURN(SECCOMP_RET_ALLOW),                 \
 		RETURN(SECCOMP_RET_KILL_PROCESS)
 
-enum { WRITES = O_ACCMODE | O_CREAT | O_TRUNC };
+/* Sending to an address connects a TCP socket (MSG_FASTOPEN), also a listening one after
+ * shutdown(SHUT_RD), and reaches whomever a Unix or netlink socket can. */
+#define ALLOW_WITHOUT_ADDRESS(call)                                                                \
+	UNLESS(call, 8), ARGUMENT(3), IF_ANY(~(uint32_t)SEND_FLAGS, 5), ARGUMENT(4), UNLESS(0, 3), \
+		HIGH_ARGUMENT(4), UNLESS(0, 1), RETURN(SECCOMP_RET_ALLOW),                         \
+		RETURN(SECCOMP_RET_KILL_PROCESS)
+
+/* What fdopendir(), fopen() and mbedtls do, and the signals that poll() lives by: not
+ * leases and locks, which make other processes wait. */
+#define ALLOW_FCNTL(call)                                                                          \
+	UNLESS(call, 9), ARGUMENT(1), IF(F_GETFD, 6), IF(F_SETFD, 5), IF(F_GETFL, 4),              \
+		IF(F_SETFL, 3), IF(F_SETSIG, 2), IF(F_SETOWN, 1),                                  \
+		RETURN(SECCOMP_RET_KILL_PROCESS), RETURN(SECCOMP_RET_ALLOW)
+
+enum {
+	WRITES = O_ACCMODE | O_CREAT | O_TRUNC,
+	SEND_FLAGS = MSG_NOSIGNAL | MSG_DONTWAIT | MSG_MORE,
+};
 
 /* The same thing is another call on another architecture or with another C library:
  * musl, for one, reads files with readv() and calls mprotect() in malloc(). */
@@ -114,29 +137,33 @@ static const struct sock_filter filter[] = {
 #endif
 	ALLOW(SYS_restart_syscall),
 #ifdef SYS_socketcall
-	/* i386 and s390x: what comes before send() makes, binds or connects a socket. */
-	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_socketcall, 0, 4),
+	/* i386 and s390x: the arguments are in memory, where they cannot be seen. None of
+	 * these takes an address to send or connect to. */
+	UNLESS(SYS_socketcall, 7),
 	ARGUMENT(0),
-	BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, SYS_SEND, 0, 1),
-	RETURN(SECCOMP_RET_ALLOW),
+	IF(SYS_ACCEPT4, 4),
+	IF(SYS_SEND, 3),
+	IF(SYS_RECV, 2),
+	IF(SYS_SHUTDOWN, 1),
 	RETURN(SECCOMP_RET_KILL_PROCESS),
+	RETURN(SECCOMP_RET_ALLOW),
 #endif
 	ALLOW(SYS_accept4),
 	ALLOW(SYS_recvfrom),
-	ALLOW(SYS_sendto),
+	ALLOW_WITHOUT_ADDRESS(SYS_sendto),
 #ifdef SYS_recv
 	ALLOW(SYS_recv),
-	ALLOW(SYS_send),
 #endif
-	ALLOW(SYS_shutdown),
+#ifdef SYS_send
+	ALLOW_WITHOUT(SYS_send, 3, ~(uint32_t)SEND_FLAGS),
+#endif
+	ALLOW_WITH(SYS_shutdown, 1, SHUT_WR),
 	ALLOW(SYS_read),
 	ALLOW(SYS_readv),
 	ALLOW(SYS_write),
 	ALLOW(SYS_close),
 
-	/* the kernel source: netlink and /proc */
-	ALLOW(SYS_sendmsg),
-	ALLOW(SYS_recvmsg),
+	/* the kernel source: /proc */
 	ALLOW(SYS_readlinkat),
 	ALLOW(SYS_getdents64),
 #ifdef SYS_newfstatat
@@ -179,11 +206,12 @@ static const struct sock_filter filter[] = {
 
 	/* replay, TLS, time, the end */
 	ALLOW(SYS_pread64),
-	ALLOW(SYS_fcntl),
+	ALLOW_FCNTL(SYS_fcntl),
 #ifdef SYS_fcntl64
-	ALLOW(SYS_fcntl64),
+	ALLOW_FCNTL(SYS_fcntl64),
 #endif
 	ALLOW(SYS_getrandom),
+	ALLOW(SYS_rt_sigprocmask), /* within getrandom() of glibc 2.41 */
 	ALLOW(SYS_getpid), /* mbedtls 3.6.6 looks whether it was forked */
 	ALLOW(SYS_futex),
 #ifdef SYS_futex_time64
@@ -203,7 +231,7 @@ static const struct sock_filter filter[] = {
 #ifdef SYS_unlink
 	ALLOW(SYS_unlink),
 #endif
-	ALLOW(SYS_unlinkat),
+	ALLOW_WITH(SYS_unlinkat, 2, 0),
 #ifdef SYS_lstat
 	ALLOW(SYS_lstat),
 #endif

@@ -192,19 +192,67 @@ sandboxed('a Unix socket is removed at the end', async t => {
 // those of this machine, behind the library's own.
 const headers = ['-idirafter', '/usr/include', '-idirafter', `/usr/include/${execFileSync('cc', ['-print-multiarch'],
   { encoding: 'utf8' }).trim()}`]
-const sources = ['test/integration/sandboxed.c', 'guard/sandbox.c', 'base/log.c', 'source/process.c'].map(name => join(root, name))
+const flags = ['-std=c11', '-D_GNU_SOURCE', '-D_FILE_OFFSET_BITS=64', '-D_TIME_BITS=64', '-O2', `-I${root}`]
+const sources = ['guard/sandbox.c', 'base/log.c', 'source/process.c'].map(name => join(root, name))
 const compilers = { cc: ['cc'], 'cc with 32 bits': ['cc', '-m32'], musl: ['musl-gcc'] }
 
-for (const [name, [cc, ...flags]] of Object.entries(compilers)) {
-  const { status } = spawnSync(cc, [...flags, '-x', 'c', '-', '-o', '/dev/null'], { input: 'int main(void) { return 0; }' })
-  test(`what the C library calls for it: ${name}`, { skip: status !== 0 && `no ${[cc, ...flags].join(' ')}` }, t => {
+// Every call that is on the list of sandbox.c, as numbers for a program of this compiler.
+const listed = [...new Set(readFileSync(join(root, 'guard/sandbox.c'), 'utf8').match(/(?<=SYS_)\w+/g))]
+const numbers = `#include <stdio.h>
+  #include <sys/syscall.h>
+  int main(void) {
+  ${listed.map(name => `
+  #ifdef SYS_${name}
+    printf("native %ld\\n", (long)SYS_${name});
+  #endif`).join('')}
+    return 0;
+  }`
+
+for (const [name, [cc, ...options]] of Object.entries(compilers)) {
+  const { status } = spawnSync(cc, [...options, '-x', 'c', '-', '-o', '/dev/null'], { input: 'int main(void) { return 0; }' })
+  const skip = status !== 0 && `no ${[cc, ...options].join(' ')}`
+  const build = (out, input, source) =>
+    execFileSync(cc, [...options, ...flags, ...headers, ...sources, ...source, '-o', out], { input })
+
+  test(`what the C library calls for it: ${name}`, { skip }, t => {
     const path = folder(t)
     const built = join(path, 'sandboxed')
     writeFileSync(join(path, 'token'), `${TOKEN}\n`)
-    execFileSync(cc, [...flags, '-std=c11', '-D_GNU_SOURCE', '-D_FILE_OFFSET_BITS=64', '-D_TIME_BITS=64', '-O2', `-I${root}`, ...headers,
-      ...sources, '-o', built])
+    build(built, '', [join(root, 'test/integration/sandboxed.c')])
     const { stdout, stderr, signal } = spawnSync(built, [path], { encoding: 'utf8', timeout: 20000 })
     assert.deepEqual({ stdout, stderr, signal }, { stdout: 'done\n', stderr: '', signal: null })
+  })
+
+  test(`whatever is forbidden ends the process, by every road: ${name}`, { skip }, t => {
+    const path = folder(t)
+    const built = join(path, 'trespass')
+    build(built, '', [join(root, 'test/integration/trespass.c')])
+    const run = how => {
+      const { stdout, stderr, signal } = spawnSync(built, [path, how], { encoding: 'utf8', timeout: 120000 })
+      assert.deepEqual({ stderr, signal }, { stderr: '', signal: null })
+      return stdout.trim().split('\n')
+    }
+    // The attempts are real: without the sandbox they succeed, but for two that never could.
+    const free = run('free')
+    const vain = ['connect by fast open alone', 'send with the flag of fast open']
+    assert.deepEqual(free.filter(line => !line.endsWith(' done')), vain.map(what => `${what} refused`))
+    const lines = run('sandboxed')
+    const isCall = line => /^(native|x32|i386) \d+$/.test(line)
+    const attempts = lines.filter(line => !isCall(line))
+    // The arguments of socketcall(), by which glibc makes the calls of sockets on i386, stand
+    // in memory, where the filter cannot see them: none of those it allows takes an address.
+    const open = options.includes('-m32') ? ['send with the flag of fast open refused', 'stop listening done'] : []
+    const killed = free.map(line => line.replace(/ \w+$/, ' killed'))
+    assert.deepEqual(attempts, killed.map(line => open.find(other => other.startsWith(line.replace(/ killed$/, ' '))) ?? line))
+    // By number: nothing but what is listed, and nothing at all as x32 or, on x86-64, as i386.
+    const ask = join(path, 'numbers')
+    build(ask, numbers, ['-x', 'c', '-'])
+    // uretprobe and uprobe, whose only use is where the kernel put them, pass every filter.
+    const allowed = new Set(execFileSync(ask, { encoding: 'utf8' }).trim().split('\n')
+      .concat(process.arch === 'x64' && !options.includes('-m32') ? ['native 335', 'native 336'] : []))
+    const passed = lines.filter(isCall)
+    assert.ok(passed.length > 20, lines.join(' '))
+    assert.deepEqual(passed.filter(line => !allowed.has(line)), [])
   })
 }
 
@@ -218,13 +266,12 @@ const trespasser = `
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-static char page[4096] __attribute__((aligned(4096)));
+static char page[4096];
 static char others[64];
 
 __attribute__((constructor)) static void begin(void)
@@ -241,34 +288,14 @@ int accept4(int fd, struct sockaddr *peer, socklen_t *len, int flags)
 		execl("/bin/true", "true", (char *)0);
 	else if (strcmp(what, "write") == 0)
 		open(file, O_WRONLY);
-	else if (strcmp(what, "read and write") == 0)
-		open(file, O_RDWR);
 	else if (strcmp(what, "create") == 0)
 		open(file, O_RDONLY | O_CREAT, 0600);
-	else if (strcmp(what, "truncate") == 0)
-		open(file, O_RDONLY | O_TRUNC);
 	else if (strcmp(what, "connect") == 0)
 		connect(fd, (struct sockaddr *)&un, sizeof un);
-	else if (strcmp(what, "socket") == 0)
-		socket(AF_INET, SOCK_STREAM, 0);
-	else if (strcmp(what, "fork") == 0)
-		fork();
 	else if (strcmp(what, "kill") == 0)
 		kill(getppid(), 0);
-	else if (strcmp(what, "signal to others") == 0)
-		fcntl(fd, F_SETOWN, getppid());
-	else if (strcmp(what, "signal to other threads") == 0)
-		fcntl(fd, F_SETOWN_EX, &(struct f_owner_ex){F_OWNER_TID, getppid()});
 	else if (strcmp(what, "map code") == 0)
 		mmap(0, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	else if (strcmp(what, "make code") == 0)
-		mprotect(page, sizeof page, PROT_READ | PROT_EXEC);
-	else if (strcmp(what, "old open") == 0)
-#ifdef SYS_open
-		syscall(SYS_open, file, O_WRONLY);
-#endif
-	else if (strcmp(what, "ptrace") == 0)
-		ptrace(PTRACE_TRACEME, 0, 0, 0);
 	else if (strcmp(what, "remove") == 0)
 		unlink(others);
 	else if (strcmp(what, "remove at") == 0)
@@ -289,9 +316,6 @@ function hasLandlock () {
   return spawnSync('sh', ['-c', 'cc -xc - -o "$0" && "$0"; s=$?; rm -f "$0"; exit $s', join(tmpdir(), `landlock-${process.pid}`)],
     { input: source }).status === 0
 }
-
-// Newer architectures have openat() alone.
-const oldOpen = ['x64', 'ia32', 'arm'].includes(process.arch) ? ['old open'] : []
 
 sandboxed('what the loop never does ends the process', async t => {
   const path = folder(t)
@@ -315,8 +339,7 @@ sandboxed('what the loop never does ends the process', async t => {
     const [code, signal] = await exit
     return { answered: answer !== null, code, signal }
   }
-  for (const what of ['execve', 'write', 'read and write', 'create', 'truncate',
-    'connect', 'socket', 'fork', 'kill', 'signal to others', 'signal to other threads', 'ptrace', 'map code', 'make code', 'remove', 'remove at', ...oldOpen]) {
+  for (const what of ['execve', 'write', 'create', 'connect', 'kill', 'map code', 'remove', 'remove at']) {
     assert.deepEqual(await run(what), { answered: false, code: null, signal: 'SIGSYS' }, what)
   }
   for (const [what, ...options] of [['read'], ['look'], ['nothing'], ['remove', '--listen', join(path, 'socket')]]) {
