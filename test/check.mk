@@ -175,6 +175,7 @@ test-deps: deps
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends \
 		binutils chromium curl iproute2 jq libcmocka-dev musl-tools openssl procps prometheus \
 		protobuf-compiler python3-protobuf spin strace tmux util-linux valgrind \
+		$$([ "$$(dpkg --print-architecture)" != amd64 ] || echo libc6-dev-i386 lib32gcc-$$(gcc -dumpversion)-dev) \
 		$$(command -v npm > /dev/null || echo nodejs npm)
 	# Unpacked, not installed: the package would start a server.
 	mkdir -p $(BUILD) && cd $(BUILD) && rm -f nginx_*.deb && apt-get -q download nginx && \
