@@ -63,12 +63,6 @@ static enum link_event wait_to_retry(struct link *l, int64_t now)
 
 static enum link_event connect_next(struct link *l, int64_t now);
 
-/* What errno, or TLS, says. */
-static const char *reason_of(const struct link *l, char why[TLS_WHY_MAX])
-{
-	return l->tls && errno == EPROTO ? tls_error(l->tls, why) : strerror(errno);
-}
-
 /* The endpoint in use is of no use. Others of the same round are tried next,
  * unless it had been a connection. */
 __attribute__((format(printf, 3, 4))) static enum link_event fail(struct link *l, int64_t now,
@@ -91,6 +85,28 @@ __attribute__((format(printf, 3, 4))) static enum link_event fail(struct link *l
 	hang_up(l);
 	l->endpoint++;
 	return connect_next(l, now);
+}
+
+/* The server closed the connection, or the kernel says that it did. */
+static enum link_event closed(struct link *l, int64_t now)
+{
+	if (l->state == LINK_OPEN)
+		return fail(l, now, "broke the connection off");
+	return fail(l, now, "closed the connection without an answer%s",
+		    l->tls               ? ": it may want a certificate of the client"
+		    : l->address.is_path ? ""
+					 : ": if it speaks TLS, use wss://");
+}
+
+/* Reading or writing failed, as errno and TLS say. */
+static enum link_event broken(struct link *l, int64_t now)
+{
+	char why[TLS_WHY_MAX];
+
+	if (errno == ECONNRESET || errno == EPIPE)
+		return closed(l, now);
+	return fail(l, now, "%s",
+		    l->tls && errno == EPROTO ? tls_error(l->tls, why) : strerror(errno));
 }
 
 /* Starts to connect to the next endpoint of the round. */
@@ -176,7 +192,6 @@ void link_refuse(struct link *l, uint16_t code, const char *reason, int64_t now)
 
 static enum link_event start_handshake(struct link *l, int64_t now)
 {
-	char why[TLS_WHY_MAX];
 	uint8_t nonce[16];
 	int error = 0;
 	socklen_t len = sizeof error;
@@ -199,7 +214,7 @@ static enum link_event start_handshake(struct link *l, int64_t now)
 				     l->token ? "Authorization: Bearer " : "",
 				     l->token ? l->token : "", l->token ? "\r\n" : "");
 	l->state = LINK_HANDSHAKE;
-	return flush(l) ? LINK_NOTHING : fail(l, now, "%s", reason_of(l, why));
+	return flush(l) ? LINK_NOTHING : broken(l, now);
 }
 
 /* The server did not open a WebSocket: what that means, and what helps. */
@@ -336,7 +351,7 @@ static enum link_event read_frames(struct link *l, int64_t now)
 		case WS_GOT_PING:
 			put_frame(l, WS_PONG, l->decoder.control, l->decoder.control_len);
 			if (!flush(l))
-				return fail(l, now, "%s", strerror(errno));
+				return broken(l, now);
 			break;
 		case WS_GOT_CLOSE:
 			return take_close(l, now);
@@ -348,8 +363,6 @@ static enum link_event read_frames(struct link *l, int64_t now)
 /* One read, when everything of the last one has been used. */
 static enum link_event receive(struct link *l, int64_t now)
 {
-	char why[TLS_WHY_MAX];
-
 	if (l->state == LINK_OPEN && l->rx_at < l->rx_len)
 		return LINK_NOTHING;
 	if (l->rx_at == l->rx_len)
@@ -361,11 +374,9 @@ static enum link_event receive(struct link *l, int64_t now)
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return LINK_NOTHING;
 	if (n < 0)
-		return fail(l, now, "%s", reason_of(l, why));
+		return broken(l, now);
 	if (n == 0)
-		return fail(l, now,
-			    l->state == LINK_OPEN ? "broke the connection off"
-						  : "closed the connection without an answer");
+		return closed(l, now);
 	l->rx_len += (size_t)n;
 	if (l->state == LINK_HANDSHAKE)
 		return read_head(l, now);
@@ -406,7 +417,6 @@ void link_poll(const struct link *l, struct pollfd *fd, int64_t *deadline)
 
 enum link_event link_serve(struct link *l, short revents, int64_t now)
 {
-	char why[TLS_WHY_MAX];
 	enum link_event event = LINK_NOTHING;
 
 	if (l->state == LINK_WAITING)
@@ -417,7 +427,7 @@ enum link_event link_serve(struct link *l, short revents, int64_t now)
 	if (l->state == LINK_CONNECTING)
 		return revents != 0 ? start_handshake(l, now) : LINK_NOTHING;
 	if (!flush(l))
-		return fail(l, now, "%s", reason_of(l, why));
+		return broken(l, now);
 	if (l->tx_len == 0 && (revents & (POLLIN | POLLHUP | POLLERR) || l->tls) &&
 	    (event = receive(l, now)) != LINK_NOTHING)
 		return event;

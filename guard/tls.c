@@ -7,18 +7,27 @@
 
 #if TLS
 
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <mbedtls/asn1.h>
 #include <mbedtls/ctr_drbg.h>
 #include <mbedtls/entropy.h>
 #include <mbedtls/error.h>
 #include <mbedtls/net_sockets.h>
+#include <mbedtls/oid.h>
 #include <mbedtls/ssl.h>
 #include <mbedtls/version.h>
 #include <mbedtls/x509_crt.h>
+#include <unistd.h>
 #if MBEDTLS_VERSION_MAJOR >= 3 && defined(MBEDTLS_PSA_CRYPTO_C)
 #include <psa/crypto.h>
 #endif
 
-enum { SOCKET_CALLS_MAX = 64 };   /* in one tls_recv or tls_send; a record takes two or more */
+enum {
+	SOCKET_CALLS_MAX = 64,    /* in one tls_recv or tls_send; a record takes two or more */
+	CONTENT_TYPE_FIRST = 20,  /* of a TLS record, its first byte (RFC 5246 section 6.2.1) */
+	CONTENT_TYPE_LAST = 23,
+};
 
 static const char system_ca[] = "/etc/ssl/certs/ca-certificates.crt";
 
@@ -28,19 +37,27 @@ struct tls_config {
 	mbedtls_pk_context key;
 	mbedtls_entropy_context entropy;
 	mbedtls_ctr_drbg_context random;
-	unsigned users;   /* the owner and the sessions */
+	bool client;
+	unsigned users;          /* the owner and the sessions */
+	const struct tls *turn;  /* the session for which mbedtls was called last */
 };
 
 struct tls {
 	mbedtls_ssl_context ssl;
 	mbedtls_net_context socket;
 	struct tls_config *config;
-	int error;   /* the last one of mbedtls; 0: none */
-	int calls_left;
+	const char *name;    /* of the server, at a client; the caller's */
+	uint8_t address[16]; /* that the name stands for, if it is no DNS name */
+	size_t address_len;  /* 4, 16, or 0: a DNS name, or none */
+	int error;           /* the last one of mbedtls; 0: none */
+	int calls_left;      /* that mbedtls may make of recv() and send() for this call of ours */
+	bool heard;          /* the peer has sent something */
+	bool not_tls;        /* and it did not begin as a TLS record does */
+	bool ended;          /* recv() has returned 0 */
 };
 
-/* Ephemeral keys and authenticated encryption only. mbedtls leaves out those of a
- * version that it was built without. */
+/* Ephemeral keys and authenticated encryption only. mbedtls ignores suites of a TLS version
+ * that it was built without. */
 static const int suites[] = {
 #if MBEDTLS_VERSION_MAJOR >= 3
 	MBEDTLS_TLS1_3_AES_256_GCM_SHA384,
@@ -56,7 +73,7 @@ static const int suites[] = {
 	0,
 };
 
-/* Says what is wrong with a file. Always false. */
+/* Writes what mbedtls says is wrong with a file. Always false. */
 static bool refuse(char why[TLS_WHY_MAX], const char *file, int error)
 {
 	char text[128];
@@ -66,8 +83,26 @@ static bool refuse(char why[TLS_WHY_MAX], const char *file, int error)
 	return false;
 }
 
+/* Can the file be read at all? mbedtls does not say why not. */
+static bool is_readable(const char *file, char why[TLS_WHY_MAX])
+{
+	char byte;
+	const int fd = open(file, O_RDONLY | O_CLOEXEC);
+	const bool readable = fd >= 0 && read(fd, &byte, 1) >= 0;
+
+	if (!readable)
+		snprintf(why, TLS_WHY_MAX, "%s: %s", file, strerror(errno));
+	if (fd >= 0)
+		close(fd);
+	return readable;
+}
+
+/* The system's own list may hold certificates that mbedtls cannot read; any other file
+ * may not. */
 static bool read_certificates(mbedtls_x509_crt *into, const char *file, char why[TLS_WHY_MAX])
 {
+	if (!is_readable(file, why))
+		return false;
 	int error = mbedtls_x509_crt_parse_file(into, file);
 
 	if (error == 0)
@@ -116,6 +151,7 @@ static struct tls_config *new_config(int endpoint, char why[TLS_WHY_MAX])
 		return NULL;
 	}
 	c->users = 1;
+	c->client = endpoint == MBEDTLS_SSL_IS_CLIENT;
 	mbedtls_ssl_config_init(&c->ssl);
 	mbedtls_x509_crt_init(&c->cert);
 	mbedtls_x509_crt_init(&c->ca);
@@ -148,7 +184,7 @@ static struct tls_config *new_config(int endpoint, char why[TLS_WHY_MAX])
 static bool load_identity(struct tls_config *c, const char *cert, const char *key,
                           char why[TLS_WHY_MAX])
 {
-	if (!read_certificates(&c->cert, cert, why))
+	if (!read_certificates(&c->cert, cert, why) || !is_readable(key, why))
 		return false;
 	int error = parse_key(c, key);
 	if (error != 0)
@@ -188,6 +224,65 @@ struct tls_config *tls_server(const char *cert, const char *key, const char *cli
 	return c;
 }
 
+struct address_search {
+	const uint8_t *address;
+	size_t len;
+	bool found;
+};
+
+static int compare_name(void *arg, int tag, unsigned char *at, size_t len)
+{
+	struct address_search *search = arg;
+	enum { IP_ADDRESS = MBEDTLS_ASN1_CONTEXT_SPECIFIC | 7 };
+
+	if (tag == IP_ADDRESS && len == search->len && memcmp(at, search->address, len) == 0)
+		search->found = true;
+	return 0;
+}
+
+/* One Extension: an OID, possibly a BOOLEAN, and the value in an OCTET STRING. */
+static int search_extension(void *arg, int tag, unsigned char *at, size_t len)
+{
+	const unsigned char *end = at + len;
+	size_t n;
+	int critical;
+
+	(void)tag;
+	if (mbedtls_asn1_get_tag(&at, end, &n, MBEDTLS_ASN1_OID) != 0 ||
+	    n != MBEDTLS_OID_SIZE(MBEDTLS_OID_SUBJECT_ALT_NAME) ||
+	    memcmp(at, MBEDTLS_OID_SUBJECT_ALT_NAME, n) != 0)
+		return 0;
+	at += n;
+	mbedtls_asn1_get_bool(&at, end, &critical);
+	if (mbedtls_asn1_get_tag(&at, end, &n, MBEDTLS_ASN1_OCTET_STRING) != 0)
+		return 0;
+	return mbedtls_asn1_traverse_sequence_of(&at, at + n, 0, 0, 0, 0, compare_name, arg);
+}
+
+/* Is the session's address one of the iPAddress entries of the certificate's subjectAltName
+ * (RFC 5280 section 4.2.1.6)? */
+static bool is_for_address(const mbedtls_x509_crt *cert, const struct tls *t)
+{
+	struct address_search search = {t->address, t->address_len, false};
+	const unsigned char *end = cert->v3_ext.p + cert->v3_ext.len;
+	unsigned char *at = cert->v3_ext.p;
+
+	if (at)
+		mbedtls_asn1_traverse_sequence_of(&at, end, 0, 0, 0, 0, search_extension, &search);
+	return search.found;
+}
+
+/* Called by mbedtls for each certificate of the server's chain; depth 0 is its own.
+ * mbedtls compares names itself, but not addresses, or not before 3.5. */
+static int check_address(void *arg, mbedtls_x509_crt *cert, int depth, uint32_t *flags)
+{
+	const struct tls *t = ((struct tls_config *)arg)->turn;
+
+	if (depth == 0 && t->address_len > 0 && !is_for_address(cert, t))
+		*flags |= MBEDTLS_X509_BADCERT_CN_MISMATCH;
+	return 0;
+}
+
 struct tls_config *tls_client(const char *ca, bool insecure, char why[TLS_WHY_MAX])
 {
 	struct tls_config *c = new_config(MBEDTLS_SSL_IS_CLIENT, why);
@@ -204,6 +299,7 @@ struct tls_config *tls_client(const char *ca, bool insecure, char why[TLS_WHY_MA
 	}
 	mbedtls_ssl_conf_ca_chain(&c->ssl, &c->ca, NULL);
 	mbedtls_ssl_conf_authmode(&c->ssl, MBEDTLS_SSL_VERIFY_REQUIRED);
+	mbedtls_ssl_conf_verify(&c->ssl, check_address, c);
 	return c;
 }
 
@@ -220,14 +316,22 @@ void tls_release(struct tls_config *c)
 	free(c);
 }
 
-/* mbedtls goes on by itself as long as records come that it passes over, as it does
- * with warnings: a peer that sends nothing else would keep it to itself. */
+/* The two functions through which mbedtls reaches the socket. Within one call of ours it
+ * reads on as long as records come that hold no data, such as warnings. A peer that sends
+ * nothing else would keep the loop busy for good; hence calls_left. */
 static int receive_some(void *arg, unsigned char *out, size_t len)
 {
 	struct tls *t = arg;
 
-	return t->calls_left-- > 0 ? mbedtls_net_recv(&t->socket, out, len)
-	                           : MBEDTLS_ERR_SSL_WANT_READ;
+	if (t->calls_left-- <= 0)
+		return MBEDTLS_ERR_SSL_WANT_READ;
+	int n = mbedtls_net_recv(&t->socket, out, len);
+	if (n > 0 && !t->heard) {
+		t->heard = true;
+		t->not_tls = out[0] < CONTENT_TYPE_FIRST || out[0] > CONTENT_TYPE_LAST;
+	}
+	t->ended |= n == 0;
+	return n;
 }
 
 static int send_some(void *arg, const unsigned char *in, size_t len)
@@ -236,6 +340,23 @@ static int send_some(void *arg, const unsigned char *in, size_t len)
 
 	return t->calls_left-- > 0 ? mbedtls_net_send(&t->socket, in, len)
 	                           : MBEDTLS_ERR_SSL_WANT_WRITE;
+}
+
+/* Is the name an address? An IPv6 address may have a zone ("fe80::1%eth0"), which means
+ * something on this machine only. */
+static void read_address(struct tls *t, const char *name)
+{
+	char text[INET6_ADDRSTRLEN];
+	const size_t len = strcspn(name, "%");
+
+	if (len >= sizeof text)
+		return;
+	memcpy(text, name, len);
+	text[len] = '\0';
+	if (inet_pton(AF_INET, text, t->address) == 1)
+		t->address_len = sizeof(struct in_addr);
+	else if (inet_pton(AF_INET6, text, t->address) == 1)
+		t->address_len = sizeof(struct in6_addr);
 }
 
 struct tls *tls_open(struct tls_config *config, int fd, const char *name)
@@ -247,9 +368,14 @@ struct tls *tls_open(struct tls_config *config, int fd, const char *name)
 	mbedtls_ssl_init(&t->ssl);
 	t->socket.fd = fd;
 	t->config = config;
+	t->name = name;
 	config->users++;
+	if (name)
+		read_address(t, name);
+	/* The name goes to the server, too, where addresses are not permitted (RFC 6066
+	 * section 3); check_address compares those. */
 	if (mbedtls_ssl_setup(&t->ssl, &config->ssl) != 0 ||
-	    (name && mbedtls_ssl_set_hostname(&t->ssl, name) != 0)) {
+	    mbedtls_ssl_set_hostname(&t->ssl, t->address_len > 0 ? NULL : name) != 0) {
 		tls_close(t);
 		return NULL;
 	}
@@ -266,13 +392,20 @@ void tls_close(struct tls *t)
 	free(t);
 }
 
-void tls_bye(struct tls *t)
+/* To be called before mbedtls is called for the session. */
+static void begin_call(struct tls *t)
 {
 	t->calls_left = SOCKET_CALLS_MAX;
+	t->config->turn = t;
+}
+
+void tls_bye(struct tls *t)
+{
+	begin_call(t);
 	mbedtls_ssl_close_notify(&t->ssl);
 }
 
-/* What mbedtls answered, in the terms of the socket calls. */
+/* What mbedtls returned, in the terms of recv() and send(). */
 static ssize_t result(struct tls *t, int n)
 {
 	t->error = n < 0 ? n : 0;
@@ -284,19 +417,28 @@ static ssize_t result(struct tls *t, int n)
 	if (n == MBEDTLS_ERR_SSL_RECEIVED_NEW_SESSION_TICKET)
 		n = t->error = MBEDTLS_ERR_SSL_WANT_READ;
 #endif
-	errno = n == MBEDTLS_ERR_SSL_WANT_READ || n == MBEDTLS_ERR_SSL_WANT_WRITE ? EAGAIN : EPROTO;
+	errno = n == MBEDTLS_ERR_SSL_WANT_READ || n == MBEDTLS_ERR_SSL_WANT_WRITE   ? EAGAIN
+	        : n == MBEDTLS_ERR_NET_CONN_RESET || n == MBEDTLS_ERR_SSL_CONN_EOF ? ECONNRESET
+	                                                                           : EPROTO;
 	return -1;
 }
 
 ssize_t tls_recv(struct tls *t, void *out, size_t len)
 {
-	t->calls_left = SOCKET_CALLS_MAX;
-	return result(t, mbedtls_ssl_read(&t->ssl, out, len));
+	int n;
+
+	begin_call(t);
+	/* 0 is not the end but an empty record, which is allowed (RFC 5246 section 6.2.1),
+	 * unless the socket is at its end. Each has used up some of calls_left. */
+	do
+		n = mbedtls_ssl_read(&t->ssl, out, len);
+	while (n == 0 && !t->ended);
+	return result(t, n == MBEDTLS_ERR_SSL_CONN_EOF ? 0 : n);
 }
 
 ssize_t tls_send(struct tls *t, const void *in, size_t len)
 {
-	t->calls_left = SOCKET_CALLS_MAX;
+	begin_call(t);
 	return result(t, mbedtls_ssl_write(&t->ssl, in, len));
 }
 
@@ -310,17 +452,41 @@ size_t tls_pending(const struct tls *t)
 	return mbedtls_ssl_get_bytes_avail(&t->ssl);
 }
 
+/* What is wrong with the peer's certificate: the first reason that mbedtls has. */
+static void certificate_error(const struct tls *t, char *out, size_t size)
+{
+	const uint32_t flags = mbedtls_ssl_get_verify_result(&t->ssl);
+
+	if (flags == MBEDTLS_X509_BADCERT_CN_MISMATCH && t->name)
+		snprintf(out, size, "the server's certificate is not for %s%s",
+		         t->address_len > 0 ? "IP address " : "", t->name);
+	else if (mbedtls_x509_crt_verify_info(out, size, "", flags) > 0)
+		out[strcspn(out, "\n")] = '\0';
+	else
+		mbedtls_strerror(t->error, out, size);
+}
+
 const char *tls_error(const struct tls *t, char why[TLS_WHY_MAX])
 {
-	int n = snprintf(why, TLS_WHY_MAX, "TLS: ");
-	uint32_t flags = mbedtls_ssl_get_verify_result(&t->ssl);
+	const bool client = t->config->client;
+	const int n = snprintf(why, TLS_WHY_MAX, "TLS: ");
+	char *const out = why + n;
+	const size_t size = TLS_WHY_MAX - (size_t)n;
 
-	/* -1: there is no result yet. */
-	if (flags != 0 && flags != UINT32_MAX &&
-	    mbedtls_x509_crt_verify_info(why + n, TLS_WHY_MAX - (size_t)n, "", flags) > 0)
-		why[strcspn(why, "\n")] = '\0';
+	if (t->not_tls)
+		snprintf(out, size, client ? "the server does not speak TLS here: use ws:// or http://"
+		                           : "the client does not speak TLS: it must use wss:// or "
+		                             "https://");
+	else if (t->error == MBEDTLS_ERR_X509_CERT_VERIFY_FAILED)
+		certificate_error(t, out, size);
+	else if (t->error == MBEDTLS_ERR_SSL_NO_CLIENT_CERTIFICATE)
+		snprintf(out, size, "the client has no certificate, which --tls-client-ca asks for");
+	else if (t->error == MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE && client)
+		snprintf(out, size, "the server refused: it may want a certificate of the client");
+	else if (t->error == MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE)
+		snprintf(out, size, "the client refused: it may not trust the certificate");
 	else
-		mbedtls_strerror(t->error, why + n, TLS_WHY_MAX - (size_t)n);
+		mbedtls_strerror(t->error, out, size);
 	return why;
 }
 

@@ -26,8 +26,9 @@ struct tls_config *tls_client(const char *ca, bool insecure, char why[TLS_WHY_MA
 
 void tls_release(struct tls_config *config);
 
-/* A session on a connected non-blocking socket, which stays the caller's. name: of
- * the server, for a client; NULL for a server. NULL: out of memory. */
+/* A session on a connected non-blocking socket, which stays the caller's. name: for a client,
+ * the DNS name or the IP address that the server's certificate must be for; it must live as
+ * long as the session. NULL for a server. Returns NULL: out of memory. */
 struct tls *tls_open(struct tls_config *config, int fd, const char *name);
 
 /* Frees the session. Its last words (close_notify) are tls_bye. */
@@ -36,7 +37,7 @@ void tls_bye(struct tls *session);
 
 /* As recv() and send() of a non-blocking socket, the handshake included: -1 with
  * EAGAIN until the socket can go on, or when it was used often enough for one call.
- * EPROTO: tls_error says what went wrong. */
+ * EPROTO: tls_error says what went wrong. len: above 0. */
 ssize_t tls_recv(struct tls *session, void *out, size_t len);
 ssize_t tls_send(struct tls *session, const void *in, size_t len);
 

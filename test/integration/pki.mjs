@@ -7,21 +7,21 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import tls from 'node:tls'
 
-// One CA, two certificates of localhost, and others that are wrong in some way.
-// path: their folder, which the caller removes.
+// One CA, two certificates of localhost, and others that are wrong in some way; issue makes
+// one for other names. path: their folder, which the caller removes.
 export function makePki () {
   const path = mkdtempSync(join(tmpdir(), 'introspectd-'))
   const pki = { path, file: name => join(path, name), read: name => readFileSync(join(path, name)) }
   const openssl = (...args) => execFileSync('openssl', args, { cwd: path, stdio: 'pipe' })
   const key = name => openssl('genpkey', '-algorithm', 'EC', '-pkeyopt', 'ec_paramgen_curve:P-256',
     '-out', `${name}.key`)
-  const issued = (name, subject, days) => {
+  const issued = (name, subject, days, names = 'DNS:localhost,IP:127.0.0.1') => {
+    writeFileSync(pki.file('names'), `subjectAltName=${names}\n`)
     key(name)
     openssl('req', '-new', '-key', `${name}.key`, '-subj', `/CN=${subject}`, '-out', `${name}.csr`)
     openssl('x509', '-req', '-in', `${name}.csr`, '-CA', 'ca.pem', '-CAkey', 'ca.key', '-CAcreateserial',
       '-extfile', 'names', '-days', days, '-out', `${name}.pem`)
   }
-  writeFileSync(pki.file('names'), 'subjectAltName=DNS:localhost,IP:127.0.0.1\n')
   for (const name of ['ca', 'stranger']) {
     key(name)
     openssl('req', '-x509', '-new', '-key', `${name}.key`, '-subj', `/CN=${name}`, '-days', '30',
@@ -31,6 +31,7 @@ export function makePki () {
   issued('renewed', 'second', '30')
   issued('expired', 'expired', '-1')
   issued('client', 'somebody', '30')
+  pki.issue = (name, names) => issued(name, name, '30', names)
   pki.ca = pki.read('ca.pem')
   return pki
 }

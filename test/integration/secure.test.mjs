@@ -354,6 +354,10 @@ test('with --tls-client-ca only who has a certificate of it gets in', async t =>
   const c = await client(t, d.ws, { ca: pki.ca, ...known })
   await c.received(1)
   await assert.rejects(get(d))
+  await d.line(/^closed .* reason="TLS: the client has no certificate, which --tls-client-ca asks for"/)
+  const { code, err } = await introspect(t, ['--ca', pki.file('ca.pem'), d.ws])
+  assert.deepEqual([code, err], [1, `introspect: no connection: ${d.host}: ` +
+    'closed the connection without an answer: it may want a certificate of the client\n'])
   await assert.rejects(get(d, '/healthz', { cert: pki.read('stranger.pem'), key: pki.read('stranger.key') }))
   await assert.rejects(get(d, '/healthz', { cert: pki.read('expired.pem'), key: pki.read('expired.key') }))
   await d.line(/^closed .* reason="TLS: .*expired/)
@@ -365,8 +369,9 @@ test('certificates and keys that are wrong: one line, exit status 1', t => {
   for (const [options, reason] of [
     [[pki.file('server.pem'), pki.file('renewed.key')], /renewed\.key is not the key of .*server\.pem"$/],
     [[pki.file('expired.pem'), pki.file('expired.key')], /expired\.pem expired on \d{4}-\d\d-\d\d"$/],
-    [['/nonexistent.pem', pki.file('server.key')], /\/nonexistent\.pem: /],
-    [[pki.file('server.pem'), '/nonexistent.key'], /\/nonexistent\.key: /],
+    [['/nonexistent.pem', pki.file('server.key')], /"\/nonexistent\.pem: No such file or directory"$/],
+    [[pki.file('server.pem'), '/nonexistent.key'], /"\/nonexistent\.key: No such file or directory"$/],
+    [[pki.path, pki.file('server.key')], /: Is a directory"$/],
     [[nothing, pki.file('server.key')], /nothing: /],
     [[pki.file('server.pem'), nothing], /nothing: /],
     [[pki.file('server.pem'), pki.file('server.key'), '--tls-client-ca', nothing], /nothing: /]]) {
@@ -432,15 +437,63 @@ test('introspect takes the certificates it is told to trust, or any with --insec
     assert.deepEqual([code, out], [1, ''])
     assert.match(err, /^introspect: no connection: .*localhost:\d+: TLS: The certificate is not correctly signed/)
   }
-  const named = await introspect(t, ['--ca', pki.file('ca.pem'), `wss://127.0.0.2:${d.port}`])
-  assert.equal(named.code, 1)
   const wrong = await introspect(t, ['--ca', '/nonexistent.pem', url])
   assert.equal(wrong.code, 2)
   assert.match(wrong.err, /^introspect: \/nonexistent\.pem: /)
-  const insecure = await daemon(t)
-  const nothing = await introspect(t, ['--insecure', `wss://${insecure.host}`])
-  assert.equal(nothing.code, 1)
-  assert.match(nothing.err, /TLS: /)
+})
+
+test('a certificate must be for the name, or for the IP address, that introspect is given', async t => {
+  for (const [names, right, wrong] of [
+    ['DNS:localhost', ['localhost'], ['127.0.0.1', '[::1]']],
+    ['IP:127.0.0.1', ['127.0.0.1'], ['localhost', '127.0.0.2', '[::1]']],
+    ['DNS:node.example,IP:10.0.0.1,IP:::1,IP:127.0.0.2', ['[::1]', '127.0.0.2'], ['127.0.0.1', 'localhost']],
+    // What an address looks like as another kind of name counts for nothing.
+    ['DNS:127.0.0.1,email:a@127.0.0.1,URI:https://127.0.0.1', [], ['127.0.0.1']]]) {
+    pki.issue('named', names)
+    const d = await daemon(t, [...identity('named'), '--listen', '127.0.0.1:0'])
+    const { port } = d
+    const d6 = await daemon(t, [...identity('named'), '--listen', `[::1]:${port}`, '--listen', `127.0.0.2:${port}`])
+    for (const host of right) {
+      const { code, out, err } = await introspect(t, ['--ca', pki.file('ca.pem'), `wss://${host}:${port}`])
+      assert.deepEqual([code, err], [0, ''], `${names}: ${host}`)
+      assert.ok(JSON.parse(out).subsystems)
+    }
+    for (const host of wrong) {
+      const { code, out, err } = await introspect(t, ['--ca', pki.file('ca.pem'), `wss://${host}:${port}`])
+      const name = host === 'localhost' ? host : `IP address ${host.replace(/[[\]]/g, '')}`
+      assert.deepEqual([code, out, err.split('; ').at(-1)], [1, '', `${err.includes('; ') ? '' : 'introspect: no connection: '}` +
+        `${host}:${port}: TLS: the server's certificate is not for ${name}\n`], names)
+    }
+    await d6.stop()
+  }
+})
+
+test('TLS spoken to a clear port, and the reverse: both ends say what is wrong', async t => {
+  const insecure = await daemon(t, ['-v'], { expect: [/^(open|closed|closing|refused) /] })
+  assert.deepEqual(await introspect(t, ['--insecure', `wss://${insecure.host}`]), { code: 1, out: '',
+    err: `introspect: no connection: ${insecure.host}: TLS: the server does not speak TLS here: use ws:// or http://\n` })
+  const d = await secured(t, ['-v'], { expect: [/^(open|closed|closing|refused) /] })
+  assert.deepEqual(await introspect(t, [d.host]), { code: 1, out: '',
+    err: `introspect: no connection: ${d.host}: closed the connection without an answer: if it speaks TLS, use wss://\n` })
+  await d.line(/^closed .* reason="TLS: the client does not speak TLS: it must use wss:\/\/ or https:\/\/"/)
+})
+
+// Takes the socket from under a TLS connection of Node, whose bytes then are the caller's.
+async function rawAfterHandshake (t, d) {
+  const socket = net.connect({ port: d.port, host: '127.0.0.1' })
+  t.after(() => socket.destroy())
+  await once(tls.connect({ socket, ca: pki.ca, servername: 'localhost' }).on('error', () => {}), 'secureConnect')
+  return socket
+}
+
+test('what goes wrong after the handshake is named', async t => {
+  const d = await secured(t, ['-v'], { expect: [/^closed /] })
+  const forger = await rawAfterHandshake(t, d)
+  forger.write(Buffer.concat([Buffer.from([23, 3, 3, 0, 32]), Buffer.alloc(32, 'x')]))
+  await d.line(/^closed .* reason="TLS: SSL - Verification of the message MAC failed"/)
+  const gone = await rawAfterHandshake(t, d)
+  gone.resetAndDestroy()
+  await d.line(/^closed .* reason="Connection reset by peer"/)
 })
 
 test('a clear request to a TLS port, and goodbye to all over TLS', async t => {
