@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -15,6 +15,12 @@ export const root = resolve(dirname(fileURLToPath(import.meta.url)), '../..')
 export const build = resolve(root, process.env.BUILD ?? 'build')
 export const schema = protobuf.loadSync(join(root, 'introspection.proto'))
 export const ServerMessage = schema.lookupType('introspection.ServerMessage')
+
+// What the tests start (shells, browsers) writes histories and profiles below the build, not
+// into the files of whoever runs the tests.
+process.env.HOME = join(build, 'home')
+mkdirSync(process.env.HOME, { recursive: true })
+for (const name of ['HISTFILE', 'XDG_CACHE_HOME', 'XDG_CONFIG_HOME', 'XDG_DATA_HOME', 'XDG_STATE_HOME']) delete process.env[name]
 
 // What a file of tests started ends with it, also when the test runner ends that for taking
 // too long.

@@ -29,7 +29,13 @@ export function makePki () {
   }
   issued('server', 'first', '30')
   issued('renewed', 'second', '30')
-  issued('expired', 'expired', '-1')
+  // Only openssl ca takes dates, or days in the past, in every version.
+  issued('expired', 'expired', '30')
+  writeFileSync(pki.file('index'), '')
+  writeFileSync(pki.file('ca.conf'), '[ca]\ndefault_ca=own\n[own]\ndatabase=index\nnew_certs_dir=.\nrand_serial=yes\n' +
+    'default_md=sha256\npolicy=any\n[any]\ncommonName=supplied\n')
+  openssl('ca', '-batch', '-notext', '-config', 'ca.conf', '-in', 'expired.csr', '-cert', 'ca.pem', '-keyfile', 'ca.key',
+    '-extfile', 'names', '-startdate', '20200101000000Z', '-enddate', '20200102000000Z', '-out', 'expired.pem')
   issued('client', 'somebody', '30')
   pki.issue = (name, names) => issued(name, name, '30', names)
   pki.ca = pki.read('ca.pem')
