@@ -4,8 +4,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,25 +45,6 @@ bool process_open(struct process *p, const char *pid)
 	p->pid = (int)strtol(pid, NULL, 10);
 	p->name[0] = '\0';
 	return p->dir >= 0;
-}
-
-bool process_exists(const char *pid)
-{
-	long number = strtol(pid, NULL, 10);
-
-	return number > 0 && number <= INT_MAX &&
-	       (kill((pid_t)number, 0) == 0 || errno == EPERM);
-}
-
-/* The first process runs as long as the machine, or the container, does. */
-const char *process_hidden(void)
-{
-	if (access("/proc/self/stat", R_OK) != 0)
-		return "/proc is not mounted: mount it, or bind it into the container";
-	if (access("/proc/1/stat", R_OK) == 0)
-		return NULL;
-	return "/proc hides the processes of other users (hidepid=, ProtectProc=): run as its "
-	       "user, or with CAP_SYS_PTRACE";
 }
 
 void process_close(struct process *p)

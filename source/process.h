@@ -26,12 +26,6 @@ bool process_open(struct process *p, const char *pid);
  * of argv[0]) is name. *others: how many more there are. False: there is none. */
 bool process_find(struct process *p, const char *name, size_t *others);
 
-/* True when there is a process of this number, whether or not it is shown to us. */
-bool process_exists(const char *pid);
-
-/* Why processes of other users, or all, are not shown to us; NULL: they are. */
-const char *process_hidden(void);
-
 /* Also for one that is not open. */
 void process_close(struct process *p);
 
