@@ -203,6 +203,19 @@ static void addresses_are_compared_byte_by_byte(void **state)
 	assert_wrong_name("test", "test");
 }
 
+/* mbedtls 3 does not even read a certificate with such names. */
+static void assert_no_address(const unsigned char *names, size_t len)
+{
+	struct tls_config *config;
+	char why[TLS_WHY_MAX];
+
+	make_certificate(names, len);
+	config = tls_server(cert_file, key_file, NULL, why);
+	if (config)
+		assert_wrong_name("127.0.0.1", "IP address 127.0.0.1");
+	tls_release(config);
+}
+
 /* Whatever stands there instead of addresses, none is found and nothing is read beyond it. */
 static void a_damaged_list_of_names_holds_no_address(void **state)
 {
@@ -213,12 +226,9 @@ static void a_damaged_list_of_names_holds_no_address(void **state)
 	(void)state;
 	make_certificate(NULL, 0);
 	assert_wrong_name("127.0.0.1", "IP address 127.0.0.1");
-	make_certificate(longer, sizeof longer);
-	assert_wrong_name("127.0.0.1", "IP address 127.0.0.1");
-	make_certificate(empty, sizeof empty);
-	assert_wrong_name("127.0.0.1", "IP address 127.0.0.1");
-	make_certificate(no_names, sizeof no_names);
-	assert_wrong_name("127.0.0.1", "IP address 127.0.0.1");
+	assert_no_address(longer, sizeof longer);
+	assert_no_address(empty, sizeof empty);
+	assert_no_address(no_names, sizeof no_names);
 }
 
 /* A client made of mbedtls alone, for what tls_send does not do. */
