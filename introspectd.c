@@ -27,6 +27,7 @@
 #include "base/setup.h"
 #include "snapshot.h"
 #include "source/source.h"
+#include "source/wire.h"
 #include "guard/tls.h"
 #include "ws.h"
 
@@ -1285,13 +1286,15 @@ static int open_source(struct server *srv)
 {
 	const struct options *o = &srv->options;
 	const char *name = o->feed ? "feed" : o->replay ? "replay" : "kernel";
+	char hostname[sizeof srv->hostname] = "";
 
 	srv->source = o->feed     ? feed_open(o->feed, o->feed_mode, o->max_snapshot, o->interval)
 	              : o->replay ? replay_open(o->replay, o->loop, o->max_snapshot)
 	                          : kernel_open(o->process, srv->own, srv->listener_count);
 	if (!srv->source)
 		return -1;
-	gethostname(srv->hostname, sizeof srv->hostname - 1);
+	gethostname(hostname, sizeof hostname - 1);
+	wire_text(srv->hostname, sizeof srv->hostname, hostname, strlen(hostname));
 	srv->source->runtime.source = (char *)name;
 	srv->source->runtime.hostname = srv->hostname;
 	srv->source->runtime.interval_ms = (uint32_t)o->interval;

@@ -79,24 +79,11 @@ static const struct rule rules[KINDS][RULES_MAX] = {
 
 bool totals_name(char out[TOTALS_NAME_MAX], const uint8_t *name, size_t len)
 {
-	size_t n = len < TOTALS_NAME_MAX ? len : TOTALS_NAME_MAX - 1;
+	static const char unknown[] = "unknown";
 
-	if (n == 0) {
-		strcpy(out, "unknown");
-		return true;
-	}
-	const uint8_t *wrong = wire_not_utf8(name, name + n);
-	for (size_t i = 0; i < n; i++) {
-		const bool is_control = (name[i] < ' ' && name[i] != '\n') || name[i] == 0x7f;
-
-		out[i] = (char)name[i];
-		if (name + i == wrong || is_control)
-			out[i] = '?';
-		if (name + i == wrong)
-			wrong = wire_not_utf8(wrong + 1, name + n);
-	}
-	out[n] = '\0';
-	return n == len;
+	if (len == 0)
+		return wire_text(out, TOTALS_NAME_MAX, unknown, strlen(unknown)) > 0;
+	return wire_text(out, TOTALS_NAME_MAX, (const char *)name, len) == len;
 }
 
 /* The number of a name that is spelled like this for the first time; 0: "other". */

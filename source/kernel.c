@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "process.h"
 #include "tcpdiag.h"
+#include "wire.h"
 
 enum {
 	TABLE_BITS = 16,
@@ -75,8 +76,8 @@ struct kernel {
 	Introspection__DataGauge past_in, past_out;   /* of connections that have been forgotten */
 	Introspection__Resource files, memory;
 	Introspection__Resource *resources[2];
-	char implementation[64];
-	struct utsname system;
+	char implementation[PROCESS_NAME_MAX + sizeof "process  (not running)"];
+	char release[sizeof((struct utsname *)0)->release];
 	char platform[sizeof((struct utsname *)0)->sysname * 2];
 
 	struct connection *free;
@@ -406,25 +407,34 @@ static void look_up(struct kernel *k)
 /* Says in the runtime what is being watched. */
 static void name_watched(struct kernel *k)
 {
+	char name[PROCESS_NAME_MAX];
+
+	wire_text(name, sizeof name, k->process, strlen(k->process));
 	if (k->watched.dir >= 0)
-		snprintf(k->implementation, sizeof k->implementation, "%s[%d]", k->watched.name,
-		         k->watched.pid);
+		snprintf(k->implementation, sizeof k->implementation, "%s (pid %d)",
+		         k->watched.name, k->watched.pid);
 	else
-		snprintf(k->implementation, sizeof k->implementation, "%s%.32s (not running)",
-		         k->by_name ? "" : "process ", k->process);
-	process_printable(k->implementation);
+		snprintf(k->implementation, sizeof k->implementation, "%s%s (not running)",
+		         k->by_name ? "" : "process ", name);
+}
+
+static const char *escaped_name(char out[LOG_ESCAPED_MAX], const struct process *p)
+{
+	return log_escape(out, p->name, strlen(p->name));
 }
 
 /* The watched process has been found. */
 static void begin_to_watch(struct kernel *k, size_t others)
 {
+	char name[LOG_ESCAPED_MAX];
+
 	process_name(&k->watched);
 	name_watched(k);
 	k->unreadable = false;
 	for (size_t i = 0; i < k->used; i++)
 		k->all[i].lookups = 0;
-	log_event("watching process=\"%s\" pid=%d others=%zu", k->watched.name, k->watched.pid,
-	          others);
+	log_event("watching process=%s pid=%d others=%zu", escaped_name(name, &k->watched),
+	          k->watched.pid, others);
 	if (process_elsewhere(&k->watched))
 		log_event("error pid=%d reason=\"it is in another network namespace, its sockets "
 		          "cannot be seen from here: use nsenter --target %d --net introspectd\"",
@@ -434,10 +444,12 @@ static void begin_to_watch(struct kernel *k, size_t others)
 /* Follows the watched process to its end, and by its name to the next one. */
 static void follow(struct kernel *k)
 {
+	char name[LOG_ESCAPED_MAX];
 	size_t others;
 
 	if (k->watched.dir >= 0 && !process_alive(&k->watched)) {
-		log_event("gone process=\"%s\" pid=%d", k->watched.name, k->watched.pid);
+		log_event("gone process=%s pid=%d", escaped_name(name, &k->watched),
+		          k->watched.pid);
 		process_close(&k->watched);
 		name_watched(k);
 	}
@@ -555,13 +567,17 @@ static void close_kernel(struct source *s)
 static void init_messages(struct kernel *k)
 {
 	Introspection__Runtime *runtime = &k->source.runtime;
+	char platform[sizeof k->platform];
+	struct utsname system = {0};
 
-	uname(&k->system);
+	uname(&system);
+	int len = snprintf(platform, sizeof platform, "%s %s", system.sysname, system.machine);
+	wire_text(k->platform, sizeof k->platform, platform, (size_t)len);
+	wire_text(k->release, sizeof k->release, system.release, strlen(system.release));
 	snprintf(k->implementation, sizeof k->implementation, "Linux TCP");
-	snprintf(k->platform, sizeof k->platform, "%s %s", k->system.sysname, k->system.machine);
 	introspection__runtime__init(runtime);
 	runtime->implementation = k->implementation;
-	runtime->version = k->system.release;
+	runtime->version = k->release;
 	runtime->platform = k->platform;
 	runtime->event_types = events_types;
 	runtime->n_event_types = EVENTS_TYPES;
@@ -586,26 +602,33 @@ static void init_messages(struct kernel *k)
 	k->state.resources = k->resources;
 }
 
-/* False: there is no such process and never will be; logged. */
+/* False: there is no such process and never will be, or it cannot be seen; logged. */
 static bool open_watched(struct kernel *k)
 {
+	const char *hidden = process_hidden(), *reason = "there is no such process";
+	char name[LOG_ESCAPED_MAX];
 	size_t others;
 
+	log_escape(name, k->process, strlen(k->process));
 	k->by_name = k->process[strspn(k->process, "0123456789")] != '\0';
 	if (k->by_name) {
 		if (process_find(&k->watched, k->process, &others)) {
 			begin_to_watch(k, others);
-		} else {
-			name_watched(k);
-			log_event("waiting process=\"%s\"", k->process);
+			return true;
 		}
+		name_watched(k);
+		log_event("waiting process=%s", name);
+		if (hidden)
+			log_event("warning process=%s reason=\"%s\"", name, hidden);
 		return true;
 	}
 	if (process_open(&k->watched, k->process) && process_alive(&k->watched)) {
 		begin_to_watch(k, 0);
 		return true;
 	}
-	log_event("error pid=\"%s\" reason=\"there is no such process\"", k->process);
+	if (hidden && process_exists(k->process))
+		reason = hidden;
+	log_event("error pid=%s reason=\"%s\"", name, reason);
 	return false;
 }
 
@@ -639,5 +662,8 @@ struct source *kernel_open(const char *process, const struct sockaddr_storage *o
 		close_kernel(&k->source);
 		return NULL;
 	}
+	if (!process && access("/proc/self", F_OK) != 0)
+		log_event("warning source=kernel reason=\"/proc is not mounted: connections are "
+		          "shown without their processes\"");
 	return &k->source;
 }

@@ -1,22 +1,24 @@
 #include "process.h"
 
-#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "wire.h"
+
 enum { COMM_MAX = 15 };   /* characters that the kernel keeps of a command name */
 
-/* Reads the beginning of a file and ends it with a NUL. Returns its length, -1
- * with errno when it cannot be read. */
-static ssize_t read_text(int dir, const char *path, char *text, size_t size)
+/* Reads the beginning of a file, which it closes, and ends it with a NUL. Returns
+ * its length, -1 with errno when it cannot be read. */
+static ssize_t read_all(int fd, char *text, size_t size)
 {
-	int fd = openat(dir, path, O_RDONLY | O_CLOEXEC);
 	size_t len = 0;
 	ssize_t n;
 
@@ -36,15 +38,52 @@ static bool is_number(const char *s)
 	return *s && s[strspn(s, "0123456789")] == '\0';
 }
 
+/* Opens what belongs to a thread of the process that still runs. */
+static int open_in(const struct process *p, const char *name, int flags)
+{
+	char path[64];
+
+	snprintf(path, sizeof path, "%s%s", p->thread, name);
+	return openat(p->dir, path, flags | O_RDONLY | O_CLOEXEC);
+}
+
+static DIR *open_folder(const struct process *p, const char *name)
+{
+	int fd = open_in(p, name, O_DIRECTORY);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+
+	if (fd >= 0 && !dir)
+		close(fd);
+	return dir;
+}
+
 bool process_open(struct process *p, const char *pid)
 {
 	char path[32];
 
 	snprintf(path, sizeof path, "/proc/%.20s", pid);
-	p->dir = is_number(pid) ? open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-	p->pid = (int)strtol(pid, NULL, 10);
-	p->name[0] = '\0';
+	*p = (struct process){.pid = (int)strtol(pid, NULL, 10)};
+	p->dir = is_number(pid) ? open(path, O_DIRECTORY | O_RDONLY | O_CLOEXEC) : -1;
 	return p->dir >= 0;
+}
+
+bool process_exists(const char *pid)
+{
+	long number = strtol(pid, NULL, 10);
+
+	return number > 0 && number <= INT_MAX &&
+	       (kill((pid_t)number, 0) == 0 || errno == EPERM);
+}
+
+/* The first process runs as long as the machine, or the container, does. */
+const char *process_hidden(void)
+{
+	if (access("/proc/self/stat", R_OK) != 0)
+		return "/proc is not mounted: mount it, or bind it into the container";
+	if (access("/proc/1/stat", R_OK) == 0)
+		return NULL;
+	return "/proc hides the processes of other users (hidepid=, ProtectProc=): run as its "
+	       "user, or with CAP_SYS_PTRACE";
 }
 
 void process_close(struct process *p)
@@ -54,68 +93,131 @@ void process_close(struct process *p)
 	p->dir = -1;
 }
 
-/* Fields 3 and 22 of stat. Field 2 is a name that may hold anything, the
- * characters that surround it included. start: clock ticks since boot. */
-static bool read_stat(const struct process *p, char *state, unsigned long long *start)
+static ssize_t read_text(const struct process *p, const char *name, char *text, size_t size)
+{
+	return read_all(open_in(p, name, 0), text, size);
+}
+
+/* Fields of stat. Field 2 is a name that may hold anything, the characters that
+ * surround it included. */
+struct stat_fields {
+	char state;                 /* 3 */
+	int threads;                /* 20 */
+	unsigned long long start;   /* 22: clock ticks since boot */
+};
+
+static bool read_stat(const struct process *p, struct stat_fields *f)
 {
 	char text[1024];
 
-	if (read_text(p->dir, "stat", text, sizeof text) < 0)
+	if (read_text(p, "stat", text, sizeof text) < 0)
 		return false;
 	const char *behind = strrchr(text, ')');
 	return behind && sscanf(behind,
 	                        ") %c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s"
-	                        " %*s %*s %*s %*s %llu",
-	                        state, start) == 2;
+	                        " %*s %*s %d %*s %llu",
+	                        &f->state, &f->threads, &f->start) == 3;
 }
 
-bool process_alive(const struct process *p)
+static bool has_ended(const struct stat_fields *f)
 {
-	unsigned long long start;
-	char state;
-
-	if (!read_stat(p, &state, &start))
-		return errno != ENOENT && errno != ESRCH;
-	return state != 'Z' && state != 'X';
+	return f->state == 'Z' || f->state == 'X';
 }
 
-/* The program's name in an argument: behind the last slash, and before what
- * daemons append when they write a title there. */
-static void base_name(char out[PROCESS_NAME_MAX], const char *arg)
+/* The main thread has exited and holds nothing any more: chooses another that
+ * runs. False: there is none. */
+static bool choose_thread(struct process *p)
 {
-	size_t len = strcspn(arg, " :");
-	const char *slash = memrchr(arg, '/', len);
-	const char *base = slash ? slash + 1 : arg;
+	struct stat_fields f;
 
-	snprintf(out, PROCESS_NAME_MAX, "%.*s", (int)(arg + len - base), base);
+	p->thread[0] = '\0';
+	DIR *tasks = open_folder(p, "task");
+	bool found = false;
+	for (struct dirent *e; tasks && !found && (e = readdir(tasks));) {
+		snprintf(p->thread, sizeof p->thread, "task/%.10s/", e->d_name);
+		found = is_number(e->d_name) && read_stat(p, &f) && !has_ended(&f);
+	}
+	if (tasks)
+		closedir(tasks);
+	if (!found)
+		p->thread[0] = '\0';
+	return found;
 }
 
-void process_printable(char *name)
+/* Has it threads besides the main one? Asked where a main thread that has
+ * exited would show the same as this one. */
+static bool has_threads(const struct process *p)
 {
-	for (; *name; name++)
-		if (!isascii(*name) || !isprint(*name))
-			*name = '?';
+	struct stat st;
+
+	return fstatat(p->dir, "task", &st, 0) == 0 && st.st_nlink > 2 + 1;
+}
+
+/* start: see struct stat_fields; only where it runs. */
+static bool is_running(struct process *p, unsigned long long *start)
+{
+	struct stat_fields f = {0};
+
+	p->thread[0] = '\0';
+	if (!read_stat(p, &f))
+		return errno != ESRCH;   /* it may be that it is not shown to us */
+	*start = f.start;
+	return !has_ended(&f) || (f.threads > 1 && choose_thread(p));
+}
+
+bool process_alive(struct process *p)
+{
+	return is_running(p, &(unsigned long long){0});
+}
+
+/* Finds the name behind comm, which the kernel cuts, in an argument, over which
+ * daemons write titles: "nginx: worker process". False: it is not there. */
+static bool find_name(char out[PROCESS_NAME_MAX], const char *comm, const char *arg)
+{
+	const size_t len = strlen(comm);
+	const char *name = NULL;
+
+	for (const char *part = arg; part && len > 0;) {
+		if (strncmp(part, comm, len) == 0)
+			name = part;
+		part = strchr(part, '/');
+		part += part != NULL;
+	}
+	if (!name)
+		return false;
+	wire_text(out, PROCESS_NAME_MAX, name,
+	          len < COMM_MAX ? len : len + strcspn(name + len, " :/"));
+	return true;
 }
 
 struct names {
-	char comm[PROCESS_NAME_MAX];      /* empty: cannot be read */
+	char comm[PROCESS_NAME_MAX];      /* as the kernel has it; empty: cannot be read */
 	char program[PROCESS_NAME_MAX];   /* base name of argv[0]; empty: there is none */
-	char script[PROCESS_NAME_MAX];    /* base name of argv[1], which is one for interpreters */
+	char shown[PROCESS_NAME_MAX];     /* UTF-8 */
 };
 
-static void read_names(const struct process *p, struct names *n)
+static void read_names(struct process *p, struct names *n)
 {
 	char args[4096];
-	ssize_t len = read_text(p->dir, "cmdline", args, sizeof args);
-	const char *next = len > 0 ? args + strlen(args) + 1 : args;
+	ssize_t len = read_text(p, "cmdline", args, sizeof args);
 
+	if (len <= 0 && has_threads(p) && choose_thread(p))
+		len = read_text(p, "cmdline", args, sizeof args);
 	*n = (struct names){0};
-	if (read_text(p->dir, "comm", n->comm, sizeof n->comm) > 0)
+	if (read_text(p, "comm", n->comm, sizeof n->comm) > 0)
 		n->comm[strcspn(n->comm, "\n")] = '\0';
-	if (len > 0)
-		base_name(n->program, args);
-	if (next < args + len)
-		base_name(n->script, next);
+	if (len <= 0)
+		args[len = 0] = '\0';
+	const char *next = args + strlen(args) + (len > 0), *slash = strrchr(args, '/');
+	const char *program = slash ? slash + 1 : args;
+	snprintf(n->program, sizeof n->program, "%.*s", PROCESS_NAME_MAX - 1, program);
+	/* The second is a script, where the first is its interpreter. */
+	if (find_name(n->shown, n->comm, args) ||
+	    (next < args + len && find_name(n->shown, n->comm, next)))
+		return;
+	/* The main thread was given a name of its own; a title may be anything. */
+	const char *told = *program && !strpbrk(args, " :") ? program : n->comm;
+	wire_text(n->shown, sizeof n->shown, told, strlen(told));
 }
 
 void process_name(struct process *p)
@@ -123,10 +225,13 @@ void process_name(struct process *p)
 	struct names n;
 
 	read_names(p, &n);
-	size_t len = strlen(n.comm);
-	bool own = strncmp(n.program, n.comm, len) == 0 || strncmp(n.script, n.comm, len) == 0;
-	strcpy(p->name, n.comm[0] && (own || !n.program[0]) ? n.comm : n.program);
-	process_printable(p->name);
+	strcpy(p->name, n.shown[0] ? n.shown : "?");
+}
+
+static bool is_called(const struct names *n, const char *name)
+{
+	return strncmp(n->comm, name, COMM_MAX) == 0 || strcmp(n->program, name) == 0 ||
+	       strcmp(n->shown, name) == 0;
 }
 
 bool process_find(struct process *p, const char *name, size_t *others)
@@ -134,7 +239,6 @@ bool process_find(struct process *p, const char *name, size_t *others)
 	DIR *proc = opendir("/proc");
 	unsigned long long start, first = 0;
 	size_t count = 0;
-	char state;
 
 	p->dir = -1;
 	for (struct dirent *e; proc && (e = readdir(proc));) {
@@ -144,8 +248,7 @@ bool process_find(struct process *p, const char *name, size_t *others)
 		if (!process_open(&candidate, e->d_name))
 			continue;
 		read_names(&candidate, &n);
-		if ((strncmp(n.comm, name, COMM_MAX) == 0 || strcmp(n.program, name) == 0) &&
-		    read_stat(&candidate, &state, &start) && state != 'Z' && state != 'X' &&
+		if (is_called(&n, name) && is_running(&candidate, &start) &&
 		    (count++ == 0 || start < first)) {
 			process_close(p);
 			*p = candidate;
@@ -170,26 +273,18 @@ bool process_elsewhere(const struct process *p)
 	       (their_len != our_len || memcmp(theirs, ours, (size_t)our_len) != 0);
 }
 
-static DIR *open_descriptors(const struct process *p)
-{
-	int fd = openat(p->dir, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-
-	if (fd >= 0 && !dir)
-		close(fd);
-	return dir;
-}
-
 /* Linux 6.2 and later count them without a listing. */
 static bool count_descriptors(const struct process *p, uint64_t *count)
 {
 	struct stat st;
+	char path[64];
 
-	if (fstatat(p->dir, "fd", &st, 0) == 0 && st.st_size > 0) {
+	snprintf(path, sizeof path, "%sfd", p->thread);
+	if (fstatat(p->dir, path, &st, 0) == 0 && st.st_size > 0) {
 		*count = (uint64_t)st.st_size;
 		return true;
 	}
-	DIR *dir = open_descriptors(p);
+	DIR *dir = open_folder(p, "fd");
 	if (!dir)
 		return false;
 	*count = 0;
@@ -216,38 +311,41 @@ bool process_usage(const struct process *p, struct process_usage *u)
 		unsigned long long resident;
 
 		if (!count_descriptors(p, &u->files) ||
-		    read_text(p->dir, "limits", text, sizeof text) < 0)
+		    read_text(p, "limits", text, sizeof text) < 0)
 			return false;
 		u->files_limit = number_after(text, "Max open files");
-		if (read_text(p->dir, "statm", text, sizeof text) < 0 ||
+		if (read_text(p, "statm", text, sizeof text) < 0 ||
 		    sscanf(text, "%*s %llu", &resident) != 1)
 			return false;
 		u->memory = resident * (uint64_t)sysconf(_SC_PAGESIZE);
 		return true;
 	}
 	unsigned long long files, limit;
-	if (read_text(AT_FDCWD, "/proc/sys/fs/file-nr", text, sizeof text) < 0 ||
+	if (read_all(open("/proc/sys/fs/file-nr", O_RDONLY | O_CLOEXEC), text, sizeof text) < 0 ||
 	    sscanf(text, "%llu %*s %llu", &files, &limit) != 2)
 		return false;
 	u->files = files;
 	u->files_limit = limit < INT64_MAX ? limit : 0;
-	if (read_text(AT_FDCWD, "/proc/meminfo", text, sizeof text) < 0)
+	if (read_all(open("/proc/meminfo", O_RDONLY | O_CLOEXEC), text, sizeof text) < 0)
 		return false;
 	u->memory_limit = number_after(text, "MemTotal:") * 1024;
 	u->memory = u->memory_limit - number_after(text, "MemAvailable:") * 1024;
 	return true;
 }
 
-static bool search_one(struct process *p, const struct process_search *search)
+/* Returns how many descriptors there are, -1: they may not be seen. */
+static int search_thread(struct process *p, const struct process_search *search)
 {
-	DIR *dir = open_descriptors(p);
-	bool readable = dir || errno != EACCES;
+	DIR *dir = open_folder(p, "fd");
+	bool readable = dir || (errno != EACCES && errno != EPERM && errno != ENOENT);
+	int count = 0;
 
 	for (struct dirent *e; dir && (e = readdir(dir));) {
 		char link[32];
 		unsigned long long inode;
 		int fd = atoi(e->d_name);
 
+		count += is_number(e->d_name);
 		if (!is_number(e->d_name) || !search->wanted(search->arg, p->pid, fd))
 			continue;
 		ssize_t len = readlinkat(dirfd(dir), e->d_name, link, sizeof link - 1);
@@ -261,7 +359,16 @@ static bool search_one(struct process *p, const struct process_search *search)
 	}
 	if (dir)
 		closedir(dir);
-	return readable;
+	return readable ? count : -1;
+}
+
+static bool search_one(struct process *p, const struct process_search *search)
+{
+	int count = search_thread(p, search);
+
+	if (count <= 0 && !p->thread[0] && has_threads(p) && choose_thread(p))
+		count = search_thread(p, search);
+	return count >= 0;
 }
 
 bool process_sockets(struct process *p, const struct process_search *search)

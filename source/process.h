@@ -15,29 +15,35 @@ enum { PROCESS_NAME_MAX = 32 };   /* bytes, NUL included */
 struct process {
 	int dir;                       /* -1: none is open */
 	int pid;
-	char name[PROCESS_NAME_MAX];   /* printable; empty until process_name */
+	char thread[32];               /* "task/TID/" of one that runs, if the main one has exited */
+	char name[PROCESS_NAME_MAX];   /* UTF-8; empty until process_name */
 };
 
 /* Opens the process whose number is given in decimal digits. False: there is none. */
 bool process_open(struct process *p, const char *pid);
 
 /* Opens the one that was started first among the processes whose command name
- * (/proc/PID/comm, which ends after 15 characters) or whose program (base name
- * of argv[0]) is name. *others: how many more there are. False: there is none. */
+ * (/proc/PID/comm, which ends after 15 bytes), whose program (base name of
+ * argv[0]) or whose process_name is name. *others: how many more there are. False: there is none. */
 bool process_find(struct process *p, const char *name, size_t *others);
+
+/* True when there is a process of this number, whether or not it is shown to us. */
+bool process_exists(const char *pid);
+
+/* Why processes of other users, or all, are not shown to us; NULL: they are. */
+const char *process_hidden(void);
 
 /* Also for one that is not open. */
 void process_close(struct process *p);
 
-/* False once it has ended, whether or not its parent has taken notice. */
-bool process_alive(const struct process *p);
+/* False once all its threads have ended, whether or not its parent has taken
+ * notice. To be asked before what follows is told of it. */
+bool process_alive(struct process *p);
 
-/* Fills p->name: the command name, or the program's when the main thread has
- * been given a name that says nothing of the program. */
+/* Fills p->name: the command name, as long as an argument spells it where the
+ * kernel has cut it; the program's when the main thread was given a name of its
+ * own; "?" when it may not be read. */
 void process_name(struct process *p);
-
-/* Puts a '?' for all that is not printable ASCII, so that it is also UTF-8. */
-void process_printable(char *name);
 
 /* True when its network namespace is known to be another than ours. */
 bool process_elsewhere(const struct process *p);

@@ -148,6 +148,25 @@ const uint8_t *wire_not_utf8(const uint8_t *s, const uint8_t *end)
 	return s;
 }
 
+size_t wire_text(char *out, size_t size, const char *text, size_t len)
+{
+	const uint8_t *in = (const uint8_t *)text;
+	size_t n = len < size ? len : size - 1;
+
+	for (int back = 0; n < len && n > 0 && (in[n] & 0xc0) == 0x80 && back < 3; back++)
+		n--;
+	const uint8_t *wrong = wire_not_utf8(in, in + n);
+	for (size_t i = 0; i < n; i++) {
+		const bool is_control = (in[i] < ' ' && in[i] != '\n') || in[i] == 0x7f;
+
+		out[i] = (char)(in + i == wrong || is_control ? '?' : in[i]);
+		if (in + i == wrong)
+			wrong = wire_not_utf8(wrong + 1, in + n);
+	}
+	out[n] = '\0';
+	return n;
+}
+
 static unsigned wire_type_of(ProtobufCType type)
 {
 	switch (type) {

@@ -54,6 +54,11 @@ bool wire_next(struct wire_reader *r, struct wire_field *f);
 /* The first byte that is not UTF-8 (RFC 3629 section 4); end when all is. */
 const uint8_t *wire_not_utf8(const uint8_t *s, const uint8_t *end);
 
+/* Makes a string for a message of len bytes that nobody has checked, such as the names that
+ * this system gives us: what is not UTF-8, and control characters but newlines, come as '?'.
+ * Cut at a character where size, with the NUL, does not hold it. Returns its length. */
+size_t wire_text(char *out, size_t size, const char *text, size_t len);
+
 /* Writes an unsigned varint and returns its bytes, 1 to WIRE_VARINT_MAX. */
 size_t wire_put_varint(uint8_t *out, uint64_t value);
 

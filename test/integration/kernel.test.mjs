@@ -172,7 +172,7 @@ test('a process by its name, across restarts', async t => {
     const child = await start(t, path, bytes)
     const { state } = await c.next()
     await d.line(new RegExp(`^watching process="[^"]+" pid=${child.pid} others=0$`))
-    assert.match(state.runtime.implementation, new RegExp(`\\[${child.pid}\\]$`))
+    assert.match(state.runtime.implementation, new RegExp(` \\(pid ${child.pid}\\)$`))
     assert.deepEqual(statuses(state), [ACTIVE, ACTIVE])
     assert.equal(find(state, near), undefined)
     for (const { userProvidedTags } of state.subsystems.connections) assert.match(userProvidedTags[0], tag(child.pid))
@@ -218,6 +218,19 @@ test('a process that does not exist: one line, and no daemon', () => {
   assert.ok(status > 0)
   assert.deepEqual(stderr.split('\n').filter(line => !line.startsWith('listening ')),
     ['error pid="4194305" reason="there is no such process"', ''])
+})
+
+// DHCP servers give machines names in Latin-1.
+test('a hostname that is not UTF-8 does not make a snapshot unreadable', { skip: process.getuid() !== 0 && 'needs root' }, async t => {
+  const d = await daemon(t, SHORT, {
+    prefix: ['unshare', '--uts', 'sh', '-c', 'printf "b\\374ro" > /proc/sys/kernel/hostname; exec "$@"', 'sh']
+  })
+  const c = await client(t, d.ws)
+  const { state } = await c.received(1)
+  assert.equal(state.runtime.hostname, 'b?ro')
+  const { status, stdout } = spawnSync(join(build, 'introspect'), ['--json', '-n', '1', d.host], { encoding: 'utf8' })
+  assert.equal(status, 0)
+  assert.equal(JSON.parse(stdout).runtime.hostname, 'b?ro')
 })
 
 test('ten thousand connections', async t => {

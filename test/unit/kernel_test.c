@@ -20,9 +20,11 @@
 #include <linux/sched.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -669,7 +671,7 @@ static void assert_watched(const struct source *s, pid_t pid)
 {
 	char expected[64];
 
-	snprintf(expected, sizeof expected, "%s[%d]", program_invocation_short_name, pid);
+	snprintf(expected, sizeof expected, "%s (pid %d)", program_invocation_short_name, pid);
 	assert_string_equal(s->runtime.implementation, expected);
 }
 
@@ -805,6 +807,201 @@ static void assert_in_child(bool (*f)(const char *pid))
 		_exit(f(pid) ? 0 : 1);
 	assert_int_equal(waitpid(child, &status, 0), child);
 	assert_int_equal(status, 0);
+}
+
+/* This program again, under another name: it waits for its end. */
+static int be_held(const char *comm)
+{
+	prctl(PR_SET_NAME, comm);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (write(STDOUT_FILENO, "r", 1) == 1)
+		pause();
+	return 1;
+}
+
+static pid_t hold(const char *argument, const char *second, const char *comm)
+{
+	const char *arguments[] = {argument, second, comm, "--hold", NULL};
+	int ready[2];
+
+	assert_int_equal(pipe(ready), 0);
+	pid_t pid = fork();
+	if (pid == 0) {
+		dup2(ready[1], STDOUT_FILENO);
+		execv("/proc/self/exe", (char **)(uintptr_t)arguments);
+		_exit(1);
+	}
+	close(ready[1]);
+	assert_int_equal(read(ready[0], &(char){0}, 1), 1);
+	close(ready[0]);
+	return pid;
+}
+
+static void let_go(pid_t pid)
+{
+	kill(pid, SIGKILL);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
+/* What is shown is the program's name, as long as anything tells it, and UTF-8. */
+static void process_names(void **unused)
+{
+	static const struct {
+		const char *argument, *second, *comm, *expected;
+	} rows[] = {
+		{"/tmp/My App/kubo", "", "kubo", "kubo"},
+		{"Z:\\home\\user\\Games\\steam.exe", "", "steam.exe", "steam.exe"},
+		{"./tmux: server", "", "tmux: server", "tmux: server"},
+		{"nginx: master process /usr/sbin/nginx", "-g", "nginx", "nginx"},
+		{"sshd: root@pts/0", "", "sshd", "sshd"},
+		{"/usr/sbin/sshd[1]", "", "sshd[1]", "sshd[1]"},
+		{"/usr/bin/node", "", "MainThread", "node"},
+		{"/opt/My App/node", "", "MainThread", "MainThread"},
+		{"/usr/bin/python3", "/opt/x/script", "script", "script"},
+		{"/usr/sbin/introspectd-of-long-name", "", "introspectd-of-", "introspectd-of-long-name"},
+		{"introspectd-of-long: idle", "", "introspectd-of-", "introspectd-of-long"},
+		{"", "", "bare", "bare"},
+		{"/opt/käse", "", "käse", "käse"},
+		{"/opt/éééééééééé", "", "éééééééé", "éééééééééé"},
+		{"/opt/caf\xe9", "", "caf\xe9", "caf?"},
+		{"/opt/a\033[1mb", "", "a\033[1mb", "a?[1mb"},
+		{"éééééééééééééééééééé", "", "x", "ééééééééééééééé"},
+	};
+
+	(void)unused;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		pid_t child = hold(rows[i].argument, rows[i].second, rows[i].comm);
+		char pid[16], expected[64];
+
+		snprintf(pid, sizeof pid, "%d", child);
+		snprintf(expected, sizeof expected, "%s (pid %d)", rows[i].expected, child);
+		struct source *s = open_source(pid);
+		assert_string_equal(s->runtime.implementation, expected);
+		s->close(s);
+		let_go(child);
+	}
+}
+
+/* By the name that is shown, by the command's and by the program's. */
+static void process_by_any_name(void **unused)
+{
+	static const char *const names[] = {"held-by-a-name-of-more", "held-by-a-name-", "held-by-"};
+
+	(void)unused;
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+		pid_t child = i < 2 ? hold("/a b/held-by-a-name-of-more: x", "", "held-by-a-name-")
+		                    : hold("/a:b/held-by-", "", "MainThread");
+		char expected[64];
+
+		snprintf(expected, sizeof expected, "%s (pid %d)", i < 2 ? names[0] : "MainThread",
+		         child);
+		struct source *s = open_source(names[i]);
+		assert_string_equal(s->runtime.implementation, expected);
+		s->close(s);
+		let_go(child);
+	}
+}
+
+static void *stay(void *ready)
+{
+	struct pair p = connect_at("127.0.0.1");
+
+	move(p.client, p.server, 555);
+	if (write(*(int *)ready, "r", 1) == 1)
+		pause();
+	return NULL;
+}
+
+/* What a process holds is seen while one of its threads runs, its first or not. */
+static void main_thread_exited(void **unused)
+{
+	int ready[2];
+	char name[16], pid[16];
+
+	(void)unused;
+	snprintf(name, sizeof name, "lt%d", getpid());
+	assert_int_equal(pipe(ready), 0);
+	pid_t child = fork();
+	if (child == 0) {
+		pthread_t other;
+
+		prctl(PR_SET_NAME, name);
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (pthread_create(&other, NULL, stay, &ready[1]) == 0)
+			syscall(SYS_exit, 0);
+		_exit(1);
+	}
+	close(ready[1]);
+	assert_int_equal(read(ready[0], &(char){0}, 1), 1);
+	close(ready[0]);
+	snprintf(pid, sizeof pid, "%d", child);
+	const char *const watched[] = {pid, name, NULL};
+	for (size_t i = 0; i < 3; i++) {
+		struct source *s = open_source(watched[i]);
+		State *state = take(s, 0);
+		size_t found = 0;
+
+		for (size_t k = 0; k < state->subsystems->n_connections; k++) {
+			Connection *c = state->subsystems->connections[k];
+
+			found += c->n_user_provided_tags > 0 &&
+			         strstr(c->user_provided_tags[0], pid) &&
+			         c->traffic->traffic_in->cum_bytes +
+			                         c->traffic->traffic_out->cum_bytes ==
+			                 555;
+		}
+		assert_int_equal(found, 2);
+		if (watched[i]) {
+			assert_int_equal(state->subsystems->n_connections, 2);
+			assert_int_equal(state->n_resources, 2);
+			assert_true(state->resources[0]->used >= 3 && state->resources[1]->used > 0);
+			assert_watched(s, child);
+		}
+		s->close(s);
+	}
+	let_go(child);
+}
+
+/* In a /proc that is mounted with these options over what there was. */
+static bool mount_proc(const char *type, const char *options)
+{
+	return unshare(CLONE_NEWNS) == 0 && mount("", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+	       mount("proc", "/proc", type, 0, options) == 0;
+}
+
+static bool says(const char *process, const char *expected)
+{
+	log_clear();
+	log_begin();
+	struct source *s = kernel_open(process, NULL, 0);
+	log_end();
+	if (s)
+		s->close(s);
+	return strstr(logged, expected);
+}
+
+static bool sees_hidden_processes(const char *pid)
+{
+	return mount_proc("proc", "hidepid=2") && !says("no-such-name", "hidepid") &&
+	       setgid(65534) == 0 && setuid(65534) == 0 && says(pid, "hidepid") &&
+	       says("1", "ProtectProc") && says("no-such-name", "hidepid") &&
+	       says("4194305", "no such process") && !says(NULL, "warning");
+}
+
+static bool sees_no_proc(const char *pid)
+{
+	return mount_proc("tmpfs", NULL) && says(pid, "not mounted") &&
+	       says("no-such-name", "not mounted") && says("4194305", "no such process") &&
+	       says(NULL, "not mounted");
+}
+
+static void hidden_processes(void **unused)
+{
+	(void)unused;
+	if (geteuid() != 0)
+		skip();
+	assert_in_child(sees_hidden_processes);
+	assert_in_child(sees_no_proc);
 }
 
 static bool sees_why_unreadable(const char *pid)
@@ -1548,8 +1745,10 @@ static void no_file_left_open(void **unused)
 	assert_int_equal(count_files(), open_files);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+	if (argc > 1 && strcmp(argv[argc - 1], "--hold") == 0)
+		return be_held(argv[argc - 2]);
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(connections),
 		cmocka_unit_test(closing),
@@ -1562,6 +1761,10 @@ int main(void)
 		cmocka_unit_test(process_by_name),
 		cmocka_unit_test(process_by_number),
 		cmocka_unit_test(process_that_is_none),
+		cmocka_unit_test(process_names),
+		cmocka_unit_test(process_by_any_name),
+		cmocka_unit_test(main_thread_exited),
+		cmocka_unit_test(hidden_processes),
 		cmocka_unit_test(unreadable_process),
 		cmocka_unit_test(other_namespace),
 		cmocka_unit_test(resources),

@@ -103,6 +103,48 @@ static void utf8_malformed(void **state)
 }
 
 /* Each row as a State; what NULL: it is accepted. */
+static void texts(void **state)
+{
+	static const struct {
+		const char *text, *expected;
+		size_t size;
+	} rows[] = {
+		{"", "", 8},
+		{"node", "node", 8},
+		{"nodenode", "nodenod", 8},
+		{"b\xfcro", "b?ro", 8},
+		{"caf\xe9", "caf?", 8},
+		{"k\xc3\xa4se", "k\xc3\xa4se", 8},
+		{"abcdef\xc3\xa4", "abcdef", 8},
+		{"abcde\xc3\xa4", "abcde\xc3\xa4", 8},
+		{"abcde\xf0\x9f\x98\x80", "abcde", 8},
+		{"\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80", "????", 8},
+		{"a\x1b[1m\x7f\nb", "a?[1m?\nb", 16},
+		{"\xc3\xc3\xa4\xed\xa0\x80", "?\xc3\xa4???", 16},
+		{"\xf0\x9f\x98", "???", 16},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		char *exact = malloc(rows[i].size);
+		size_t len = wire_text(exact, rows[i].size, rows[i].text, strlen(rows[i].text));
+
+		assert_string_equal(exact, rows[i].expected);
+		assert_int_equal(len, strlen(exact));
+		free(exact);
+	}
+	for (unsigned i = 0; i < 100000; i++) {
+		char text[24], out[24];
+		size_t n = (size_t)(rand() % (int)sizeof text);
+
+		for (size_t k = 0; k < n; k++)
+			text[k] = (char)(rand() % 4 ? 0x80 + rand() % 0x80 : rand());
+		size_t len = wire_text(out, 1 + (size_t)(rand() % 23), text, n);
+		assert_true(len <= n && memchr(out, '\0', len) == NULL);
+		assert_ptr_equal(wire_not_utf8((uint8_t *)out, (uint8_t *)out + len), out + len);
+	}
+}
+
 static void fields(void **state)
 {
 	static const struct {
@@ -396,6 +438,7 @@ int main(void)
 		cmocka_unit_test(varint_values),
 		cmocka_unit_test(utf8_every_code_point),
 		cmocka_unit_test(utf8_malformed),
+		cmocka_unit_test(texts),
 		cmocka_unit_test(fields),
 		cmocka_unit_test(packed_scalars),
 		cmocka_unit_test(depth),
