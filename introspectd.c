@@ -43,8 +43,8 @@ enum {
 	LINGER_MS = 2000,       /* for the peer to take our last bytes and close */
 	STOP_MS = 2000,
 	ACCEPT_PAUSE_MS = 1000, /* when the system is out of descriptors or memory */
-	MEMORY_PAUSE_MS = 100,  /* when there is none for poll() */
-	STALE_MS = 1000,        /* a new client waits so long for a fresh snapshot if there is an old one */
+	POLL_PAUSE_MS = 100,    /* when the system refuses to poll */
+	STALE_MS = 1000,        /* who asks waits so long for a fresh snapshot if there is an old one */
 	REFUSAL_LOG_MS = 1000,  /* between two lines that help with --allow-host and the like */
 	PINGS_MAX = 2,          /* unanswered, before a client is given up */
 	OTHER_FDS = 16,         /* that sources and libraries open for a moment */
@@ -84,7 +84,8 @@ union buffer {
 struct slot {
 	int fd;
 	uint8_t state;
-	bool ready;              /* the client has a credit for one snapshot */
+	bool ready;              /* the client has a credit for one snapshot, besides the first one,
+	                            which it is owed for connecting */
 	bool client;             /* counted in server.clients */
 	bool waiting;            /* counted in server.waiting */
 	bool reads_events;       /* counted in server.event_readers */
@@ -105,9 +106,8 @@ struct slot {
 	int64_t since;           /* start of the state's time limit: accept, last bytes written, shutdown;
 	                            of SLOT_DELAYED, the end of it */
 	int64_t quiet;           /* since when it is silent: last bytes from it, or last ping to it */
-	int64_t stale_at;        /* when the old snapshot is better than none; 0: does not apply */
-	uint64_t stale;          /* sequence number of that old snapshot; 0: there is none */
-	uint64_t sent;           /* sequence number of the last snapshot sent to it */
+	int64_t asked;           /* since when it waits for the next snapshot, if it does */
+	uint64_t sent;           /* sequence number of the last snapshot sent to it; 0: none was */
 	uint64_t delivered;      /* snapshots */
 	struct snapshot *pinned; /* being written */
 	uint64_t reading;        /* the item of the history being written; 0: none */
@@ -209,11 +209,17 @@ static bool push_due(const struct server *srv, const struct slot *s)
 	       command_due(s->command, srv->source->events_when_taken) <= srv->now;
 }
 
-/* Is the client ready by itself (a command client: for what it requested) or made
- * ready by the push? */
+/* Has the client a credit: for its first snapshot, or because it was ready (of the command
+ * protocol: requested one)? */
+static bool has_credit(const struct slot *s)
+{
+	return !s->close_due && (s->ready || (!s->command && s->sent == 0));
+}
+
+/* Has the client a credit, or is it time to push a state to it? */
 static bool wants_snapshot(const struct server *srv, const struct slot *s)
 {
-	return s->ready || (push_due(srv, s) && command_pushes(s->command));
+	return has_credit(s) || (push_due(srv, s) && command_pushes(s->command));
 }
 
 /* Is a snapshot to be taken for the client though none is to be sent to it? */
@@ -222,17 +228,25 @@ static bool watches(const struct server *srv, const struct slot *s)
 	return push_due(srv, s) && !command_pushes(s->command);
 }
 
-/* The rule: a snapshot goes to a client that is open and ready, if it is newer
- * than the last one that went to it, and not too old for it. To be pushed it must
- * be fresh, or have been taken since the push was due. */
+/* Who asks gets a snapshot that was no older than the interval when he asked, or, if none
+ * comes within STALE_MS, the one there is. */
+static bool is_fresh(const struct server *srv, const struct slot *s)
+{
+	return srv->store.latest->taken >= s->asked - srv->options.interval ||
+	       srv->now >= s->asked + STALE_MS;
+}
+
+/* The rule: a snapshot goes to a client that is open and has a credit, if it is newer than
+ * the last one that went to it, and fresh. To be pushed it must be fresh now, or have been
+ * taken since the push was due. */
 static bool snapshot_due(const struct server *srv, const struct slot *s)
 {
 	const struct snapshot *latest = srv->store.latest;
 
 	if (s->state != SLOT_OPEN || !latest || latest->sequence <= s->sent)
 		return false;
-	if (s->ready)
-		return latest->sequence > s->stale;
+	if (has_credit(s))
+		return is_fresh(srv, s);
 	return wants_snapshot(srv, s) &&
 	       latest->taken >= earlier(command_due(s->command, false),
 	                                srv->now - srv->options.interval);
@@ -296,9 +310,7 @@ static void begin_snapshot(struct server *srv, struct slot *s)
 		s->tx = latest->frame;
 		s->tx_left = (size_t)(latest->message - latest->frame) + latest->len;
 	}
-	s->ready = s->command && s->command->requests > 0;
-	s->stale = 0;
-	s->stale_at = 0;
+	s->ready = s->command ? s->command->requests > 0 : s->ready && s->sent == 0;
 	if (s->sent > 0)
 		srv->metrics.skipped += latest->sequence - s->sent - 1;
 	s->sent = latest->sequence;
@@ -366,8 +378,11 @@ static void end_message(struct server *srv, struct slot *s)
 	}
 	if (s->share > 0)
 		s->share--;
-	s->delivered += s->pinned != NULL;
-	srv->metrics.sent += s->pinned != NULL;
+	if (s->pinned) {
+		s->delivered++;
+		s->asked = srv->now;
+		srv->metrics.sent++;
+	}
 	s->reading = 0;
 	release_snapshot(s);
 	if (!s->command)
@@ -445,6 +460,14 @@ static void close_for(struct server *srv, struct slot *s, int code)
 	                                    : "framing error");
 }
 
+/* The client says that it can take another snapshot. */
+static void got_ready(struct server *srv, struct slot *s)
+{
+	if (!has_credit(s))
+		s->asked = srv->now;
+	s->ready = true;
+}
+
 /* What a pull client sent after its handshake. */
 static void client_bytes(struct server *srv, struct slot *s, uint8_t *in, size_t len)
 {
@@ -458,7 +481,7 @@ static void client_bytes(struct server *srv, struct slot *s, uint8_t *in, size_t
 		in += used;
 		len -= (size_t)used;
 		if (s->ws.event == WS_MESSAGE) {
-			s->ready = true;
+			got_ready(srv, s);
 		} else if (s->ws.event == WS_GOT_CLOSE) {
 			begin_close(s, s->ws.close_code, "asked by the client");
 		} else if (s->ws.event == WS_GOT_PING) {
@@ -467,18 +490,6 @@ static void client_bytes(struct server *srv, struct slot *s, uint8_t *in, size_t
 			owe_pong(s);
 			slot_write(srv, s);
 		}
-	}
-}
-
-/* A client that is to get the current snapshot must not get an old one, unless
- * no fresh one comes. */
-static void skip_stale(const struct server *srv, struct slot *s)
-{
-	const struct snapshot *latest = srv->store.latest;
-
-	if (latest && s->sent < latest->sequence && srv->now - latest->taken > srv->options.interval) {
-		s->stale = latest->sequence;
-		s->stale_at = srv->now + STALE_MS;
 	}
 }
 
@@ -504,10 +515,8 @@ static void serve_commands(struct server *srv, struct slot *s)
 		s->since = srv->now;
 		slot_write(srv, s);
 	}
-	if (s->state == SLOT_OPEN && !s->ready && !s->close_due && s->command->requests > 0) {
-		s->ready = true;
-		skip_stale(srv, s);
-	}
+	if (s->state == SLOT_OPEN && !s->close_due && s->command->requests > 0)
+		got_ready(srv, s);
 }
 
 static void log_refusal(struct server *srv, const struct slot *s, const struct http_answer *a)
@@ -544,23 +553,12 @@ static void answer(struct server *srv, struct slot *s, const struct http_answer 
 	s->since = srv->now;
 }
 
-/* A scrape waits for a fresh snapshot as a client would, but no longer if there is none
- * at all. */
-static void begin_scrape(struct server *srv, struct slot *s, bool no_body)
-{
-	s->no_body = no_body;
-	s->state = SLOT_SCRAPE;
-	if (!srv->store.latest)
-		s->stale_at = srv->now + STALE_MS;
-	skip_stale(srv, s);
-}
-
+/* A scrape waits for a fresh snapshot as a client would, but no longer than STALE_MS if
+ * there is none at all. */
 static bool scrape_waits(const struct server *srv, const struct slot *s)
 {
-	const struct snapshot *latest = srv->store.latest;
-
-	return s->state == SLOT_SCRAPE && s->stale_at > 0 &&
-	       (!latest || latest->sequence <= s->stale);
+	return s->state == SLOT_SCRAPE && !s->pinned &&
+	       (srv->store.latest ? !is_fresh(srv, s) : srv->now < s->asked + STALE_MS);
 }
 
 /* Counts some of the snapshot that the answer is to be about, or answers. */
@@ -617,12 +615,9 @@ static void open_client(struct server *srv, struct slot *s, const struct ws_requ
 	s->tx_left = answer_len;
 	s->ws.max_message = MESSAGE_MAX;
 	s->state = SLOT_OPEN;
-	s->since = srv->now;
-	if (!command) {
-		s->ready = true;
-		skip_stale(srv, s);
+	s->since = s->asked = srv->now;
+	if (!command)
 		client_bytes(srv, s, srv->received, len);
-	}
 }
 
 static void head_bytes(struct server *srv, struct slot *s, size_t len)
@@ -650,7 +645,9 @@ static void head_bytes(struct server *srv, struct slot *s, size_t len)
 	if (a.status == 101 && srv->clients >= srv->options.max_clients)
 		http_refuse(&a, HTTP_CLIENTS_MAX);
 	if (a.metrics) {
-		begin_scrape(srv, s, a.no_body);
+		s->state = SLOT_SCRAPE;
+		s->no_body = a.no_body;
+		s->asked = srv->now;
 		return;
 	}
 	if (a.status != 101) {
@@ -717,9 +714,9 @@ static int64_t slot_deadline(const struct server *srv, const struct slot *s)
 	}
 	if (s->tx_left > 0)
 		return s->since + srv->options.drain;
-	int64_t deadline = s->quiet + srv->options.ping;
-	if (s->waiting && s->stale_at > 0)
-		deadline = earlier(deadline, s->stale_at);
+	int64_t deadline = s->state == SLOT_OPEN ? s->quiet + srv->options.ping : NEVER;
+	if (s->waiting && has_credit(s) && (s->state == SLOT_SCRAPE || srv->store.sequence > s->sent))
+		deadline = earlier(deadline, s->asked + STALE_MS);
 	if (s->command && !push_due(srv, s))
 		deadline = earlier(deadline, command_due(s->command, srv->source->events_when_taken));
 	return deadline;
@@ -817,11 +814,8 @@ static void slot_expire(struct server *srv, struct slot *s)
 		s->since = srv->now;
 	} else if (s->tx_left > 0) {
 		give_up(srv, s, "takes nothing of what is sent to it");
-	} else if (s->waiting && s->stale_at > 0 && s->stale_at <= srv->now) {
-		s->stale = 0;
-		s->stale_at = 0;
-	} else if (srv->now < s->quiet + srv->options.ping) {
-		return; /* a push is due: slot_settle sees to it */
+	} else if (s->state != SLOT_OPEN || srv->now < s->quiet + srv->options.ping) {
+		return; /* a push is due, or an old snapshot must do: slot_settle sees to it */
 	} else if (s->pings == PINGS_MAX) {
 		give_up(srv, s, "answers no ping");
 	} else {
@@ -1190,12 +1184,12 @@ static void serve_handshakes(struct server *srv)
 	}
 }
 
-/* poll() was interrupted, or the system had no memory for it and needs a moment. Only
- * signals are looked for, so that the daemon can be ended in any case. */
+/* poll() was interrupted, or the system refuses it for now. Only signals are looked for, so
+ * that the daemon can be ended in any case. */
 static void unpolled(struct server *srv)
 {
-	if (errno == ENOMEM)
-		poll(NULL, 0, MEMORY_PAUSE_MS);
+	if (errno != EINTR)
+		poll(NULL, 0, POLL_PAUSE_MS);
 	srv->set.fds[FD_SIGNALS].revents = POLLIN;
 }
 
@@ -1206,7 +1200,7 @@ static int turn(struct server *srv)
 	int64_t wait = deadline == NEVER ? -1 : deadline > srv->now ? deadline - srv->now : 0;
 	int n = pollset_poll(&srv->set, wait > INT32_MAX ? INT32_MAX : (int)wait);
 
-	if (n < 0 && errno != EINTR && errno != ENOMEM)
+	if (n < 0 && errno != EINTR && errno != ENOMEM && errno != EINVAL)
 		return -1;
 	if (n < 0)
 		unpolled(srv);

@@ -13,6 +13,7 @@ enum {
 	FEW = 64,          /* slots for which nothing of this pays */
 	VAIN_MAX = 10,     /* looks that cost as much as going over to signals and back */
 	SIGNALS_MAX = 64,  /* read at once */
+	SINGLY_MS = 20,    /* between looks at single entries */
 };
 
 static size_t slot_at(const struct pollset *p, size_t place)
@@ -200,11 +201,27 @@ void pollset_want(struct pollset *p, size_t slot, short events)
 	p->fds[p->slot[slot].place].events = events;
 }
 
+/* poll() refuses a table that is longer than RLIMIT_NOFILE (EINVAL), which may be lowered at
+ * any time: asks it for one entry after the other. */
+static int poll_singly(struct pollset *p, size_t polled, int timeout_ms)
+{
+	int found = 0, n = 0;
+
+	poll(NULL, 0, timeout_ms >= 0 && timeout_ms < SINGLY_MS ? timeout_ms : SINGLY_MS);
+	for (size_t i = 0; i < polled && n >= 0; i++) {
+		n = poll(&p->fds[i], 1, 0);
+		found += n > 0;
+	}
+	return n < 0 ? n : found;
+}
+
 int pollset_poll(struct pollset *p, int timeout_ms)
 {
 	const size_t polled = p->lost ? p->used : p->polled;
 	int n = poll(p->fds, polled, timeout_ms);
 
+	if (n < 0 && errno == EINVAL)
+		n = poll_singly(p, polled, timeout_ms);
 	if (n < 0) {
 		for (size_t i = 0; i < polled; i++)
 			p->fds[i].revents = 0;

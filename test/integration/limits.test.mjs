@@ -187,6 +187,31 @@ test('no descriptors left: the next is served as soon as another goes', async t 
   assert.ok(performance.now() - start < 900)
 })
 
+test('the limit lowered below the length of the table for poll(): it goes on', async t => {
+  const d = await feedDaemon(t, [...SHORT, '--ping', '0.5'], {
+    expect: [/^accept_paused /, /^slot /]
+  })
+  const n = await node(t, d)
+  const clients = await Promise.all([1, 2, 3].map(() => client(t, d.ws)))
+  await Promise.all(clients.map(c => c.received(1)))
+  execFileSync('prlimit', ['--pid', `${d.pid}`, '--nofile=1:'])
+  for (let i = 0; i < 5; i++) await Promise.all(clients.map(c => c.next()))
+  assert.ok(n.requests >= 6)
+  const waiting = await connect(t, { port: d.port })
+  waiting.send(handshake())
+  await d.line(/^accept_paused/)
+  clients[0].socket.close()
+  assert.equal((await clients[0].closed).code, 1005)
+  execFileSync('prlimit', ['--pid', `${d.pid}`, '--nofile=1024:'])
+  await waiting.frame(0)
+  // When nothing at all can be polled, signals are still heard.
+  execFileSync('prlimit', ['--pid', `${d.pid}`, '--nofile=0:'])
+  d.child.kill('SIGUSR1')
+  await d.line(/^slot /)
+  execFileSync('prlimit', ['--pid', `${d.pid}`, '--nofile=1024:'])
+  await clients[1].next()
+})
+
 test('nothing is lost, however connections end', async t => {
   const d = await daemon(t, [...HOUR, '-v', '--max-clients', '12'], { expect: connections })
   const c = await client(t, d.ws)

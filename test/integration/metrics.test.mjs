@@ -209,6 +209,14 @@ describe('metrics', { concurrency: true }, () => {
     assert.equal(after.get('introspectd_feed_errors_total'), 1)
   })
 
+  test('no ping is counted for a scrape that waits', async t => {
+    const d = await feedDaemon(t, [...SHORT, '--ping', '0.1'])
+    const start = performance.now()
+    const samples = await scrape(d)
+    assert.ok(performance.now() - start > 900)
+    assert.equal(samples.get('introspectd_clients_dropped_total'), 0)
+  })
+
   test('of the daemon itself', async t => {
     const d = await daemon(t, [...SHORT, '--max-clients', '3'])
     const c = await client(t, d.ws)

@@ -161,7 +161,65 @@ test('a ready that comes while a snapshot is being written counts for the one af
   c.send(ping('end'))
   const last = await c.frame(2)
   assert.equal(last.opcode, PONG, 'more than one came for readies during a write')
-  assert.deepEqual(c.frames.slice(0, 2).map(f => sequence(f.data)), [1, 4])
+  const [first, second] = c.frames.map(f => f.opcode === BINARY && sequence(f.data))
+  assert.equal(first, 1)
+  assert.ok(second >= 4)
+})
+
+test('a ready that comes with the handshake is for the snapshot after the first', async t => {
+  const d = await feedDaemon(t, SHORT)
+  await node(t, d)
+  const c = await connect(t, { port: d.port })
+  c.send(handshake(), text('r'))
+  await c.frame(1)
+  c.send(ping('end'))
+  const last = await c.frame(2)
+  assert.equal(last.opcode, PONG, 'the one ready brought more than one snapshot')
+  assert.deepEqual(c.frames.slice(0, 2).map(f => sequence(f.data)), [1, 2])
+})
+
+test('readies before there is any snapshot count as one, for the snapshot after the first', async t => {
+  const d = await feedDaemon(t, SHORT)
+  const c = await open(t, { port: d.port })
+  c.send(text('r'), text('r'), ping('1'))
+  assert.equal((await c.frame(0)).opcode, PONG)
+  const n = await node(t, d)
+  await c.frame(2)
+  await delay(100)
+  c.send(ping('2'))
+  await c.until(() => c.frames.filter(f => f.opcode === PONG).length === 2)
+  const snapshots = c.frames.filter(f => f.opcode === BINARY)
+  assert.deepEqual(snapshots.map(f => sequence(f.data)), [1, 2])
+  assert.equal(n.requests, 2)
+})
+
+test('a client slower than the interval gets no older a snapshot for it', async t => {
+  const d = await feedDaemon(t, ['--interval', '50'])
+  const n = await node(t, d)
+  const slow = await client(t, d.ws)
+  await slow.received(1)
+  const other = await client(t, d.ws)
+  await other.received(1)
+  while (other.sequences().at(-1) < 3) await other.next()
+  assert.equal(n.requests, 3)
+  await delay(100)
+  // The third lies there, newer than what this client has; but it is too old by now.
+  await slow.next()
+  assert.equal(n.requests, 4)
+  assert.deepEqual(slow.sequences(), [1, 4])
+})
+
+test('within the interval a client that was slow gets what lies there', async t => {
+  const d = await feedDaemon(t, ['--interval', '3000'])
+  const n = await node(t, d)
+  const slow = await client(t, d.ws)
+  const other = await client(t, d.ws)
+  await slow.received(1)
+  await other.received(1)
+  await other.next()
+  await slow.next()
+  assert.deepEqual(slow.sequences(), [1, 2])
+  assert.equal(n.requests, 2)
 })
 
 test('what was taken while a client was not ready is skipped', async t => {
@@ -180,7 +238,7 @@ test('what was taken while a client was not ready is skipped', async t => {
 
 test('a gap in the sequence is what a client missed', async t => {
   const d = await feedDaemon(t, SHORT)
-  await node(t, d)
+  const n = await node(t, d)
   const slow = await client(t, d.ws)
   const fast = await client(t, d.ws)
   await slow.received(1)
@@ -188,7 +246,9 @@ test('a gap in the sequence is what a client missed', async t => {
   const [before] = slow.sequences()
   while (fast.sequences().at(-1) < before + 4) await fast.next()
   await slow.next()
-  assert.equal(slow.sequences()[1], before + 4)
+  // The number of a snapshot is how often the node was asked.
+  assert.ok(slow.sequences()[1] >= before + 4)
+  assert.equal(slow.sequences()[1], n.requests)
 })
 
 test('never the same twice, and in order', async t => {
@@ -246,6 +306,21 @@ test('a source that says nothing new: what there is comes after a second', async
   assert.ok(performance.now() - start > 900)
   assert.deepEqual(second.raw, first.raw)
   await n.requested(2)
+})
+
+test('... and to a client that was ready late, too', async t => {
+  const d = await feedDaemon(t, SHORT)
+  await node(t, d, i => i < 3 ? encodeState() : '')
+  const slow = await client(t, d.ws)
+  await slow.received(1)
+  const other = await client(t, d.ws)
+  await other.received(1)
+  while (other.sequences().at(-1) < 2) await other.next()
+  await delay(20)
+  const start = performance.now()
+  await slow.next(4000)
+  assert.ok(performance.now() - start > 900)
+  assert.deepEqual(slow.sequences(), [1, 2])
 })
 
 test('bytes right behind the handshake are read', async t => {

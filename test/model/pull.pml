@@ -8,7 +8,7 @@
  * marking one snapshot, any one, and counting it where it arrives.
  *
  * Without LIVE: no snapshot comes unasked, and none twice. With it: whoever is
- * ready gets one in the end. BUG=1 to 8 are mistakes that have to be found. */
+ * ready gets one in the end. BUG=1 to 9 are mistakes that have to be found. */
 
 #ifndef BUG
 #define BUG 0
@@ -25,7 +25,9 @@ chan pull_down = [1] of { mtype, bool };   /* with a STATE: is it the marked one
 chan push_down = [1] of { mtype, bool };
 
 /* The server. */
-bool ready = true;         /* the pull client has a credit, at first one for free */
+bool first = true;         /* the pull client is owed a snapshot for connecting */
+bool ready;                /* it has a credit for one, or for one more */
+bool old;                  /* the latest was older than the interval when it asked */
 bool pushes, paused;       /* what the push client wants */
 bool writing[2];           /* the last message is not yet on its way entirely */
 bool newer[2];             /* there is a later snapshot than the one sent last */
@@ -41,15 +43,25 @@ bool interval_over;        /* the latest is old, and the source has another */
 bool other_marked;         /* which is the marked one */
 bool push_over;            /* the interval of the push client, since the last push */
 bool taken_since;          /* the latest was taken after that */
+bool tired;                /* the pull client has waited long enough for one that is not old */
 
+#define has_credit (first || ready)
 #define push_wanted (pushes && !paused && push_over)
 #define holds (pushes && paused && push_over)
+
+/* The time that it asked is the time from which on it waits: when it is ready, or when
+ * the snapshot before is on its way. */
+inline ask() {
+	old = interval_over;
+	tired = false
+}
 
 inline send_pull() {
 	pull_down!STATE(marked);
 	writing[PULL] = true;
 	newer[PULL] = (BUG == 3);
-	ready = (BUG == 2)
+	ready = (BUG == 2) || (ready && first && BUG != 9);
+	first = false
 }
 
 inline send_push() {
@@ -74,10 +86,10 @@ inline send_held() {
  * found out anew after whatever happened to it. */
 inline settle_pull() {
 	if
-	:: !writing[PULL] && ready && newer[PULL] -> send_pull()
+	:: !writing[PULL] && has_credit && newer[PULL] && (!old || tired) -> send_pull()
 	:: else
 	fi;
-	waiting[PULL] = ready && !writing[PULL]
+	waiting[PULL] = has_credit && !writing[PULL]
 }
 
 inline settle_push() {
@@ -116,6 +128,8 @@ inline take() {
 	interval_over = false;
 	newer[PULL] = true;
 	newer[PUSH] = true;
+	old = false;
+	tired = false;
 	marked = other_marked;
 	other_marked = false;
 	held_latest = false;
@@ -134,6 +148,7 @@ inline take() {
 #define push_sent (writing[PUSH] && len(push_down) == 0)
 #define command_came (!writing[PUSH] && len(push_up) > 0)   /* read when the last is answered */
 #define push_due (alarm && push_over)
+#define tired_due (waiting[PULL] && newer[PULL] && tired)
 #define take_due ((waiting[PULL] || waiting[PUSH]) && interval_over)
 
 /* Sleeps until there is something to do, then looks at everything in turn. */
@@ -142,19 +157,26 @@ active proctype server() {
 
 	settle_pull();
 	do
-	:: d_step { len(pull_up) > 0 || pull_sent || push_sent || command_came || push_due || take_due ->
+	:: d_step { len(pull_up) > 0 || pull_sent || push_sent || command_came || push_due ||
+	            tired_due || take_due ->
 		if
 		:: pull_sent ->
 			writing[PULL] = false;
+			ask();
 			if
 			:: BUG == 5
 			:: else -> settle_pull()
 			fi
+		:: !pull_sent && tired_due -> settle_pull()
 		:: else
 		fi;
 		if
 		:: len(pull_up) > 0 ->
 			pull_up?READY;
+			if
+			:: !has_credit -> ask()
+			:: else
+			fi;
 			if
 			:: BUG == 1 && writing[PULL]
 			:: else -> ready = true
@@ -203,6 +225,12 @@ active proctype interval() {
 	od
 }
 
+active proctype patience() {
+	do
+	:: old && has_credit && !tired -> tired = true
+	od
+}
+
 active proctype push_interval() {
 	do
 	:: pushes && !push_over -> push_over = true
@@ -214,10 +242,11 @@ bool pull_beat, push_beat;   /* change with each state that arrives */
 bool stalled;
 #endif
 
-/* Says ready for each state: when the one before has come, or while that is on its
- * way. In the first case twice if it likes, which counts as once. */
+/* Says ready for each state: when the one before has come, or while that is on its way,
+ * the one for connecting not even taken. In the first case twice if it likes, which
+ * counts as once. */
 active proctype pull_client() {
-	bool ahead;
+	bool ahead, connected;
 	byte to_say;
 #ifndef LIVE
 	bool is_marked, got;
@@ -225,7 +254,7 @@ active proctype pull_client() {
 #endif
 
 	do
-	:: atomic { to_say > 0 || (!ahead && len(pull_down) > 0) ->
+	:: atomic { to_say > 0 || (!ahead && (!connected || len(pull_down) > 0)) ->
 		if
 		:: to_say > 0 -> to_say--
 		:: else -> ahead = true
@@ -236,6 +265,7 @@ active proctype pull_client() {
 		pull_up!READY }
 #ifdef LIVE
 	:: atomic { pull_down?STATE(_) ->
+		connected = true;
 		pull_beat = !pull_beat;
 		if
 		:: ahead -> ahead = false
@@ -244,6 +274,7 @@ active proctype pull_client() {
 		fi }
 #else
 	:: atomic { pull_down?STATE(is_marked) ->
+		connected = true;
 		assert(owed > 0);
 		owed--;
 		assert(!(got && is_marked));
