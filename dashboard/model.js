@@ -50,6 +50,11 @@ const signOf = remembered((s) => {
 
 const tagOf = (tags, name) => tags.find((t) => t.startsWith(`${name}=`))?.slice(name.length + 1) ?? '';
 
+function processOf(tags) {
+  const pid = tagOf(tags, 'pid');
+  return [tagOf(tags, 'process'), pid && `(pid ${pid})`].filter(Boolean).join(' ');
+}
+
 // Some publishers give the ends as initiator and responder: ours is then known
 // by our peer ID.
 function ends({ src_multiaddr: src, dst_multiaddr: dst }, own) {
@@ -70,7 +75,7 @@ function row(c, own) {
     // Who is at the other end: without a peer ID a service by host and port, a
     // caller, whose port says nothing, by host.
     peer: c.peer_id || (c.role === 'INITIATOR' ? place : hostOf(place)) || 'unknown peer',
-    process: tagOf(c.user_provided_tags, 'process'),
+    process: processOf(c.user_provided_tags),
     agent: c.agent_version,
     status: c.status,
     role: c.role,

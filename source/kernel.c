@@ -19,6 +19,7 @@
 enum {
 	TABLE_BITS = 16,
 	CONNECTIONS_MAX = 1 << TABLE_BITS,
+	SHOWN_NAME_MAX = 32,    /* bytes of a process name, NUL included */
 	MULTIADDR_MAX = 64,     /* bytes of "/ip6/.../tcp/65535", NUL included */
 	NUMBERS_MAX = 192,      /* encoded bytes of a connection besides its texts */
 	STATE_MAX = 1024,       /* encoded bytes of a State besides its connections */
@@ -44,9 +45,9 @@ struct connection {
 	Introspection__Traffic traffic;
 	Introspection__DataGauge in, out;
 	char src[MULTIADDR_MAX], dst[MULTIADDR_MAX];
-	char tag[sizeof "process=[2147483647]" + PROCESS_NAME_MAX];
-	char *tags[1];
-	size_t texts;                    /* bytes of src, dst and tag */
+	char name[sizeof "process=" + SHOWN_NAME_MAX], number[sizeof "pid=2147483647"];
+	char *tags[2];                   /* name and number */
+	size_t texts;                    /* bytes of src, dst and tags */
 };
 
 struct kernel {
@@ -76,7 +77,7 @@ struct kernel {
 	Introspection__DataGauge past_in, past_out;   /* of connections that have been forgotten */
 	Introspection__Resource files, memory;
 	Introspection__Resource *resources[2];
-	char implementation[PROCESS_NAME_MAX + sizeof "process  (not running)"];
+	char implementation[SHOWN_NAME_MAX + sizeof "process  (not running)"];
 	char release[sizeof((struct utsname *)0)->release];
 	char platform[sizeof((struct utsname *)0)->sysname * 2];
 
@@ -205,7 +206,8 @@ static void describe(struct kernel *k, struct connection *c, const struct tcpdia
 	c->texts = write_multiaddr(c->src, &s->local) + write_multiaddr(c->dst, &s->remote);
 	c->endpoints.src_multiaddr = c->src;
 	c->endpoints.dst_multiaddr = c->dst;
-	c->tags[0] = c->tag;
+	c->tags[0] = c->name;
+	c->tags[1] = c->number;
 	c->timeline.open_ts = k->instant;
 	/* Some nodes dial from the port they listen on: a socket that was seen
 	 * to dial is not taken for one that was accepted. */
@@ -362,6 +364,13 @@ static bool is_unknown(void *arg, int pid, int fd)
 	return !find_place(arg, descriptor(pid, fd));
 }
 
+/* Fills p->name with what may be shown. */
+static void name_process(struct process *p)
+{
+	process_name(p);
+	wire_text(p->name, SHOWN_NAME_MAX, p->name, strlen(p->name));
+}
+
 static void on_descriptor(void *arg, struct process *p, int fd, uint64_t inode)
 {
 	struct connection *c = inode <= UINT32_MAX ? find_place(arg, inode) : NULL;
@@ -369,12 +378,13 @@ static void on_descriptor(void *arg, struct process *p, int fd, uint64_t inode)
 	if (!c || c->pid != 0)
 		return;
 	if (!p->name[0])
-		process_name(p);
+		name_process(p);
 	c->pid = p->pid;
 	c->fd = fd;
-	c->texts += (size_t)snprintf(c->tag, sizeof c->tag, "process=%s[%d]", p->name, p->pid);
+	c->texts += (size_t)snprintf(c->name, sizeof c->name, "process=%s", p->name) +
+	            (size_t)snprintf(c->number, sizeof c->number, "pid=%d", p->pid);
 	c->message.user_provided_tags = c->tags;
-	c->message.n_user_provided_tags = 1;
+	c->message.n_user_provided_tags = 2;
 }
 
 /* Searches the processes of the sockets that have none yet. A descriptor that
@@ -407,12 +417,12 @@ static void look_up(struct kernel *k)
 /* Says in the runtime what is being watched. */
 static void name_watched(struct kernel *k)
 {
-	char name[PROCESS_NAME_MAX];
+	char name[SHOWN_NAME_MAX];
 
 	wire_text(name, sizeof name, k->process, strlen(k->process));
 	if (k->watched.dir >= 0)
-		snprintf(k->implementation, sizeof k->implementation, "%s (pid %d)",
-		         k->watched.name, k->watched.pid);
+		snprintf(k->implementation, sizeof k->implementation, "%.*s (pid %d)",
+		         SHOWN_NAME_MAX - 1, k->watched.name, k->watched.pid);
 	else
 		snprintf(k->implementation, sizeof k->implementation, "%s%s (not running)",
 		         k->by_name ? "" : "process ", name);
@@ -428,7 +438,7 @@ static void begin_to_watch(struct kernel *k, size_t others)
 {
 	char name[LOG_ESCAPED_MAX];
 
-	process_name(&k->watched);
+	name_process(&k->watched);
 	name_watched(k);
 	k->unreadable = false;
 	for (size_t i = 0; i < k->used; i++)

@@ -11,8 +11,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "wire.h"
-
 enum { COMM_MAX = 15 };   /* characters that the kernel keeps of a command name */
 
 /* Reads the beginning of a file, which it closes, and ends it with a NUL. Returns
@@ -185,15 +183,15 @@ static bool find_name(char out[PROCESS_NAME_MAX], const char *comm, const char *
 	}
 	if (!name)
 		return false;
-	wire_text(out, PROCESS_NAME_MAX, name,
-	          len < COMM_MAX ? len : len + strcspn(name + len, " :/"));
+	size_t more = len < COMM_MAX ? 0 : strcspn(name + len, " :/");
+	snprintf(out, PROCESS_NAME_MAX, "%.*s", (int)(len + more), name);
 	return true;
 }
 
 struct names {
 	char comm[PROCESS_NAME_MAX];      /* as the kernel has it; empty: cannot be read */
 	char program[PROCESS_NAME_MAX];   /* base name of argv[0]; empty: there is none */
-	char shown[PROCESS_NAME_MAX];     /* UTF-8 */
+	char shown[PROCESS_NAME_MAX];     /* see process_name */
 };
 
 static void read_names(struct process *p, struct names *n)
@@ -217,7 +215,7 @@ static void read_names(struct process *p, struct names *n)
 		return;
 	/* The main thread was given a name of its own; a title may be anything. */
 	const char *told = *program && !strpbrk(args, " :") ? program : n->comm;
-	wire_text(n->shown, sizeof n->shown, told, strlen(told));
+	snprintf(n->shown, sizeof n->shown, "%.*s", PROCESS_NAME_MAX - 1, told);
 }
 
 void process_name(struct process *p)

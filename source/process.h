@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { PROCESS_NAME_MAX = 32 };   /* bytes, NUL included */
+enum { PROCESS_NAME_MAX = 64 };   /* bytes, NUL included */
 
 /* A process. While its directory of /proc is open, that never becomes the
  * directory of a later process with the same number. */
@@ -16,7 +16,7 @@ struct process {
 	int dir;                       /* -1: none is open */
 	int pid;
 	char thread[32];               /* "task/TID/" of one that runs, if the main one has exited */
-	char name[PROCESS_NAME_MAX];   /* UTF-8; empty until process_name */
+	char name[PROCESS_NAME_MAX];   /* any bytes; empty until process_name */
 };
 
 /* Opens the process whose number is given in decimal digits. False: there is none. */

@@ -56,7 +56,8 @@ const uint8_t *wire_not_utf8(const uint8_t *s, const uint8_t *end);
 
 /* Makes a string for a message of len bytes that nobody has checked, such as the names that
  * this system gives us: what is not UTF-8, and control characters but newlines, come as '?'.
- * Cut at a character where size, with the NUL, does not hold it. Returns its length. */
+ * Cut at a character where size, with the NUL, does not hold it. out may be text. Returns
+ * its length. */
 size_t wire_text(char *out, size_t size, const char *text, size_t len);
 
 /* Writes an unsigned varint and returns its bytes, 1 to WIRE_VARINT_MAX. */

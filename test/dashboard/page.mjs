@@ -72,7 +72,7 @@ export function fullState (sequence = 7, connections = 3) {
           agentVersion: 'kubo/0.29.0',
           limited: i % 7 === 0,
           retransmittedBytes: 9,
-          userProvidedTags: ['process=ipfs[12]', 'käse']
+          userProvidedTags: ['process=ipfs', 'pid=12', 'käse']
         })),
         dht: {
           protocol: '/ipfs/kad/1.0.0',

@@ -114,12 +114,12 @@ test('a moment: peers, protocols, and connections that went away fade', () => {
 })
 
 test('without peer IDs, services go by host and port, callers by host', () => {
-  const connection = (role, address) => ({ id: Buffer.from(address), role, endpoints: { srcMultiaddr: '/ip4/10.0.0.1/tcp/22', dstMultiaddr: address }, userProvidedTags: ['process=sshd[9]'] })
+  const connection = (role, address) => ({ id: Buffer.from(address), role, endpoints: { srcMultiaddr: '/ip4/10.0.0.1/tcp/22', dstMultiaddr: address }, userProvidedTags: role ? ['process=sshd[1]', 'pid=9'] : ['process=ssh[8]'] })
   const store = new Store()
   store.add(encode({ state: { subsystems: { connections: [connection(0, '/ip4/1.2.3.4/tcp/443'), connection(1, '/ip4/5.6.7.8/tcp/50000'), connection(1, '/ip6/::1/tcp/50001')] } } }), 1)
   const { rows } = new Moment(store, 0)
   assert.deepEqual(rows.map(r => r.peer), ['1.2.3.4:443', '5.6.7.8', '[::1]'])
-  assert.deepEqual(rows.map(r => r.process), ['sshd[9]', 'sshd[9]', 'sshd[9]'])
+  assert.deepEqual(rows.map(r => r.process), ['ssh[8]', 'sshd[1] (pid 9)', 'sshd[1] (pid 9)'])
 })
 
 test('ends given as initiator and responder are told apart by our peer ID', () => {

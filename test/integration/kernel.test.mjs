@@ -61,7 +61,12 @@ function find (state, { src, dst }) {
   return found[0]
 }
 
-const tag = pid => new RegExp(`^process=[^[]+\\[${pid}\\]$`)
+// Of the process that has it open.
+function assertTags ({ userProvidedTags }, pid) {
+  assert.equal(userProvidedTags.length, 2)
+  assert.match(userProvidedTags[0], /^process=./)
+  assert.equal(userProvidedTags[1], `pid=${pid}`)
+}
 
 // Snapshots until one of them is as expected.
 async function until (c, expected) {
@@ -98,7 +103,7 @@ for (const host of ['127.0.0.1', '::1']) {
       assert.ok(Number(connection.traffic.trafficIn.cumPackets) > 0)
       assert.ok(Number(connection.latencyNs) > 0)
       assert.ok(Number(connection.timeline.openTs) >= begin && Number(connection.timeline.openTs) <= Date.now())
-      assert.match(connection.userProvidedTags[0], tag(process.pid))
+      assertTags(connection, process.pid)
     }
 
     await move(near, far, 1000)
@@ -175,7 +180,7 @@ test('a process by its name, across restarts', async t => {
     assert.match(state.runtime.implementation, new RegExp(` \\(pid ${child.pid}\\)$`))
     assert.deepEqual(statuses(state), [ACTIVE, ACTIVE])
     assert.equal(find(state, near), undefined)
-    for (const { userProvidedTags } of state.subsystems.connections) assert.match(userProvidedTags[0], tag(child.pid))
+    for (const connection of state.subsystems.connections) assertTags(connection, child.pid)
     assert.equal(total(state), before + bytes)
     const [files, memory] = state.resources
     assert.deepEqual([files.scope, files.name], ['process', 'open-files'])

@@ -71,7 +71,7 @@ sandboxed('one process by its name, across a restart', async t => {
   const shown = async pid => {
     for (let i = 0; i < 2000; i++) {
       const { state } = await c.next()
-      if (state.subsystems.connections.some(({ userProvidedTags: [tag] }) => tag?.includes(`[${pid}]`))) return
+      if (state.subsystems.connections.some(({ userProvidedTags }) => userProvidedTags.includes(`pid=${pid}`))) return
     }
     assert.fail(`no connection of ${pid}`)
   }

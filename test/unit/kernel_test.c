@@ -283,6 +283,15 @@ static void assert_multiaddr(const char *multiaddr, const char *address, int fd)
 	assert_string_equal(multiaddr, expected);
 }
 
+/* Whether a connection names a process, by number. */
+static bool is_of(const Connection *c, pid_t pid)
+{
+	char number[32];
+
+	snprintf(number, sizeof number, "pid=%d", pid);
+	return c->n_user_provided_tags == 2 && strcmp(c->user_provided_tags[1], number) == 0;
+}
+
 static void connections(void **unused)
 {
 	static const struct {
@@ -298,12 +307,11 @@ static void connections(void **unused)
 		uint64_t begin = (uint64_t)time(NULL) * 1000;
 		struct pair p = connect_at(rows[i].listen);
 		struct source *s = open_source(NULL);
-		char tag[64];
+		char name[64];
 
 		move(p.client, p.server, 1000003);
 		move(p.server, p.client, 77777);
-		snprintf(tag, sizeof tag, "process=%s[%d]", program_invocation_short_name,
-		         getpid());
+		snprintf(name, sizeof name, "process=%s", program_invocation_short_name);
 		for (int side = 0; side < 2; side++) {
 			int here = side ? p.server : p.client, there = side ? p.client : p.server;
 			Connection *c = take_exact(s, here);
@@ -317,8 +325,8 @@ static void connections(void **unused)
 			assert_memory_equal(c->transport_id.data, rows[i].transport, 7);
 			assert_in_range(c->timeline->open_ts, begin, begin + 60000);
 			assert_int_equal(c->timeline->close_ts, 0);
-			assert_int_equal(c->n_user_provided_tags, 1);
-			assert_string_equal(c->user_provided_tags[0], tag);
+			assert_string_equal(c->user_provided_tags[0], name);
+			assert_true(is_of(c, getpid()));
 		}
 		assert_null(find(take(s, 2000), p.listener));
 		s->close(s);
@@ -412,7 +420,7 @@ static void opening(void **unused)
 	assert_int_equal(cookie_of(p.server), cookie);
 	assert_int_equal(c->status, ACTIVE);
 	assert_int_equal(c->role, RESPONDER);
-	assert_int_equal(c->n_user_provided_tags, 1);
+	assert_true(is_of(c, getpid()));
 	s->close(s);
 	reset(&p);
 }
@@ -944,8 +952,7 @@ static void main_thread_exited(void **unused)
 		for (size_t k = 0; k < state->subsystems->n_connections; k++) {
 			Connection *c = state->subsystems->connections[k];
 
-			found += c->n_user_provided_tags > 0 &&
-			         strstr(c->user_provided_tags[0], pid) &&
+			found += is_of(c, child) &&
 			         c->traffic->traffic_in->cum_bytes +
 			                         c->traffic->traffic_out->cum_bytes ==
 			                 555;
@@ -1112,7 +1119,7 @@ static size_t count_active(const State *state, const uint64_t *cookies, size_t n
 		const Connection *c = state->subsystems->connections[i];
 
 		count += bsearch(c->id.data, cookies, n, sizeof *cookies, by_value) != NULL &&
-		         (int)c->status == ACTIVE && c->n_user_provided_tags == 1;
+		         (int)c->status == ACTIVE && is_of(c, getpid());
 	}
 	return count;
 }

@@ -132,6 +132,10 @@ static void texts(void **state)
 		assert_string_equal(exact, rows[i].expected);
 		assert_int_equal(len, strlen(exact));
 		free(exact);
+		exact = strdup(rows[i].text);
+		wire_text(exact, rows[i].size, exact, strlen(exact));
+		assert_string_equal(exact, rows[i].expected);
+		free(exact);
 	}
 	for (unsigned i = 0; i < 100000; i++) {
 		char text[24], out[24];
