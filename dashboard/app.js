@@ -1,7 +1,7 @@
 // Wires the parts: connection -> store -> moment -> views. Whatever happens
 // ends in update(), which draws once per frame.
 
-import { Connection, keepToken, parseAddress } from './connection.js';
+import { confirm, Connection, isConfirmed, keepToken, parseAddress } from './connection.js';
 import { DecodeError } from './decode.js';
 import { h, render } from './dom.js';
 import { watchEvents } from './events.js';
@@ -38,6 +38,7 @@ let stopEvents;
 let notice = '';       // said to everybody for a moment
 let trouble = '';      // the last thing that could not be read
 let typed, typedWrong = '', tokenWrong = false;
+let linked = '';       // a daemon that a link leads to, and that the user has not said yes to
 let route = { view: 'overview', params: new URLSearchParams() };
 let drawn = true;      // nothing waits for the next frame
 let unanswered;        // timer of a hidden tab
@@ -102,8 +103,9 @@ function pace() {
   return span ? (recent.length - 1) * 1000 / span : 0;
 }
 
+const patience = () => Math.max(STALE, 3 * (live.snapshots.at(-1)?.runtime.interval_ms ?? 0));
 const isStale = () => !file && connection.lastAt > 0 &&
-  (connection.state !== 'open' || Date.now() - connection.lastAt > Math.max(STALE, 3 * (moment?.runtime.interval_ms ?? 0)));
+  (connection.state !== 'open' || Date.now() - connection.lastAt > patience());
 
 function vitals() {
   const last = shown().snapshots.at(-1);
@@ -179,7 +181,8 @@ function drawShell() {
       h('p', { class: `state ${state}` }, h('span', { class: 'lamp' }), h('span', { role: 'status' }, text),
         connection.state === 'waiting' && !file &&
           h('button', { type: 'button', class: 'quiet', title: 'Try now', onclick: () => connection.retryNow() },
-            `Retry in ${Math.max(0, Math.ceil((connection.retryAt - Date.now()) / 1000))} s`)),
+            connection.retryAt === Infinity ? 'Try again'
+              : `Retry in ${Math.max(0, Math.ceil((connection.retryAt - Date.now()) / 1000))} s`)),
       addressField()),
     vitals(),
     h('nav', { 'aria-label': 'Views' }, Object.entries(VIEWS).map(([name, view]) => {
@@ -190,6 +193,7 @@ function drawShell() {
     recordingTools(),
   ]);
   render(document.getElementById('notices'), [
+    linked && question(),
     problem(),
     h('p', { key: 'notice', class: `toast${notice ? ' on' : ''}`, role: 'status' }, notice),
   ]);
@@ -218,17 +222,52 @@ function drawView() {
 
 // What is wrong, and what to do about it
 
-function refused(url) {
+// A link is not to make this page open sockets to addresses, or show a token there, that
+// the user knows nothing of.
+function question() {
+  const answer = (yes) => () => {
+    const url = linked;
+    linked = '';
+    yes ? submitAddress(url) : navigateBack();
+  };
+  return h('div', { class: 'problem ask', key: 'linked', role: 'alert' },
+    h('p', null, 'This link leads to another daemon: ', h('strong', { class: 'id' }, linked)),
+    h('button', { type: 'button', onclick: answer(true) }, 'Connect to it'),
+    h('button', { type: 'button', class: 'quiet', onclick: answer(false) }, 'Stay here'));
+}
+
+function navigateBack() {
+  history.replaceState(null, '', hashOf(route.view, { q: route.params.get('q') }));
+  update();
+}
+
+const isIP = (hostname) => /^[\d.]+$|^\[/.test(hostname);
+const option = (name) => h('span', { class: 'nowrap' }, name);
+
+function refused({ url, status, offered }) {
   const { hostname, origin } = new URL(url.replace(/^ws/, 'http'));
+  const again = offered && status !== 200 && ' The token that was typed was not accepted.';
+  if (status === 401)
+    return [`${hostOf(url)} wants ${offered ? 'another' : 'a'} token.`, again, tokenForm(url)];
   if (origin === location.origin)
-    return [`${hostOf(url)} answers, but did not let this page in. Either it is full (see its option `,
-      h('span', { class: 'nowrap' }, '--max-clients'), '), or it wants a token.', tokenForm(url)];
-  const named = hostname !== 'localhost' && !/^[\d.]+$|^\[/.test(hostname);
+    return [
+      `${hostOf(url)} answers, but did not let this page in.`, again,
+      h('ul', { class: 'reasons' },
+        h('li', null, 'Either it is full: see its option ', option('--max-clients'), '.'),
+        !isIP(hostname) && hostname !== 'localhost' && h('li', null,
+          'Or a proxy is between that changes the Host: nginx needs ', h('code', null, 'proxy_set_header Host $http_host'),
+          ', Apache ', h('code', null, 'ProxyPreserveHost On'), '; else the daemon needs ', option(`--allow-origin ${origin}`), '.'),
+        h('li', null, 'Or a proxy is between that does not pass Upgrade on: nginx needs ',
+          h('code', null, 'proxy_http_version 1.1'), ' and the headers ', option('Upgrade'), ' and ', option('Connection'),
+          ', Apache ', h('code', null, 'upgrade=websocket'), '.'),
+        !status && h('li', null, 'Or it wants a token.')),
+      !status && tokenForm(url),
+    ];
   return [
     `${hostOf(url)} answers, but refused this page. Browsers hide the reason; ` +
       'most likely it does not know the origin of this page. Start that daemon with',
-    code(`introspectd --allow-origin ${location.origin}${named ? ` --allow-host ${hostname}` : ''}`),
-    h('p', null, 'If it knows this page already, it wants a token.'), tokenForm(url),
+    code(`introspectd --allow-origin ${location.origin}${isIP(hostname) || hostname === 'localhost' ? '' : ` --allow-host ${hostname}`}`),
+    h('p', null, 'If it knows this page already, it wants a token.', again), tokenForm(url),
   ];
 }
 
@@ -246,13 +285,17 @@ function tokenForm(url) {
     tokenWrong && h('p', { class: 'wrong', role: 'alert' }, 'A token has 16 to 256 letters, digits and . _ ~ -'));
 }
 
+const mixed = (url) => [
+  `This page came by https, and the browser lets it use no ${brief(url)}. `,
+  `Give that daemon TLS and use ${url.replace('ws:', 'wss:')}, or open ${url.replace('ws:', 'http:')} instead.`,
+];
+
 function silent(url) {
   const { hostname, port } = new URL(url);
-  if (location.protocol === 'https:' && url.startsWith('ws:'))
-    return [`Nothing answers at ${hostOf(url)}. A page that came by https may only use wss:// addresses.`];
   const here = ['localhost', '127.0.0.1', '[::1]'].includes(hostname);
-  const options = !here ? ` --listen 0.0.0.0:${port || 80} --allow-origin ${location.origin}`
-    : port === '4801' ? '' : ` --listen ${hostname}:${port}`;
+  const origin = new URL(url.replace(/^ws/, 'http')).origin === location.origin ? '' : ` --allow-origin ${location.origin}`;
+  const secret = ` --listen 0.0.0.0:${port || (url.startsWith('wss') ? 443 : 80)} --tls-cert cert.pem --tls-key key.pem --token-file token`;
+  const options = (here ? port === '4801' ? '' : ` --listen ${hostname}:${port}` : secret) + origin;
   return [
     connection.chosen || connection.lastAt
       ? `Nothing answers at ${hostOf(url)}. Start a daemon there:`
@@ -281,16 +324,15 @@ const late = (reason) => h('div', { class: 'problem', key: 'late' },
     h('strong', null, `Last snapshot ${ago(Date.now() - connection.lastAt)}. `),
     h('div', { role: 'alert' }, reason)));
 
-function explain({ kind, url, code: status }) {
-  if (kind === 'refused')
-    return refused(url);
-  if (kind === 'silent')
-    return silent(url);
-  const reason = { 1001: ': the daemon went down', 1006: '' }[status] ?? ` (code ${status})`;
+function explain(failure) {
+  const { kind, url, code: status } = failure;
+  if (kind !== 'lost')
+    return { refused: () => refused(failure), silent: () => silent(url), mixed: () => mixed(url) }[kind]();
+  const reason = { 0: ': nothing answers there any more', 1001: ': the daemon went down', 1006: '' }[status] ?? ` (code ${status})`;
   return `The connection to ${hostOf(url)} was lost${reason}.`;
 }
 
-const FAILURES = { refused: 'The daemon refused this page', silent: 'No daemon there', lost: 'Connection lost' };
+const FAILURES = { refused: 'The daemon refused this page', silent: 'No daemon there', mixed: 'Not from a page that came by https', lost: 'Connection lost' };
 
 function welcome() {
   const { failure, state } = connection;
@@ -404,8 +446,9 @@ function navigate() {
   const changed = path !== route.view;
   route = { view: Object.hasOwn(VIEWS, path) ? path : 'overview', params };
   const at = params.get('at');
+  linked = '';
   if (at && at !== connection.chosen)
-    submitAddress(at);
+    follow(at);
   else if (!at && connection.chosen)
     history.replaceState(null, '', hashOf(route.view, { q: params.get('q') }));
   if (changed)
@@ -414,13 +457,27 @@ function navigate() {
   document.querySelector('nav [aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'center' });
 }
 
+function follow(address) {
+  try {
+    const url = parseAddress(address);
+    if (isConfirmed(url))
+      return submitAddress(url);
+    linked = url;
+  } catch (e) {
+    typedWrong = e.message;
+  }
+  return update();
+}
+
 function submitAddress(text) {
   try {
     const url = text.trim() && parseAddress(text);
     typed = undefined;
-    typedWrong = '';
-    if (url)
+    typedWrong = linked = '';
+    if (url) {
       remember(url);
+      confirm(url);
+    }
     live = new Store();
     connection.lastAt = 0;
     file = chosen = undefined;
@@ -451,9 +508,9 @@ connection.addEventListener('change', () => {
 
 connection.addEventListener('message', ({ detail }) => {
   try {
-    const snapshot = live.add(detail, connection.lastAt);
+    const snapshot = live.add(detail, Date.now());
     trouble = '';
-    if (snapshot?.sequence)
+    if (snapshot)
       connection.count(snapshot.sequence);
     // Decoded here and drawn in the next frame, so that neither takes long.
     if (snapshot && !file && !chosen && !document.hidden)
@@ -495,7 +552,11 @@ onAnnounce((text) => {
   update();
 });
 
-setInterval(() => { if (!document.hidden) drawShell(); }, 1000);
+setInterval(() => {
+  connection.check(patience());
+  if (!document.hidden)
+    drawShell();
+}, 1000);
 
 document.getElementById('foot').append(timeline.el);
 navigate();

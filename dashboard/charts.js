@@ -2,6 +2,7 @@
 // stretches; colours come from the style sheet.
 
 import { h } from './dom.js';
+import { most as mostOf } from './format.js';
 
 const n1 = (n) => n.toFixed(1);
 
@@ -33,7 +34,7 @@ const WIDTH = 100, HEIGHT = 30;
 const BOX = { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: 'none', 'aria-hidden': 'true' };
 
 // values: the oldest first, at least 0. most: of the scale, to share it.
-export function sparkline(values, kind, most = Math.max(...values)) {
+export function sparkline(values, kind, most = mostOf(values)) {
   const step = WIDTH / Math.max(1, values.length - 1);
   const points = values.map((v, i) => [i * step, HEIGHT - 1.5 - (most ? v / most : 0) * (HEIGHT - 3)]);
   return h('svg', { class: `spark ${kind}`, ...BOX },
@@ -43,7 +44,7 @@ export function sparkline(values, kind, most = Math.max(...values)) {
 
 // values: counts, at least one of them above 0.
 export function bars(values) {
-  const step = WIDTH / values.length, most = Math.max(...values);
+  const step = WIDTH / values.length, most = mostOf(values);
   return h('svg', { class: 'spark bars', ...BOX }, values.map((v, i) => {
     const height = v / most * (HEIGHT - 2);
     return h('rect', { x: n1(i * step + 0.5), y: n1(HEIGHT - height), width: n1(step - 1), height: n1(height) });

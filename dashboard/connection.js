@@ -5,6 +5,8 @@ const PORT = 4801;
 const RETRY_MIN = 1000, RETRY_MAX = 30_000;   // ms between attempts
 const PROBE = 3000;                           // ms until an address counts as silent
 const HANDSHAKE = 8000;                       // ms; a daemon holds back its answer to a wrong token
+const REFUSED_MIN = 4000;                     // ms until a daemon that refused is asked again
+const PATIENCE = 60_000;                      // ms of silence until a socket is replaced; doubles
 
 // The WebSocket URL for what a person types: a host, host:port, [v6]:port, or a
 // ws, wss, http or https URL. Throws an Error whose message is for that person.
@@ -18,19 +20,23 @@ export function parseAddress(typed) {
     throw new Error(`${scheme}:// is not a scheme for this; ws:// and wss:// are.`);
   const rest = scheme ? s.slice(scheme.length + 3) : s;
   const url = URL.canParse(`http://${rest}`) && new URL(`http://${rest}`);
-  if (!url || !rest || url.username || url.password)
+  if (!url || !rest || url.username || url.password || !/^(\[[\da-f:.]+\]|[\w.-]+)$/i.test(url.hostname))
     throw new Error(`“${typed}” is not a host, host:port, ws:// or wss:// address.`);
   const port = /^(\[.*\]|[^:/]*):(\d+)/.exec(rest)?.[2] ?? (scheme ? '' : PORT);
   return new URL(`${secure ? 'wss' : 'ws'}://${url.hostname}${port === '' ? '' : `:${port}`}${url.pathname}`).href;
 }
 
-// What to offer as subprotocols: the token that was typed for this daemon, as a
-// browser can show it in no other way.
+// Tokens by origin with its scheme: what was typed for wss:// never goes over ws://.
 const TOKENS = new Map();
 
+const tokenFor = (url) => {
+  const { origin } = new URL(url);
+  return TOKENS.get(origin) ?? sessionItem('getItem', `token ${origin}`);
+};
+
+// What to offer as subprotocols: the token, as a browser can show it in no other way.
 export function offers(url) {
-  const { host } = new URL(url);
-  const token = TOKENS.get(host) ?? sessionItem('getItem', `token ${host}`);
+  const token = tokenFor(url);
   return token ? ['introspect', `introspect.token.${token}`] : [];
 }
 
@@ -38,11 +44,16 @@ export function offers(url) {
 export function keepToken(url, token) {
   if (!/^[\w.~-]{16,256}$/.test(token))
     return false;
-  const { host } = new URL(url);
-  TOKENS.set(host, token);
-  sessionItem('setItem', `token ${host}`, token);
+  const { origin } = new URL(url);
+  TOKENS.set(origin, token);
+  sessionItem('setItem', `token ${origin}`, token);
   return true;
 }
+
+// Whether the user named this daemon, or followed a link to it, in this tab.
+export const isConfirmed = (url) =>
+  new URL(url).origin === location.origin.replace(/^http/, 'ws') || sessionItem('getItem', 'confirmed') === url;
+export const confirm = (url) => sessionItem('setItem', 'confirmed', url);
 
 // Some browsers are told to keep nothing.
 function sessionItem(method, ...args) {
@@ -70,17 +81,40 @@ async function probe(url) {
   }
 }
 
+async function whyNot(url, offered) {
+  const { there } = await probe(url);
+  return there ? { kind: 'refused', url, offered, status: await verdict(url) } : { kind: 'silent', url };
+}
+
+// Why our own daemon did not let the page in: the status of an answer that needs the same
+// token as a WebSocket, and no Upgrade; 0 when it does not tell.
+async function verdict(url) {
+  const metrics = new URL('metrics', httpOf(url));
+  if (metrics.origin !== location.origin)
+    return 0;
+  const token = tokenFor(url);
+  const headers = token ? { Authorization: `Bearer ${token}` } : {};
+  try {
+    return (await fetch(metrics, { method: 'HEAD', headers, cache: 'no-store', signal: AbortSignal.timeout(HANDSHAKE) })).status;
+  } catch {
+    return 0;
+  }
+}
+
 // Emits `change` whenever a field below did, and `message` with the bytes of a
 // snapshot in `detail`, which is answered by ready() once it is on the screen.
 export class Connection extends EventTarget {
   state = 'closed';    // closed, connecting, open, waiting
   url = '';            // of the daemon, or of the one tried last
   chosen = '';         // set when the user named it; else daemons are looked for
-  failure = null;      // why the last attempt failed: { kind: 'refused'|'silent'|'lost', url }
-  retryAt = 0;         // ms, when state is waiting
+  // Why the last attempt failed: { kind, url, and for some code, status, offered }. kind is
+  // refused, silent, lost, or mixed (ws:// in a page that came by https). status: what HTTP
+  // said instead, 0 when unknown. offered: whether a token was shown.
+  failure = null;
+  retryAt = 0;         // ms, when state is waiting; Infinity: not before the user says so
   received = 0;        // snapshots in this connection
   skipped = 0;         // sequence numbers that did not come to us
-  lastAt = 0;          // ms, when the last snapshot came; 0: none yet
+  lastAt = 0;          // ms, when the last new snapshot came; 0: none yet
   #socket;
   #timer;
   #attempt = 0;        // failures since the last success
@@ -88,6 +122,9 @@ export class Connection extends EventTarget {
   #served = false;     // a daemon served this page: without a choice, that one is meant
   #sequence = 0;       // of the last snapshot
   #owing = false;      // a snapshot came and was not yet answered
+  #askedAt = 0;        // ms, when the next snapshot was last asked for
+  #checkedAt = 0;      // ms, when the daemon last told that it is there
+  #patience = PATIENCE;
 
   // url: '' to look for a daemon.
   open(url) {
@@ -98,19 +135,49 @@ export class Connection extends EventTarget {
   }
 
   close() {
-    this.#round++;
-    clearTimeout(this.#timer);
-    this.#socket?.close();
-    this.#socket = undefined;
+    this.#stop();
     this.failure = null;
     this.#set('closed');
   }
 
-  // Tells the number of the snapshot that came: those in between were skipped.
+  #stop() {
+    this.#round++;
+    clearTimeout(this.#timer);
+    this.#socket?.close();
+    this.#socket = undefined;
+  }
+
+  // Tells that a new snapshot came, and its number, 0 when it has none: those in between
+  // were skipped.
   count(sequence) {
+    this.lastAt = Date.now();
+    this.#patience = PATIENCE;
     if (this.#sequence && sequence > this.#sequence)
       this.skipped += sequence - this.#sequence - 1;
     this.#sequence = sequence;
+  }
+
+  // To be called every second. A socket whose network is gone says nothing: after `silence`
+  // (ms) without an answer, asks whether the daemon is there; when it is, but its silence
+  // goes on, a new socket takes the place of this one.
+  async check(silence) {
+    const quiet = Date.now() - Math.max(this.#askedAt, this.#checkedAt);
+    if (this.state !== 'open' || this.#owing || quiet < silence)
+      return;
+    const round = this.#round, { url } = this;
+    this.#checkedAt = Date.now();
+    const { there } = await probe(url);
+    if (round !== this.#round || this.#owing || this.state !== 'open')
+      return;
+    if (!there) {
+      this.#stop();
+      this.failure = { kind: 'lost', url, code: 0 };
+      this.#wait();
+    } else if (Date.now() - this.#askedAt > this.#patience) {
+      this.#patience *= 2;
+      this.#stop();
+      this.#try();
+    }
   }
 
   // Asks for the next snapshot, when no other came after the first `received` of
@@ -119,12 +186,14 @@ export class Connection extends EventTarget {
     if (!this.#owing || received !== this.received || this.#socket?.readyState !== WebSocket.OPEN)
       return;
     this.#owing = false;
+    this.#askedAt = Date.now();
     this.#socket.send('r');
   }
 
+  // With what is known now, e.g. a token, whatever an attempt on its way will say.
   retryNow() {
-    if (this.state === 'waiting') {
-      clearTimeout(this.#timer);
+    if (this.state === 'waiting' || this.state === 'connecting') {
+      this.#stop();
       this.#try();
     }
   }
@@ -150,10 +219,11 @@ export class Connection extends EventTarget {
         return;
       this.url = url;
       this.dispatchEvent(new Event('change'));
-      if (await this.#connect(url, round))
+      const offered = tokenFor(url) != null;
+      const opened = await this.#connect(url, round);
+      if (opened || round !== this.#round)
         return;
-      const { there } = await probe(url);
-      failures.push({ kind: there ? 'refused' : 'silent', url });
+      failures.push(opened === null ? { kind: 'mixed', url } : await whyNot(url, offered));
     }
     if (round !== this.#round)
       return;
@@ -162,17 +232,26 @@ export class Connection extends EventTarget {
     this.#wait();
   }
 
+  // A daemon that wants a token counts attempts without one, and a ws:// address will never
+  // do in a page that came by https: neither is tried again by itself.
   #wait() {
-    const delay = Math.min(RETRY_MAX, RETRY_MIN * 2 ** this.#attempt++);
-    this.retryAt = Date.now() + delay;
-    this.#timer = setTimeout(() => this.#try(), delay);
+    const { kind, status } = this.failure;
+    const hopeless = kind === 'mixed' || status === 401;
+    const delay = Math.min(RETRY_MAX, (kind === 'refused' ? REFUSED_MIN : RETRY_MIN) * 2 ** this.#attempt++);
+    this.retryAt = hopeless ? Infinity : Date.now() + delay;
+    this.#timer = hopeless ? 0 : setTimeout(() => this.#try(), delay);
     this.#set('waiting');
   }
 
-  // Resolves to whether the connection opened.
+  // Resolves to whether the connection opened; null: the browser forbids this address.
   #connect(url, round) {
     return new Promise((resolve) => {
-      const socket = new WebSocket(url, offers(url));
+      let socket;
+      try {
+        socket = new WebSocket(url, offers(url));
+      } catch {
+        return resolve(null);
+      }
       socket.binaryType = 'arraybuffer';
       this.#socket = socket;
       const silence = setTimeout(() => socket.close(), HANDSHAKE);
@@ -183,6 +262,7 @@ export class Connection extends EventTarget {
         this.#attempt = this.#sequence = this.received = this.skipped = 0;
         this.#owing = false;
         this.failure = null;
+        this.#askedAt = Date.now();
         this.#set('open');
         return resolve(true);
       };
@@ -190,7 +270,6 @@ export class Connection extends EventTarget {
         if (round !== this.#round || !(data instanceof ArrayBuffer))
           return;
         this.received++;
-        this.lastAt = Date.now();
         this.#owing = true;
         this.dispatchEvent(new CustomEvent('message', { detail: new Uint8Array(data) }));
       };

@@ -1,6 +1,8 @@
 // Builds DOM from descriptions and patches what is there to match the next one.
 // Text only ever becomes text nodes and attribute values.
 
+import { shown } from './format.js';
+
 const SVG = 'http://www.w3.org/2000/svg';
 const DRAWN = Symbol();   // on an element: the description it was made from
 
@@ -27,14 +29,14 @@ function setProp(el, name, value, old) {
   else if (value == null || value === false)
     el.removeAttribute(name);
   else
-    el.setAttribute(name, value === true ? '' : value);
+    el.setAttribute(name, value === true ? '' : typeof value === 'string' ? shown(value) : value);
 }
 
 function make(parent, want) {
   if (want instanceof Node)
     return want;
   if (typeof want !== 'object')
-    return document.createTextNode(want);
+    return document.createTextNode(shown(String(want)));
   const space = want.tag === 'svg' || parent.namespaceURI === SVG ? SVG : 'http://www.w3.org/1999/xhtml';
   const el = document.createElementNS(space, want.tag);
   patch(el, want);
@@ -80,8 +82,9 @@ export function render(parent, children) {
       here = here.nextSibling;
     }
     if (typeof want !== 'object') {
-      if (node.nodeValue !== String(want))
-        node.nodeValue = want;
+      const text = shown(String(want));
+      if (node.nodeValue !== text)
+        node.nodeValue = text;
     } else if (!(want instanceof Node) && node[DRAWN] !== want) {
       patch(node, want);
     }

@@ -22,6 +22,16 @@ export const plural = (n, one, many = `${one}s`) => `${count(n)} ${n === 1 ? one
 export const of = (some, all, one) =>
   some.length === all.length ? plural(all.length, one) : `${count(some.length)} of ${count(all.length)}`;
 
+// The largest of f of a list, of any length; at least 0.
+export const most = (list, f = (x) => x) => list.reduce((n, x) => Math.max(n, f(x)), 0);
+
+// Text as it may stand on the page, whoever made it: not endless, and without characters
+// that are not seen but change how others look, such as those that turn the direction.
+const TEXT_MAX = 2000;
+const UNSEEN = /[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]/g;
+export const shown = (text) => (text.length > TEXT_MAX
+  ? `${text.slice(0, TEXT_MAX)}… (${count(text.length - TEXT_MAX)} more characters)` : text).replace(UNSEEN, '\ufffd');
+
 // A round-trip time from nanoseconds.
 export function latency(ns) {
   const ms = ns / 1e6;

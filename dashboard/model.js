@@ -100,6 +100,10 @@ export function group(items, keyOf, start, add) {
   return [...groups.values()];
 }
 
+// How many items there are of each kind, most first.
+export const tally = (items, of) =>
+  group(items, of, { n: 0 }, (g) => { g.n++; }).sort((a, b) => b.n - a.n || (a.key < b.key ? -1 : 1));
+
 // By what was moved so far, which unlike rates does not change places every second.
 export const heaviest = (a, b) => b.in + b.out - a.in - a.out || (a.key < b.key ? -1 : 1);
 
@@ -199,7 +203,7 @@ export class Moment {
 
   // How many open connections there are of each kind, most first.
   tally(of) {
-    return group(this.open, of, { n: 0 }, (g) => { g.n++; }).sort((a, b) => b.n - a.n || (a.key < b.key ? -1 : 1));
+    return tally(this.open, of);
   }
 
   // What was known when this snapshot was taken, the newest last.

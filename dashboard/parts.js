@@ -56,6 +56,22 @@ export const card = (title, aside, ...body) => h('section', { class: 'card', key
 export const facts = (entries) => h('dl', { class: 'facts' },
   entries.filter(([, v]) => v).map(([k, v]) => h('div', { key: k }, h('dt', null, k), h('dd', null, v))));
 
+// As many items of a list as a page can draw and a person read, and how many more there are.
+export const few = (list, limit, draw) => [
+  (list.length > limit ? list.slice(0, limit) : list).map(draw),
+  list.length > limit && h('li', { key: ' more', class: 'faint' }, `and ${count(list.length - limit)} more`),
+];
+
+// The largest few of them by name, and the rest as one.
+export function topFew(items, limit) {
+  if (items.length <= limit)
+    return items;
+  const rest = items.slice(limit - 1);
+  return [...items.slice(0, limit - 1), {
+    key: ' other', label: `${count(rest.length)} others`, colour: 'plain-tone', n: rest.reduce((n, i) => n + i.n, 0),
+  }];
+}
+
 const part = (n, of) => `${of ? Math.min(100, n / of * 100) : 0}%`;
 
 export const bar = (n, of, kind = '') => h('span', { class: `bar ${kind}`, 'aria-hidden': 'true' },

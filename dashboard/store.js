@@ -52,7 +52,8 @@ export class Store {
 
   // Takes an encoded ServerMessage. at: ms, when it came; without, the times
   // in the messages themselves make the time line. Returns the snapshot, the
-  // event, or undefined for a message of another kind. Throws DecodeError.
+  // event, or undefined for a message of another kind, and for the newest snapshot come
+  // again, as it does to a new socket. Throws DecodeError.
   add(bytes, at) {
     const message = outline.decode('ServerMessage', bytes);
     const item = { bytes, order: this.#order++ };
@@ -62,13 +63,18 @@ export class Store {
     }
     if (Object.hasOwn(message, 'event'))
       this.#addEvent(item, message.event, at);
-    else if (Object.hasOwn(message, 'state'))
+    else if (Object.hasOwn(message, 'state') && !this.#isHeld(message.state))
       this.#addState(item, message.state, at);
     else
       return undefined;
     this.bytes += bytes.length;
     this.#evict();
     return item;
+  }
+
+  #isHeld({ sequence, instant_ts }) {
+    const last = this.snapshots.at(-1);
+    return sequence > 0 && sequence === last?.sequence && instant_ts === last.ts;
   }
 
   #addState(item, state, at) {

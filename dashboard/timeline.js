@@ -2,7 +2,7 @@
 
 import { h, render } from './dom.js';
 import { line, mirrored } from './charts.js';
-import { ago, clock, count, duration, moment, rate } from './format.js';
+import { ago, clock, count, duration, moment, most as mostOf, rate } from './format.js';
 
 const HEIGHT = 56;            // px; style.css says the same
 const SPAN_MIN = 60_000;      // ms shown at least, so that the beginning does not race
@@ -103,8 +103,8 @@ export class Timeline {
     }
     const range = this.#range(), [start, end] = range;
     const points = this.#points(range);
-    const most = Math.max(1, ...points.map((p) => p ? Math.max(p.rateIn, p.rateOut) : 0));
-    const crowd = Math.max(1, ...points.map((p) => p?.connections ?? 0));
+    const most = mostOf(points, (p) => p ? Math.max(1, p.rateIn, p.rateOut) : 1);
+    const crowd = mostOf(points, (p) => p?.connections || 1);
     const level = (n) => HEIGHT - 2 - n / crowd * (HEIGHT - 6);
     const x = (s.at - start) / (end - start) * 100;
     const away = live ? ago(now - s.at) : `${duration(s.at - snapshots[0].at)} in`;

@@ -2,11 +2,13 @@
 
 import { h } from '../dom.js';
 import { mirrored } from '../charts.js';
-import { bytes, count, duration, hex, label, latency, moment, plural, rate, words } from '../format.js';
-import { bar, card, dot, facts, id, inOut, why } from '../parts.js';
+import { bytes, count, duration, hex, label, latency, moment, most as mostOf, plural, rate, words } from '../format.js';
+import { bar, card, dot, facts, few, id, inOut, why } from '../parts.js';
 
 const SLICE = 8;   // ms of searching old snapshots at a time
 const WIDTH = 320, HEIGHT = 72;
+const STREAMS = 50;   // drawn in the panel
+const TAGS = 20;
 
 let history = {};   // of one connection: { store, id, next, first, points }
 
@@ -34,7 +36,7 @@ function historyOf(store, id, again) {
 
 function chart(m, row, again) {
   const points = historyOf(m.store, row.c.id, again);
-  const most = Math.max(0, ...points.map((p) => p ? Math.max(p.rateIn, p.rateOut) : 0));
+  const most = mostOf(points, (p) => p ? Math.max(p.rateIn, p.rateOut) : 0);
   const x = (i) => i / Math.max(1, m.store.snapshots.length - 1) * WIDTH;
   return h('figure', { class: 'history' },
     h('svg', {
@@ -52,8 +54,8 @@ function streams(row) {
   if (!list.length)
     return why(row.streams
       ? `${plural(row.streams, 'stream')}; the source tells their ids alone.` : 'None is known in this connection.');
-  const most = Math.max(...list.map((s) => s.traffic.traffic_in.inst_bw + s.traffic.traffic_out.inst_bw));
-  return h('ul', { class: 'streams' }, list.map((s, i) => {
+  const most = mostOf(list, (s) => s.traffic.traffic_in.inst_bw + s.traffic.traffic_out.inst_bw);
+  return h('ul', { class: 'streams' }, few(list, STREAMS, (s, i) => {
     const { traffic_in, traffic_out } = s.traffic;
     return h('li', { key: s.id || i, class: s.status === 'CLOSED' ? 'gone' : '' },
       h('span', { class: 'grow' }, dot(s.status), ' ', s.protocol || 'not negotiated yet'),
@@ -122,7 +124,7 @@ export function panel(m, row, { close, again }) {
     ['Agent', row.agent],
     ...timeline(m, row),
     ['Id', c.id && id(hex(c.id))],
-    ['Tags', c.user_provided_tags.join(', ')],
+    ['Tags', c.user_provided_tags.slice(0, TAGS).join(', ')],
   ]),
   card('Streams', row.streams ? count(row.streams) : null, streams(row)));
 }

@@ -1,12 +1,14 @@
 import { h } from '../dom.js';
 import { bytes, count, duration, label, latency, of, rate, words } from '../format.js';
-import { colourOf } from '../model.js';
-import { dash, dot, id as ident } from '../parts.js';
+import { colourOf, tally } from '../model.js';
+import { dash, dot, id as ident, topFew } from '../parts.js';
 import { Table } from '../table.js';
 import { panel } from './connection.js';
 
 
 const filters = { status: '', role: '', transport: '', agent: '', process: '' };
+const CHOICES = 50;   // of a filter
+
 let selected;      // key of a row
 let ask;           // the app's way of drawing again
 let moment;        // the one shown
@@ -70,7 +72,8 @@ function matcher(query) {
 }
 
 function choice(name, rows) {
-  const values = [...new Set(rows.map((r) => r[name]))].filter((v) => v !== '').sort();
+  const values = topFew(tally(rows, (r) => r[name]).filter((v) => v.key !== ''), CHOICES)
+    .filter((v) => v.key !== ' other').map((v) => v.key).sort();
   if (filters[name] !== '' && !values.includes(filters[name]))
     values.push(filters[name]);
   return values.length > 1 || filters[name] !== '' ? h('select', {

@@ -2,7 +2,8 @@ import { h } from '../dom.js';
 import { count, duration, moment, plural, words } from '../format.js';
 import { bar, card, facts, id, kindOf, nothing, why } from '../parts.js';
 
-const CELLS_MAX = 64;   // places of a bucket drawn when they are free
+const CELLS_MAX = 64;     // places of a bucket that are drawn
+const BUCKETS_MAX = 64;
 
 let picked;   // peer ID
 
@@ -44,17 +45,19 @@ function buckets(m, update) {
     why('A bucket holds peers whose keys begin with the same number of bits as ours: ' +
       'the higher the number, the closer they are.'),
     h('div', { class: 'buckets', onkeydown: walk },
-      [...dht.buckets].sort((a, b) => a.cpl - b.cpl).map((b) => h('div', { class: 'bucket', key: b.cpl },
+      [...dht.buckets].sort((a, b) => a.cpl - b.cpl).slice(0, BUCKETS_MAX).map((b) => h('div', { class: 'bucket', key: b.cpl },
         h('span', { class: 'num' }, b.cpl),
         h('div', { class: 'cells', role: 'group', 'aria-label': `Bucket ${b.cpl}` },
-          b.peers.map((p, i) => h('button', {
+          b.peers.slice(0, CELLS_MAX).map((p, i) => h('button', {
             key: p.peer_id + i, type: 'button', class: `cell ${freshness(p)}${p === peer ? ' picked' : ''}`,
             'aria-label': `${p.peer_id}, ${words(p.status)}`, tabindex: p === peer ? 0 : -1,
             onfocus: pick(p), onmouseenter: pick(p),
           })),
           Array.from({ length: Math.max(0, Math.min(CELLS_MAX, dht.params.k) - b.peers.length) },
             (_, i) => h('span', { key: i, class: 'cell free' }))),
-        h('span', { class: 'num faint' }, dht.params.k ? `${b.peers.length} of ${dht.params.k}` : b.peers.length)))),
+        h('span', { class: 'num faint' }, dht.params.k ? `${b.peers.length} of ${dht.params.k}` : b.peers.length,
+          b.peers.length > CELLS_MAX && h('span', { class: 'note' }, ` ${count(b.peers.length - CELLS_MAX)} not drawn`))))),
+    dht.buckets.length > BUCKETS_MAX && why(`And ${count(dht.buckets.length - BUCKETS_MAX)} more buckets.`),
     peer && h('p', { class: 'picked-peer' }, id(peer.peer_id), ` ${words(peer.status)}`,
       peer.age_in_bucket ? `, ${duration(peer.age_in_bucket)} in its bucket` : '',
       connected.has(peer.peer_id) ? ', connected' : ', not connected'),

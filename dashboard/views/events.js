@@ -3,6 +3,9 @@ import { clock, count, moment, of, plural, short } from '../format.js';
 import { id, why } from '../parts.js';
 import { Table } from '../table.js';
 
+const KINDS = 100;      // to choose from
+const PROPERTIES = 20;  // of an event, in its line
+
 let kind = '', selected, ask;
 const parsed = new WeakMap();   // event: its content as an object, or undefined
 
@@ -44,7 +47,7 @@ function line(event) {
   if (!content)
     return event.content;
   const types = typeOf(event)?.property_types ?? [];
-  return Object.entries(content).map(([k, v]) => h('span', { key: k, class: 'property' },
+  return Object.entries(content).slice(0, PROPERTIES).map(([k, v]) => h('span', { key: k, class: 'property' },
     h('span', { class: 'faint' }, `${k} `), brief(v, types.find((t) => t.name === k)?.type)));
 }
 
@@ -72,7 +75,7 @@ export default {
           : m.runtime.event_types.length
             ? `The node knows ${plural(m.runtime.event_types.length, 'kind')} of events; none has come so far.`
             : 'This source tells of no events. Recordings that hold events show them here; open one below the menu.'));
-    const kinds = [...new Set(events.map((e) => e.name))].sort();
+    const kinds = [...new Set(events.map((e) => e.name))].sort().slice(0, KINDS);
     const query = (params.get('q') ?? '').toLowerCase();
     const fits = (e) => (!kind || e.name === kind) && `${e.name} ${e.content}`.toLowerCase().includes(query);
     const rows = events.filter(fits).map((e) => ({ key: e.order, e }));

@@ -1,10 +1,12 @@
 import { h } from '../dom.js';
 import { bars, sparkline } from '../charts.js';
-import { bytes, count, latency, moment, plural, rate, words } from '../format.js';
+import { bytes, count, latency, moment, most as mostOf, plural, rate, words } from '../format.js';
 import { colourOf, group, heaviest } from '../model.js';
-import { bar, card, facts, id, inOut, kindOf, shares, total, twoBars, why } from '../parts.js';
+import { bar, card, facts, few, id, inOut, kindOf, shares, topFew, total, twoBars, why } from '../parts.js';
 
 const TOP = 7;
+const LISTED = 40;  // addresses, resources
+const STATUSES = 9;
 const SPARK = 90;   // snapshots
 
 const tile = (label, value, note, spark) => h('section', { class: 'tile', key: label },
@@ -21,7 +23,7 @@ function spread(latencies) {
 
 function tiles(m) {
   const last = m.store.snapshots.slice(Math.max(0, m.index + 1 - SPARK), m.index + 1);
-  const most = Math.max(...last.map((s) => Math.max(s.rateIn, s.rateOut)));
+  const most = mostOf(last, (s) => Math.max(s.rateIn, s.rateOut));
   const t = m.totals;
   const trips = m.open.map((r) => r.latency).filter(Boolean).sort((a, b) => a - b);
   const calling = m.open.filter((r) => r.role === 'INITIATOR').length;
@@ -56,7 +58,7 @@ function node(m) {
     ]),
     h('h3', null, 'Addresses'),
     state.addresses.length
-      ? h('ul', { class: 'addresses' }, state.addresses.map((a) => h('li', { key: a.multiaddr },
+      ? h('ul', { class: 'addresses' }, few(state.addresses, LISTED, (a, i) => h('li', { key: i },
         id(a.multiaddr, { shown: a.multiaddr }),
         h('span', { class: `badge ${REACH[a.reachability] ?? ''}` }, words(a.reachability)))))
       : why(r.source === 'kernel'
@@ -67,25 +69,27 @@ const STATUS = ['ACTIVE', 'OPENING', 'CLOSING', 'ERROR', 'CLOSED'];
 
 function split(m) {
   // All of them always, so that nothing moves when the first one closes.
-  const statuses = [...new Set([...STATUS, ...m.rows.map((r) => r.status)])]
-    .map((key) => ({ key, n: m.rows.filter((r) => r.status === key).length }));
+  const counts = new Map(STATUS.map((key) => [key, 0]));
+  for (const { status } of m.rows)
+    counts.set(status, (counts.get(status) ?? 0) + 1);
+  const statuses = [...counts].map(([key, n]) => ({ key, n, label: words(key), colour: `s-${kindOf(key)}` }));
   const roles = [['INITIATOR', 'opened by us', 'in-tone'], ['RESPONDER', 'opened by peers', 'plain-tone']];
   return card('Connections', h('a', { href: '#/connections' }, 'all'),
     m.rows.length ? [
       h('h3', null, 'Status'),
-      shares(statuses.map((s) => ({ ...s, label: words(s.key), colour: `s-${kindOf(s.key)}` }))),
+      shares(topFew(statuses, STATUSES)),
       h('h3', null, 'Role'),
       shares(roles.map(([key, text, colour]) =>
         ({ key, label: text, colour, n: m.open.filter((r) => r.role === key).length }))),
       h('h3', null, 'Transport'),
-      shares(m.tally((r) => r.transport).map((t) => ({ ...t, colour: colourOf(t.key) }))),
+      shares(topFew(m.tally((r) => r.transport).map((t) => ({ ...t, colour: colourOf(t.key) })), TOP)),
     ] : why('No connection is open.'));
 }
 
 // The first of a list that is in order. name: item => what stands before the bars.
 function top(title, items, name, aside, none) {
   const best = items.slice(0, TOP);
-  const most = Math.max(...best.map((x) => Math.max(x.rateIn, x.rateOut)));
+  const most = mostOf(best, (x) => Math.max(x.rateIn, x.rateOut));
   return card(title, aside, best.length
     ? h('ol', { class: 'top' }, best.map((x) => h('li', { key: x.key },
       h('span', { class: 'grow name' }, name(x)), twoBars(x, most), inOut(x),
@@ -98,7 +102,7 @@ const isBytes = /memory|bytes|rss/;
 function resources(m) {
   const list = m.state.resources;
   return card('Resources', null, list.length
-    ? h('ul', { class: 'resources' }, list.map((r) => {
+    ? h('ul', { class: 'resources' }, few(list, LISTED, (r) => {
       const show = isBytes.test(r.name) ? bytes : count;
       const part = r.limit ? r.used / r.limit : 0;
       return h('li', { key: `${r.scope} ${r.name}` },
@@ -135,7 +139,7 @@ export default {
           kernel ? 'The kernel sees no protocols inside connections. Let the node tell: introspectd --feed PATH.'
             : 'No stream is open.'),
       agents.length > 0 && card('Agents', plural(agents.length, 'kind'),
-        shares(agents.slice(0, TOP).map((a) => ({ ...a, colour: colourOf(a.key) })))),
+        shares(topFew(agents.map((a, i) => ({ ...a, colour: `c${i}` })), TOP))),
       resources(m))];
   },
 };

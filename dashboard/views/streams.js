@@ -1,7 +1,9 @@
 import { h } from '../dom.js';
-import { bytes, duration, latency, plural, rate, words } from '../format.js';
-import { bar, card, dash, dot, id, nothing } from '../parts.js';
+import { bytes, count, duration, latency, most as mostOf, plural, rate, words } from '../format.js';
+import { bar, card, dash, dot, id, nothing, why } from '../parts.js';
 import { Table } from '../table.js';
+
+const PROTOCOLS = 60;   // drawn
 
 let moment, chosen = '';   // protocol
 
@@ -35,13 +37,14 @@ const table = new Table({
 });
 
 function protocols(m, update) {
-  const most = Math.max(...m.protocols.map((p) => p.rateIn + p.rateOut));
+  const most = mostOf(m.protocols, (p) => p.rateIn + p.rateOut);
+  const drawn = m.protocols.slice(0, PROTOCOLS);
   return card('Bandwidth by protocol', m.state.protocols.length ? 'closed streams included' : 'sum of the streams below',
     h('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': 'Bandwidth by protocol' },
       h('table', { class: 'sheet' },
         h('thead', null, h('tr', null, ['Protocol', 'Streams', 'In', 'Out', '', 'Total in', 'Total out'].map((t, i) =>
           t ? h('th', { key: t, scope: 'col', class: i ? 'number' : '' }, t) : h('td', { key: t })))),
-        h('tbody', null, m.protocols.map((p) => h('tr', { key: p.key },
+        h('tbody', null, drawn.map((p) => h('tr', { key: p.key },
           h('th', { scope: 'row' }, h('button', {
             type: 'button', class: 'link', 'aria-pressed': p.key === chosen ? 'true' : 'false', title: p.key,
             onclick: () => { chosen = p.key === chosen ? '' : p.key; update(); },
@@ -49,7 +52,8 @@ function protocols(m, update) {
           h('td', { class: 'number' }, p.streams),
           h('td', { class: 'number' }, dash(p.rateIn, rate)), h('td', { class: 'number' }, dash(p.rateOut, rate)),
           h('td', { class: 'wide' }, h('span', { class: 'stack' }, bar(p.rateIn, most, 'in'), bar(p.rateOut, most, 'out'))),
-          h('td', { class: 'number' }, bytes(p.in)), h('td', { class: 'number' }, bytes(p.out))))))));
+          h('td', { class: 'number' }, bytes(p.in)), h('td', { class: 'number' }, bytes(p.out))))))),
+    drawn.length < m.protocols.length && why(`And ${count(m.protocols.length - drawn.length)} more that moved less.`));
 }
 
 export default {

@@ -4,9 +4,10 @@
 import { h } from '../dom.js';
 import { count, latency, of, plural, rate, short } from '../format.js';
 import { colourOf, hash } from '../model.js';
-import { inOut, total, why } from '../parts.js';
+import { inOut, topFew, total, why } from '../parts.js';
 
 const MOST = 500;   // peers drawn
+const KINDS = 8;    // of transports named
 const LABEL = 120;  // px of a name
 
 // How many peers fit, the gap between places as part of the radius, the radius
@@ -163,7 +164,7 @@ export default {
     const peers = drawn(m.peers);
     settle(peers.map((p) => p.key));
     const chosen = peers.find((p) => p.key === picked);
-    const transports = m.tally((r) => r.transport);
+    const transports = topFew(m.tally((r) => r.transport), KINDS);
     return h('div', { class: 'swarm' },
       h('div', { class: 'sky', ref: (el) => observer.observe(el) },
         peers.length
@@ -172,8 +173,8 @@ export default {
       h('div', { class: 'caption' },
         h('ul', { class: 'legend row' },
           transports.map((t) => h('li', { key: t.key },
-            h('span', { class: `swatch ${colourOf(t.key)}` }),
-            h('span', { class: 'clip' }, t.key),
+            h('span', { class: `swatch ${t.colour ?? colourOf(t.key)}` }),
+            h('span', { class: 'clip' }, t.label ?? t.key),
             h('span', { class: 'faint' }, count(t.n)))),
           h('li', { class: 'faint', key: ' width' }, 'the wider the line, the more per second',
             peers.length < m.peers.length && `; ${of(peers, m.peers, 'peer')} peers, those that moved most`)),

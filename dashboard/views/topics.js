@@ -1,8 +1,9 @@
 import { h } from '../dom.js';
 import { count, plural } from '../format.js';
-import { card, id, nothing, why } from '../parts.js';
+import { card, few, id, nothing, why } from '../parts.js';
 
-const SHOWN = 24;   // mesh peers of a topic
+const SHOWN = 24;    // mesh peers of a topic
+const TOPICS = 60;   // drawn
 
 export default {
   title: 'Topics',
@@ -13,13 +14,12 @@ export default {
       return nothing('No topics here', m,
         'Pubsub is spoken inside connections, where the kernel cannot look.',
         'The node takes part in no pubsub topic, or has not told.');
-    return h('div', { class: 'cards' }, [...topics].sort((a, b) => b.subscribers - a.subscribers).map((t) =>
+    return h('div', { class: 'cards' }, [...topics].sort((a, b) => b.subscribers - a.subscribers).slice(0, TOPICS).map((t) =>
       card(t.name || 'unnamed topic', plural(t.subscribers, 'subscriber'),
         h('h3', null, `Mesh: ${plural(t.mesh_peer_ids.length, 'peer')}`),
         t.mesh_peer_ids.length
-          ? h('ul', { class: 'ids' }, t.mesh_peer_ids.slice(0, SHOWN).map((p) => h('li', { key: p }, id(p))),
-            t.mesh_peer_ids.length > SHOWN &&
-              h('li', { class: 'faint' }, `and ${count(t.mesh_peer_ids.length - SHOWN)} more`))
-          : why('No peer forwards this topic to us directly.'))));
+          ? h('ul', { class: 'ids' }, few(t.mesh_peer_ids, SHOWN, (p, i) => h('li', { key: i }, id(p))))
+          : why('No peer forwards this topic to us directly.'))),
+      topics.length > TOPICS && why(`And ${count(topics.length - TOPICS)} more with fewer subscribers.`));
   },
 };

@@ -43,15 +43,17 @@ export async function open (t, url, { width = 1280, height = 800, scheme = 'ligh
   const errors = []
   page.on('pageerror', error => errors.push(error.stack))
   page.on('console', message => {
-    if (message.type() === 'error' && !/WebSocket connection|Failed to load resource/.test(message.text())) errors.push(message.text())
+    if (message.type() === 'error' && !/WebSocket connection|Failed to load resource|^Mixed Content/.test(message.text())) errors.push(message.text())
   })
   page.on('dialog', dialog => { errors.push(`dialog: ${dialog.message()}`); dialog.dismiss() })
   if (init) await page.addInitScript(init)
   // What goes over the wire of the pull protocol: sequence numbers that came
   // and what was sent, in order.
   page.wire = []
+  page.sockets = []   // addresses of the pull protocol's
   page.on('websocket', socket => {
     if (new URL(socket.url()).pathname !== '/') return
+    page.sockets.push(socket.url())
     socket.on('framereceived', ({ payload }) => page.wire.push(Number(ServerMessage.decode(payload).state.sequence)))
     socket.on('framesent', ({ payload }) => page.wire.push(payload))
   })

@@ -1,13 +1,14 @@
 // How the page finds, keeps, loses and finds again a daemon.
 import assert from 'node:assert/strict'
 import { createServer } from 'node:http'
-import { writeFileSync } from 'node:fs'
+import { rmSync, writeFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import net from 'node:net'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { client, daemon, folder } from '../integration/daemon.mjs'
-import { pageFolder } from '../dashboard/page.mjs'
+import { makePki } from '../integration/pki.mjs'
+import { load, pageFolder } from '../dashboard/page.mjs'
 import { hasText, open, show, snapshot, when, withBrowser } from './browser.mjs'
 
 withBrowser()
@@ -105,7 +106,8 @@ test('a hidden page asks rarely, and at once when it is seen again', limit, asyn
 })
 
 test('another daemon: by typing, remembered, part of the address, linked, and back', limit, async t => {
-  const [a, b] = await Promise.all([daemon(t), daemon(t)])
+  const a = await daemon(t)
+  const b = await daemon(t, ['--allow-origin', a.url.slice(0, -1)])
   const page = await open(t, `${a.url}#/connections`)
   await connected(page, a.host)
   await connect(page, b.host)
@@ -119,8 +121,14 @@ test('another daemon: by typing, remembered, part of the address, linked, and ba
   await connected(page, b.host)
   assert.deepEqual(await page.$$eval('datalist option', options => options.map(o => o.value)), [b.ws])
   const linked = await open(t, `${a.url}${hash}`)
+  await connected(linked, a.host)
+  await hasText(linked, '.ask', b.ws)
+  assert.deepEqual(linked.sockets, [a.ws], 'nothing goes to a linked daemon before a click')
+  await linked.click('text=Connect to it')
   await connected(linked, b.host)
   await snapshot(linked)
+  await linked.reload()
+  await connected(linked, b.host)
   await connect(page, '')
   await connected(page, a.host)
   assert.ok(!page.url().includes('at='))
@@ -139,7 +147,8 @@ test('a daemon that refuses the origin: the page says so, and the option it name
   const port = await staticServer(t)
   const origin = `http://example.test:${port}`
   const d = await daemon(t, [], { expect: [/origin/i] })
-  const page = await open(t, `${origin}/#/overview?at=${encodeURIComponent(d.host)}`)
+  const page = await open(t, `${origin}/`)
+  await connect(page, d.host)
   await hasText(page, 'main', 'refused this page')
   const [option, value] = (await page.textContent('main .code')).split(' ').slice(1)
   assert.deepEqual([option, value], ['--allow-origin', origin])
@@ -156,9 +165,10 @@ test('nothing there: the page says what to run', limit, async t => {
   const free = await new Promise(resolve => {
     const server = net.createServer().listen(0, '127.0.0.1', () => { const { port } = server.address(); server.close(() => resolve(port)) })
   })
-  const page = await open(t, `http://127.0.0.1:${port}/#/overview?at=127.0.0.1:${free}`)
+  const page = await open(t, `http://127.0.0.1:${port}/`)
+  await connect(page, `127.0.0.1:${free}`)
   await hasText(page, 'main', `Nothing answers at 127.0.0.1:${free}`)
-  await hasText(page, 'main .code', `introspectd --listen 127.0.0.1:${free}`)
+  await hasText(page, 'main .code', `introspectd --listen 127.0.0.1:${free} --allow-origin http://127.0.0.1:${port}`)
   await hasText(page, '.state.lost', 'Retry in')
 })
 
@@ -166,7 +176,7 @@ for (const host of ['127.0.0.1', '[::1]']) {
   test(`served from elsewhere, the page finds ${host}:4801 by itself`, limit, async t => {
     if (!await isFree(4801, '127.0.0.1') || !await isFree(4801, '::1')) return t.skip('port 4801 is taken')
     const port = await staticServer(t)
-    await daemon(t, ['--listen', `${host}:4801`])
+    await daemon(t, ['--listen', `${host}:4801`, '--allow-origin', `http://localhost:${port}`])
     const page = await open(t, `http://localhost:${port}/`)
     await connected(page, `${host}:4801`)
     await snapshot(page)
@@ -190,17 +200,28 @@ test('after a restart of the daemon the page comes back by itself; until then it
   assert.match(await page.textContent('.vitals'), /Skipped0/)
 })
 
-test('a daemon that wants a token: the page asks for it and keeps it for the session', limit, async t => {
-  const token = 'correct-horse.battery_staple~1'
+const TOKEN = 'correct-horse.battery_staple~1'
+const tokenFile = t => {
   const file = join(folder(t), 'token')
-  writeFileSync(file, `${token}\n`)
-  const d = await daemon(t, ['--token-file', file], { expect: [/token/] })
-  const page = await open(t, d.url)
-  await page.fill('[name=token]', 'too short')
-  await page.press('[name=token]', 'Enter')
-  await hasText(page, '.token .wrong', '16 to 256')
+  writeFileSync(file, `${TOKEN}\n`)
+  return file
+}
+const useToken = async (page, token) => {
   await page.fill('[name=token]', token)
   await page.press('[name=token]', 'Enter')
+}
+
+test('a daemon that wants a token: the page asks for it and keeps it for the session', limit, async t => {
+  const d = await daemon(t, ['--token-file', tokenFile(t)], { expect: [/token/] })
+  const page = await open(t, d.url)
+  await hasText(page, 'main', 'wants a token')
+  const asked = page.sockets.length
+  await useToken(page, 'too short')
+  await hasText(page, '.token .wrong', '16 to 256')
+  await useToken(page, 'wrong-horse.battery_staple~1')
+  await hasText(page, 'main', 'was not accepted')
+  assert.equal(page.sockets.length, asked + 1, 'nothing is tried without a word of the user')
+  await useToken(page, TOKEN)
   await connected(page, d.host)
   await snapshot(page)
   await page.reload()
@@ -209,9 +230,93 @@ test('a daemon that wants a token: the page asks for it and keeps it for the ses
   assert.ok(!d.lines.some(line => line.includes('correct')), 'nor in a log')
 })
 
+test('a token that is typed while the page is still connecting counts at once', limit, async t => {
+  const d = await daemon(t, ['--token-file', tokenFile(t)], { expect: [/token/] })
+  const { port, held } = await relay(t, d.port)
+  const page = await open(t, `http://127.0.0.1:${port}/`)
+  await hasText(page, 'main', 'wants a token')
+  held.answers = true
+  await page.click('text=Try again')
+  await hasText(page, '.state.busy', 'Connecting')
+  const asked = page.sockets.length
+  await useToken(page, TOKEN)
+  await when(page, () => document.querySelector('.state.busy'))
+  while (page.sockets.length === asked) await new Promise(resolve => page.once('websocket', resolve))
+  held.answers = false
+  await connected(page, `127.0.0.1:${port}`)
+})
+
+// TCP to a port of this machine; what comes back is held while held.answers, and nothing
+// at all passes while held.all.
+async function relay (t, to) {
+  const held = { answers: false, all: false }
+  const sockets = new Set()
+  const server = net.createServer(near => {
+    if (held.all) return sockets.add(near)
+    const far = net.connect(to, '127.0.0.1')
+    for (const s of [near, far]) {
+      sockets.add(s)
+      s.on('error', () => {}).on('close', () => { if (!held.all) { near.destroy(); far.destroy() } })
+    }
+    near.on('data', data => { if (!held.all) far.write(data) })
+    far.on('data', data => { if (!held.all && !held.answers) near.write(data) })
+  })
+  await new Promise(resolve => server.listen(0, '127.0.0.1', resolve))
+  t.after(() => { for (const s of sockets) s.destroy(); server.close() })
+  return { port: server.address().port, held }
+}
+
+test('a token typed for wss:// is not shown to ws:// on the same host', limit, async t => {
+  const { offers, keepToken } = await load('connection.js')
+  assert.ok(keepToken('wss://node.example/', TOKEN))
+  assert.deepEqual(offers('wss://node.example/introspect'), ['introspect', `introspect.token.${TOKEN}`])
+  for (const other of ['ws://node.example/', 'wss://node.example:4801/', 'wss://example/'])
+    assert.deepEqual(offers(other), [], other)
+})
+
+test('a network that drops silently is noticed, and the page comes back by itself', limit, async t => {
+  const d = await daemon(t, ['--interval', '50'])
+  const { port, held } = await relay(t, d.port)
+  const page = await open(t, `http://127.0.0.1:${port}/`)
+  await connected(page, `127.0.0.1:${port}`)
+  await snapshot(page)
+  held.all = true
+  await hasText(page, '.problem', 'nothing answers there any more')
+  await hasText(page, '.state.lost', 'Not connected')
+  held.all = false
+  await connected(page, `127.0.0.1:${port}`)
+})
+
 test('when the table of clients is full, the page says so', limit, async t => {
   const d = await daemon(t, ['--max-clients', '1'])
   await client(t, d.ws)
   const page = await open(t, d.url)
   await hasText(page, 'main', '--max-clients')
+  assert.ok(!await page.$('[name=token]'), 'a daemon that wants no token is not said to want one')
+})
+
+test('behind a proxy that rewrites Host, or passes no Upgrade on, the page says what to set', limit, async t => {
+  const d = await daemon(t, [], { expect: [/origin/i] })
+  const proxy = createServer(async (request, response) => {
+    const answer = await fetch(`${d.url.slice(0, -1)}${request.url}`, { headers: { 'accept-encoding': 'gzip' }, method: request.method })
+    response.writeHead(answer.status, { 'content-type': answer.headers.get('content-type') })
+    response.end(Buffer.from(await answer.arrayBuffer()))
+  })
+  await new Promise(resolve => proxy.listen(0, '127.0.0.1', resolve))
+  t.after(() => { proxy.close(); proxy.closeAllConnections() })
+  const page = await open(t, `http://node.example:${proxy.address().port}/`)
+  for (const text of ['proxy_set_header Host $http_host', 'ProxyPreserveHost On', 'Upgrade',
+    `--allow-origin http://node.example:${proxy.address().port}`]) await hasText(page, 'main', text)
+})
+
+test('ws:// in a page that came by https: the page says why that cannot be', limit, async t => {
+  const pki = makePki()
+  t.after(() => rmSync(pki.path, { recursive: true }))
+  const d = await daemon(t, ['--tls-cert', pki.file('server.pem'), '--tls-key', pki.file('server.key')], { expect: [/tls/] })
+  const page = await open(t, d.url, { insecure: true })
+  await connected(page, d.host)
+  await connect(page, 'ws://example.test:9')
+  await hasText(page, 'main', 'This page came by https')
+  await connect(page, 'foo bar')
+  await hasText(page, '.wrong', 'is not a host')
 })

@@ -64,7 +64,7 @@ test('what is not a message changes nothing', () => {
 
 test('time never runs back, whatever the clock of the node says', () => {
   const store = new Store()
-  for (const at of [5, 9, 3, 4, 10]) store.add(encode(fullState(1)), at)
+  for (const [i, at] of [5, 9, 3, 4, 10].entries()) store.add(encode(fullState(i)), at)
   assert.deepEqual(store.snapshots.map(s => s.at), [5, 9, 9, 9, 10])
   assert.deepEqual([0, 5, 8, 9, 99].map(at => store.indexAt(at)), [0, 0, 0, 3, 4])
 })
@@ -126,4 +126,12 @@ test('ends given as initiator and responder are told apart by our peer ID', () =
   const store = new Store()
   store.add(encode({ state: { runtime: { peerId: 'me' }, subsystems: { connections: [{ endpoints: { srcMultiaddr: 'you', dstMultiaddr: 'me' } }] } } }), 1)
   assert.deepEqual([new Moment(store, 0).rows[0].local, new Moment(store, 0).rows[0].remote], ['me', 'you'])
+})
+
+test('the newest snapshot, come again to a new socket, is not kept twice', () => {
+  const store = new Store()
+  assert.ok(store.add(encode(fullState(5)), 1))
+  assert.equal(store.add(encode(fullState(5)), 2), undefined)
+  assert.ok(store.add(encode(fullState(6)), 3))
+  assert.deepEqual(store.snapshots.map(s => s.at), [1, 3])
 })
