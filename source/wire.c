@@ -119,6 +119,53 @@ bool wire_next(struct wire_reader *r, struct wire_field *f)
 	return read_value(r, f->type, &f->value);
 }
 
+struct wire_reader wire_inside(const struct wire_reader *r, const struct wire_field *f)
+{
+	return (struct wire_reader){.at = r->at - f->value, .end = r->at};
+}
+
+void wire_copy(struct wire_writer *w, const uint8_t *bytes, size_t len)
+{
+	w->over = w->over || len > (size_t)(w->end - w->at);
+	if (w->over)
+		return;
+	memcpy(w->at, bytes, len);
+	w->at += len;
+}
+
+void wire_copy_field(struct wire_writer *w, const struct wire_reader *r, const struct wire_field *f)
+{
+	wire_copy(w, f->start, (size_t)(r->at - f->start));
+}
+
+void wire_copy_length(struct wire_writer *w, uint32_t field, size_t len)
+{
+	uint8_t prefix[2 * WIRE_VARINT_MAX];
+	const size_t n = wire_put_varint(prefix, field << 3 | WIRE_LEN);
+
+	wire_copy(w, prefix, n + wire_put_varint(prefix + n, len));
+}
+
+/* Tag and length have room before the bytes, which move when both turn out shorter. */
+uint8_t *wire_begin(struct wire_writer *w)
+{
+	w->over = w->over || w->end - w->at < WIRE_PREFIX_MAX;
+	w->at += w->over ? 0 : WIRE_PREFIX_MAX;
+	return w->at;
+}
+
+void wire_end(struct wire_writer *w, uint8_t *body, uint32_t field)
+{
+	const size_t len = (size_t)(w->at - body);
+
+	if (w->over)
+		return;
+	w->at = body - WIRE_PREFIX_MAX;
+	wire_copy_length(w, field, len);
+	memmove(w->at, body, len);
+	w->at += len;
+}
+
 const uint8_t *wire_not_utf8(const uint8_t *s, const uint8_t *end)
 {
 	while (s < end) {

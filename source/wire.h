@@ -68,6 +68,29 @@ size_t wire_put_varint(uint8_t *out, uint64_t value);
 size_t wire_put_prefix(uint8_t out[WIRE_PREFIX_MAX],
                        Introspection__ServerMessage__PayloadCase kind, size_t payload_len);
 
+/* Where a message is put together from pieces of others. Once something does not fit, over is
+ * set and nothing more is written. */
+struct wire_writer {
+	uint8_t *at, *end;
+	bool over;
+};
+
+void wire_copy(struct wire_writer *w, const uint8_t *bytes, size_t len);
+
+/* Copies a field that a reader has just read. */
+void wire_copy_field(struct wire_writer *w, const struct wire_reader *r, const struct wire_field *f);
+
+/* Writes the tag and the length of a field whose bytes follow. */
+void wire_copy_length(struct wire_writer *w, uint32_t field, size_t len);
+
+/* Begins an embedded message and returns where its bytes begin, which wire_end needs to put
+ * tag and length before them. */
+uint8_t *wire_begin(struct wire_writer *w);
+void wire_end(struct wire_writer *w, uint8_t *body, uint32_t field);
+
+/* A reader of the embedded message that was read as a field. */
+struct wire_reader wire_inside(const struct wire_reader *r, const struct wire_field *f);
+
 /* True when the bytes are a message of this type that every decoder takes: all
  * of it well-formed, no groups, no value of a wire type other than its field's,
  * strings of UTF-8, and not nested deeper than WIRE_DEPTH_MAX. Unknown fields
