@@ -82,8 +82,9 @@ struct difference *difference_open(size_t max)
 	if (!d)
 		return NULL;
 	d->max = max;
-	/* Without random bytes the hash is as good as one that is known. */
-	getrandom(&d->seed, sizeof d->seed, GRND_NONBLOCK);
+	/* Early after boot there may be no random bytes yet; where the kernel put d is random, too. */
+	if (getrandom(&d->seed, sizeof d->seed, GRND_NONBLOCK) < 0)
+		d->seed = (uintptr_t)d;
 	for (int i = 0; i < DIFFERENCE_FORMS; i++) {
 		d->forms[i].snapshot.buffer = malloc(FORM_AT + max);
 		if (!d->forms[i].snapshot.buffer) {
