@@ -162,6 +162,7 @@ struct server {
 	bool event_came;             /* and was not sent on yet */
 	struct sockaddr_storage own[LISTENERS_MAX];
 	char hostname[256];
+	int64_t started;             /* ms of CLOCK_BOOTTIME */
 	uint8_t received[WS_HEAD_MAX];
 };
 
@@ -583,6 +584,8 @@ static void serve_scrape(struct server *srv, struct slot *s)
 	m->waiting = srv->waiting - s->waiting;
 	m->cpu = clock_ms(CLOCK_PROCESS_CPUTIME_ID);
 	m->epoch = clock_ms(CLOCK_REALTIME) - srv->now;
+	/* Somebody may have set the clock since then. */
+	m->started = clock_ms(CLOCK_REALTIME) - (clock_ms(CLOCK_BOOTTIME) - srv->started);
 	a.body = metrics_write(m, s, &slow, &a.body_len);
 	if (slow) {
 		give_up(srv, slow, "too slow for the texts there are");
@@ -1339,7 +1342,7 @@ static int start(struct server *srv)
 	    (o->user && sandbox_user(o->user) != 0) ||
 	    (!o->no_sandbox && sandbox_enter(o->feed || o->replay, has_files(srv)) != 0))
 		return -1;
-	srv->metrics.started = clock_ms(CLOCK_REALTIME);
+	srv->started = clock_ms(CLOCK_BOOTTIME);
 	listen_announce(srv->listeners, srv->listener_count, srv->tls != NULL,
 	                srv->auth.len == 0 && !o->tls_client_ca);
 	return 0;

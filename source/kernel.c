@@ -23,6 +23,7 @@ enum {
 	MULTIADDR_MAX = 64,     /* bytes of "/ip6/.../tcp/65535", NUL included */
 	NUMBERS_MAX = 192,      /* encoded bytes of a connection besides its texts */
 	STATE_MAX = 1024,       /* encoded bytes of a State besides its connections */
+	EPOCH_SLACK = 10000000, /* ns by which the clock may be set before it shows */
 	LOOKUPS = 2,            /* snapshots in which the process of a new socket is searched */
 };
 
@@ -32,6 +33,7 @@ struct connection {
 	struct connection *next;         /* with the same hash of cookie, or the next free one */
 	uint64_t place;                  /* key of by_place, see look_up */
 	struct connection *next_place;   /* with the same hash of place */
+	int64_t opened;                  /* ns of CLOCK_BOOTTIME */
 	uint32_t inode;                  /* 0: no process has it open */
 	int pid, fd;                     /* where it was found; pid 0: nowhere yet */
 	int lookups;                     /* snapshots in which it was searched */
@@ -66,8 +68,10 @@ struct kernel {
 	bool look_up;                  /* there are sockets whose process is to be searched */
 	bool listening[2][65536];      /* local ports: of IPv4, of IPv6 */
 
-	int64_t before;                /* ms, monotonic, of the previous snapshot; 0: none */
-	uint64_t instant;              /* ms since the epoch, of this snapshot */
+	int64_t before;                /* ms, the loop's clock, of the previous snapshot */
+	int64_t instant, previous;     /* ns of CLOCK_BOOTTIME, of this and the previous snapshot;
+	                                  0: there is none */
+	int64_t epoch;                 /* ns since 1970, at 0 of CLOCK_BOOTTIME */
 
 	Introspection__State state;
 	size_t most;                   /* bytes that state takes at most when it is encoded */
@@ -90,12 +94,39 @@ struct kernel {
 	struct tcpdiag diag;
 };
 
-static int64_t clock_ms(clockid_t clock)
+static int64_t clock_ns(clockid_t clock)
 {
 	struct timespec t = {0};
 
 	clock_gettime(clock, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* A time of day, in ms since 1970. Somebody may set the clock, as when a machine
+ * without a battery reaches its time server; what is kept are therefore times of
+ * a clock that nobody sets and that suspend does not stop. */
+static uint64_t time_of_day(const struct kernel *k, int64_t boottime)
+{
+	int64_t t = boottime + k->epoch;
+
+	return t > 0 ? (uint64_t)(t / 1000000) : 0;
+}
+
+/* The epoch stays while it is about right, so that what has not changed is written
+ * with the same times in every snapshot. */
+static void read_clocks(struct kernel *k)
+{
+	int64_t before, epoch;
+	int tries = 0;
+
+	do {
+		before = clock_ns(CLOCK_BOOTTIME);
+		epoch = clock_ns(CLOCK_REALTIME);
+		k->instant = clock_ns(CLOCK_BOOTTIME);
+		epoch -= k->instant;
+	} while (k->instant - before > EPOCH_SLACK && ++tries < 8);
+	if (llabs(epoch - k->epoch) > EPOCH_SLACK + k->instant - before)
+		k->epoch = epoch;
 }
 
 static bool is_ip4(const struct tcpdiag_end *e)
@@ -208,7 +239,7 @@ static void describe(struct kernel *k, struct connection *c, const struct tcpdia
 	c->endpoints.dst_multiaddr = c->dst;
 	c->tags[0] = c->name;
 	c->tags[1] = c->number;
-	c->timeline.open_ts = k->instant;
+	c->opened = k->instant;
 	/* Some nodes dial from the port they listen on: a socket that was seen
 	 * to dial is not taken for one that was accepted. */
 	if (s->state != TCPDIAG_SYN_SENT && *listening(k, s))
@@ -326,7 +357,7 @@ static void on_socket(void *arg, const struct tcpdiag_socket *s)
  * then is kept, and nothing is taken for vanished. */
 static bool dump(struct kernel *k)
 {
-	k->instant = (uint64_t)clock_ms(CLOCK_REALTIME);
+	read_clocks(k);
 	k->dump++;
 	k->left_out = 0;
 	k->look_up = false;
@@ -509,8 +540,9 @@ static void fill_connections(struct kernel *k, int64_t elapsed, int64_t now)
 				continue;
 			}
 			c->message.status = INTROSPECTION__STATUS__CLOSED;
-			c->timeline.close_ts = k->instant;
+			c->timeline.close_ts = time_of_day(k, k->instant);
 		}
+		c->timeline.open_ts = time_of_day(k, c->opened);
 		fill_rate(&c->in, &c->before_in, elapsed);
 		fill_rate(&c->out, &c->before_out, elapsed);
 		if (!is_shown(k, c))
@@ -533,8 +565,7 @@ static void fill_connections(struct kernel *k, int64_t elapsed, int64_t now)
 static int take(struct source *s, int64_t now, struct snapshot_input *out)
 {
 	struct kernel *k = (struct kernel *)s;
-	int64_t begin = clock_ms(CLOCK_MONOTONIC);
-	uint64_t previous = k->state.instant_ts;
+	int64_t begin = clock_ns(CLOCK_MONOTONIC);
 
 	if (k->process)
 		follow(k);
@@ -542,12 +573,13 @@ static int take(struct source *s, int64_t now, struct snapshot_input *out)
 		return -1;
 	if (k->look_up)
 		look_up(k);
-	fill_connections(k, previous ? now - k->before : 0, now);
+	fill_connections(k, k->previous ? now - k->before : 0, now);
 	fill_resources(k);
 	k->before = now;
-	k->state.start_ts = previous ? previous : k->instant;
-	k->state.instant_ts = k->instant;
-	k->state.snapshot_duration_ms = (uint32_t)(clock_ms(CLOCK_MONOTONIC) - begin);
+	k->state.start_ts = time_of_day(k, k->previous ? k->previous : k->instant);
+	k->state.instant_ts = time_of_day(k, k->instant);
+	k->previous = k->instant;
+	k->state.snapshot_duration_ms = (uint32_t)((clock_ns(CLOCK_MONOTONIC) - begin) / 1000000);
 	*out = (struct snapshot_input){.state = &k->state, .most = k->most};
 	return 1;
 }

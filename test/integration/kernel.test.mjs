@@ -1,15 +1,15 @@
 // The kernel source, from outside: what the daemon shows of connections that are
 // opened here, and of a process that comes and goes.
 import assert from 'node:assert/strict'
-import { spawn, spawnSync } from 'node:child_process'
+import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync, symlinkSync } from 'node:fs'
+import { readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { machine, release } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import test from 'node:test'
-import { build, client, daemon, folder } from './daemon.mjs'
+import { build, client, daemon, folder, root } from './daemon.mjs'
 
 const SHORT = ['--interval', '10']
 const ACTIVE = 0
@@ -125,6 +125,52 @@ for (const host of ['127.0.0.1', '::1']) {
     assert.equal(find((await c.next()).state, far), undefined)
   })
 }
+
+// Loaded into the daemon: seconds, written to a file, by which the clock is wrong.
+const CLOCK = `
+  #define _GNU_SOURCE
+  #include <stdio.h>
+  #include <stdlib.h>
+  #include <sys/syscall.h>
+  #include <time.h>
+  #include <unistd.h>
+  int clock_gettime(clockid_t clock, struct timespec *t) {
+    long shift = 0;
+    FILE *f = clock == CLOCK_REALTIME ? fopen(getenv("SHIFT"), "r") : NULL;
+    if (f && fscanf(f, "%ld", &shift) != 1) abort();
+    if (f) fclose(f);
+    int result = (int)syscall(SYS_clock_gettime, clock, t);
+    t->tv_sec += shift;
+    return result;
+  }`
+
+test('a clock that is set: all times are as of the clock that is right now', async t => {
+  const dir = folder(t)
+  const library = join(dir, 'clock.so')
+  const shift = join(dir, 'shift')
+  execFileSync('cc', ['-shared', '-fPIC', '-o', library, '-xc', '-'], { input: CLOCK })
+  const { near } = await pair(t, '127.0.0.1')
+  const begin = Date.now()
+  const set = seconds => writeFileSync(shift, `${seconds}`)
+  set(-Math.floor(begin / 1000) + 10)
+  const d = await daemon(t, SHORT, {
+    from: join(root, process.env.SANDBOX_BUILD ?? 'build'), env: { LD_PRELOAD: library, SHIFT: shift }
+  })
+  const c = await client(t, d.ws)
+  assert.ok(Number((await c.received(1)).state.instantTs) < 1e8, 'it is 1970')
+  for (const seconds of [0, -3600, 3600]) {
+    set(seconds)
+    const low = begin + seconds * 1000
+    const high = () => Date.now() + seconds * 1000 + 20   // as fine as the daemon looks
+    const { state } = await c.next()
+    const { openTs } = find(state, near).timeline
+    const times = [low - 20, openTs, state.startTs, state.instantTs, high()].map(Number)
+    assert.deepEqual(times, [...times].sort((a, b) => a - b))
+    const metrics = await (await fetch(`${d.url}metrics`)).text()
+    const started = 1000 * Number(/^process_start_time_seconds (\S+)$/m.exec(metrics)[1])
+    assert.ok(started >= low - 20 && started <= high(), `${started} is not between ${low} and ${high()}`)
+  }
+})
 
 for (const listen of ['127.0.0.1:0', '[::1]:0', '0.0.0.0:0', '[::]:0']) {
   test(`the clients of a daemon at ${listen} are not among the connections`, async t => {

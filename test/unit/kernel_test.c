@@ -90,6 +90,22 @@ ssize_t readlinkat(int dir, const char *path, char *out, size_t size)
 	return syscall(SYS_readlinkat, dir, path, out, size);
 }
 
+/* Somebody sets the clock: seconds from what it should be. */
+static int64_t clock_shift;
+
+#ifndef SYS_clock_gettime64
+#define SYS_clock_gettime64 SYS_clock_gettime
+#endif
+
+int clock_gettime(clockid_t clock, struct timespec *t)
+{
+	if (syscall(SYS_clock_gettime64, clock, t) != 0)
+		return -1;
+	if (clock == CLOCK_REALTIME)
+		t->tv_sec += clock_shift;
+	return 0;
+}
+
 static struct source *open_source(const char *process)
 {
 	log_begin();
@@ -523,6 +539,63 @@ static void rates_and_times(void **unused)
 	s->close(s);
 	reset(&p);
 	reset(&later);
+}
+
+/* A machine that starts in 1970 reaches its time server; later its clock is set back.
+ * Every time that is told is right as of the clock that is right now. */
+static void clock_is_set(void **unused)
+{
+	enum { HOUR = 3600 };
+	const int64_t now = time(NULL);
+	const int64_t shifts[] = {10 - now, 0, -HOUR, -HOUR, HOUR};
+	struct pair p = connect_at("127.0.0.1"), gone = connect_at("127.0.0.1");
+	uint64_t before = 0, cookie = cookie_of(gone.client);
+
+	(void)unused;
+	clock_shift = shifts[0];
+	struct source *s = open_source(NULL);
+	for (size_t i = 0; i < sizeof shifts / sizeof *shifts; i++) {
+		clock_shift = shifts[i];
+		uint64_t from = (uint64_t)(now + shifts[i]) * 1000, to = from + 60000;
+		if (i == 3)
+			reset(&gone);
+		State *state = take(s, (int64_t)i * 1000);
+		assert_in_range(state->instant_ts, from, to);
+		assert_in_range(state->start_ts, from, state->instant_ts);
+		Connection *c = find(state, p.client);
+		assert_in_range(c->timeline->open_ts, from, state->start_ts);
+		if (i > 0 && shifts[i] == shifts[i - 1])
+			assert_int_equal(c->timeline->open_ts, before);
+		before = c->timeline->open_ts;
+		c = find_cookie(state, cookie);
+		if (i == 3) {
+			assert_int_equal(c->status, CLOSED);
+			assert_int_equal(c->timeline->open_ts, before);
+			assert_int_equal(c->timeline->close_ts, state->instant_ts);
+		}
+	}
+	clock_shift = 0;
+	s->close(s);
+	reset(&p);
+}
+
+/* What has not changed is written the same. */
+static void times_stay(void **unused)
+{
+	struct pair p = connect_at("127.0.0.1");
+	struct source *s = open_source(NULL);
+	uint64_t opened = find(take(s, 0), p.client)->timeline->open_ts;
+
+	(void)unused;
+	for (int i = 1; i < 1000; i++) {
+		uint64_t instant = take(s, i * 1000)->instant_ts;
+		State *state = take(s, i * 1000 + 500);
+
+		assert_int_equal(state->start_ts, instant);
+		assert_int_equal(find(state, p.client)->timeline->open_ts, opened);
+	}
+	s->close(s);
+	reset(&p);
 }
 
 /* Connections come, move bytes and go; the totals of this process are exact to
@@ -1763,6 +1836,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(dialed_from_listening_port),
 		cmocka_unit_test(dialed_from_other_port),
 		cmocka_unit_test(rates_and_times),
+		cmocka_unit_test(clock_is_set),
+		cmocka_unit_test(times_stay),
 		cmocka_unit_test(totals),
 		cmocka_unit_test(own_connections),
 		cmocka_unit_test(process_by_name),
