@@ -525,21 +525,21 @@ static void log_refusal(struct server *srv, const struct slot *s, const struct h
 	char text[ADDRESS_TEXT_MAX], value[LOG_ESCAPED_MAX];
 
 	address_text(text, &s->peer.any);
-	if (!a->option || srv->now - srv->refusal_logged < REFUSAL_LOG_MS) {
+	if (!a->value.at || srv->now - srv->refusal_logged < REFUSAL_LOG_MS) {
 		log_verbose("refused status=%d peer=%s reason=\"%s\"", a->status, text, a->reason);
 		return;
 	}
 	srv->refusal_logged = srv->now;
-	log_event("refused status=%d peer=%s reason=\"%s\" allow_with=\"%s\" value=%s", a->status, text,
-	          a->reason, a->option, log_escape(value, a->value.at, a->value.len));
+	log_event("refused status=%d peer=%s reason=\"%s\"%s%s%s value=%s", a->status, text, a->reason,
+	          a->option ? " allow_with=\"" : "", a->option ? a->option : "",
+	          a->option ? "\"" : "", log_escape(value, a->value.at, a->value.len));
 }
 
 /* Answers a request, well formed or not, and ends the connection. */
-static void answer(struct server *srv, struct slot *s, const struct http_answer *a,
-                   struct ws_text host)
+static void answer(struct server *srv, struct slot *s, const struct http_answer *a)
 {
 	char head[WS_HEAD_MAX];
-	size_t len = http_head(head, a, host);
+	size_t len = http_head(head, a, (time_t)(clock_ms(CLOCK_REALTIME) / 1000));
 
 	if (a->reason) {
 		srv->metrics.refused[a->refusal]++;
@@ -591,7 +591,7 @@ static void serve_scrape(struct server *srv, struct slot *s)
 		give_up(srv, slow, "too slow for the texts there are");
 		srv->deadlines[(struct slot *)slow - srv->slots] = srv->now;
 	}
-	answer(srv, s, &a, (struct ws_text){0});
+	answer(srv, s, &a);
 }
 
 /* The buffer holds the request until here; what came behind it is moved
@@ -628,6 +628,7 @@ static void head_bytes(struct server *srv, struct slot *s, size_t len)
 	const struct http_policy policy = {
 		srv->options.allow_host, srv->options.allow_host_count,
 		srv->options.allow_origin, srv->options.allow_origin_count,
+		srv->options.public_url,
 		&srv->auth,
 		s->tls != NULL,
 	};
@@ -639,12 +640,7 @@ static void head_bytes(struct server *srv, struct slot *s, size_t len)
 	int n = ws_request(&request, head, s->head_len);
 	if (n == 0)
 		return;
-	if (n < 0)
-		http_refuse(&a, n == -426   ? HTTP_BAD_VERSION
-		                : n == -431 ? HTTP_HEAD_TOO_LONG
-		                            : HTTP_MALFORMED);
-	else
-		http_decide(&a, &request, &policy, address_is_loopback(&s->peer.any));
+	http_decide(&a, &request, n, &policy);
 	if (a.status == 101 && srv->clients >= srv->options.max_clients)
 		http_refuse(&a, HTTP_CLIENTS_MAX);
 	if (a.metrics) {
@@ -654,7 +650,7 @@ static void head_bytes(struct server *srv, struct slot *s, size_t len)
 		return;
 	}
 	if (a.status != 101) {
-		answer(srv, s, &a, request.host);
+		answer(srv, s, &a);
 		if (a.status == 401) {
 			s->state = SLOT_DELAYED;
 			s->since = srv->now + auth_delay(&srv->auth, &s->peer.any, srv->now);
@@ -857,7 +853,7 @@ static void refuse_at_once(struct server *srv, int fd)
 
 	srv->metrics.refused[HTTP_SLOTS_MAX]++;
 	http_refuse(&a, HTTP_SLOTS_MAX);
-	size_t len = http_head(out, &a, (struct ws_text){0});
+	size_t len = http_head(out, &a, (time_t)(clock_ms(CLOCK_REALTIME) / 1000));
 	if (send(fd, out, len, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
 		shutdown(fd, SHUT_WR);
 	close(fd);

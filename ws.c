@@ -15,6 +15,7 @@
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 
 enum { FIN = 0x80, RSV = 0x70, MASKED = 0x80, LEN16 = 126, LEN64 = 127 };
+enum { TLS_HANDSHAKE = 22 };   /* the first byte of a ClientHello, RFC 8446 section 5.1 */
 
 bool ws_text_is(struct ws_text text, const char *s)
 {
@@ -97,15 +98,23 @@ static int cut_field(struct ws_text *rest, struct ws_text *name, struct ws_text 
 	return 1;
 }
 
-bool ws_next_token(struct ws_text *list, struct ws_text *token)
+bool ws_next_token(struct ws_list *list, struct ws_text *token)
 {
-	if (list->len == 0)
-		return false;
-	*token = trim(cut(list, ','));
+	struct ws_text lines = list->lines, name, value;
+
+	while (list->line.len == 0) {
+		if (lines.len == 0 || cut_field(&lines, &name, &value) <= 0)
+			return false;
+		if (!ws_text_is(name, list->name))
+			continue;
+		list->line = value;
+		list->lines = lines;
+	}
+	*token = trim(cut(&list->line, ','));
 	return true;
 }
 
-bool ws_has_token(struct ws_text list, const char *token)
+bool ws_has_token(struct ws_list list, const char *token)
 {
 	struct ws_text one;
 
@@ -115,65 +124,102 @@ bool ws_has_token(struct ws_text list, const char *token)
 	return false;
 }
 
-static bool request_line(struct ws_request *r, struct ws_text line, bool *http_1_0)
+/* Takes scheme and authority off a target in absolute form (RFC 9112 section 3.2.2): the
+ * authority is what counts as Host. */
+static void cut_authority(struct ws_request *r, struct ws_text *target)
+{
+	static const char *const schemes[] = {"http://", "https://"};
+
+	for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++) {
+		size_t len = strlen(schemes[i]);
+
+		if (target->len < len || strncasecmp(target->at, schemes[i], len) != 0)
+			continue;
+		r->host = (struct ws_text){target->at + len, 0};
+		while (len + r->host.len < target->len && !strchr("/?", r->host.at[r->host.len]))
+			r->host.len++;
+		target->at += len + r->host.len;
+		target->len -= len + r->host.len;
+		return;
+	}
+}
+
+/* NULL, or what is wrong. */
+static const char *request_line(struct ws_request *r, struct ws_text line)
 {
 	r->method = cut(&line, ' ');
 	struct ws_text target = cut(&line, ' ');
 
 	for (size_t i = 0; i < r->method.len; i++)
 		if (!is_token_char(r->method.at[i]))
-			return false;
+			return "the request line does not begin with a method";
 	for (size_t i = 0; i < target.len; i++)
 		if (target.at[i] <= ' ' || target.at[i] > '~')
-			return false;
-	r->path = cut(&target, '?');
-	*http_1_0 = ws_text_is(line, "HTTP/1.0");
-	return r->method.len > 0 && r->path.len > 0 &&
-	       (*http_1_0 || (line.len == 8 && memcmp(line.at, "HTTP/1.", 7) == 0 &&
-	                      line.at[7] >= '1' && line.at[7] <= '9'));
+			return "the target has a character that no URL has";
+	if (r->method.len == 0 || target.len == 0)
+		return "the request line is not METHOD TARGET HTTP/1.1";
+	r->http_1_0 = ws_text_is(line, "HTTP/1.0");
+	if (!r->http_1_0 && (line.len != 8 || memcmp(line.at, "HTTP/1.", 7) != 0 || line.at[7] < '1' ||
+	                     line.at[7] > '9'))
+		return "neither HTTP/1.1 nor HTTP/1.0";
+	cut_authority(r, &target);
+	/* Without a path it is that of "/", as the slash before the authority. */
+	if (r->host.at && (target.len == 0 || *target.at == '?'))
+		r->path = (struct ws_text){r->host.at - 1, 1};
+	else
+		r->path = cut(&target, '?');
+	return r->path.len > 0 ? NULL : "the target has no path";
 }
 
-/* What the field lines say of an upgrade. */
-struct upgrade {
+/* What the field lines say that goes no further. */
+struct fields {
 	bool websocket;
 	bool connection;
 	struct ws_text version;
+	struct ws_text host;
 };
 
-/* Reads the field lines. False: one is malformed, or stands twice where that
- * would let two readers of the head disagree. */
-static bool request_fields(struct ws_request *r, struct ws_text rest, struct upgrade *up)
+/* Reads the field lines. NULL, or what is wrong: one is malformed, or stands twice where
+ * that would let two readers of the head disagree. */
+static const char *request_fields(struct ws_request *r, struct ws_text rest, struct fields *f)
 {
 	const struct {
 		const char *name;
-		struct ws_text *value;
-		bool once;
+		struct ws_text *once;
+		struct ws_list *list;
 	} wanted[] = {
-		{"Host", &r->host, true},
-		{"Origin", &r->origin, true},
-		{"Authorization", &r->authorization, true},
-		{"Sec-WebSocket-Key", &r->key, true},
-		{"Sec-WebSocket-Version", &up->version, true},
-		{"Sec-WebSocket-Protocol", &r->protocols, false},
-		{"Accept-Encoding", &r->accept_encoding, false},
+		{"Host", &f->host, NULL},
+		{"Origin", &r->origin, NULL},
+		{"Sec-Fetch-Site", &r->fetch_site, NULL},
+		{"Authorization", &r->authorization, NULL},
+		{"Sec-WebSocket-Key", &r->key, NULL},
+		{"Sec-WebSocket-Version", &f->version, NULL},
+		{"Sec-WebSocket-Protocol", NULL, &r->protocols},
+		{"Accept", NULL, &r->accept},
+		{"Accept-Encoding", NULL, &r->accept_encoding},
 	};
 	struct ws_text name, value;
 	int got;
 
 	while ((got = cut_field(&rest, &name, &value)) > 0) {
+		const struct ws_list line = {.line = value};
+
 		if (ws_text_is(name, "Connection"))
-			up->connection |= ws_has_token(value, "upgrade");
+			f->connection |= ws_has_token(line, "upgrade");
 		else if (ws_text_is(name, "Upgrade"))
-			up->websocket |= ws_has_token(value, "websocket");
+			f->websocket |= ws_has_token(line, "websocket");
 		for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
 			if (!ws_text_is(name, wanted[i].name))
 				continue;
-			if (wanted[i].once && wanted[i].value->at)
-				return false;
-			*wanted[i].value = value;
+			if (wanted[i].once && wanted[i].once->at)
+				return "a field that may stand once stands twice";
+			if (wanted[i].once)
+				*wanted[i].once = value;
+			else if (!wanted[i].list->name)
+				*wanted[i].list = (struct ws_list){wanted[i].name, value, rest};
 		}
 	}
-	return got == 0;
+	return got == 0 ? NULL : "a field line is not NAME: VALUE";
 }
 
 static bool key_is_valid(struct ws_text key)
@@ -187,35 +233,55 @@ static bool key_is_valid(struct ws_text key)
 	       n == 16;
 }
 
+/* A request to upgrade (section 4.2.1): 0, or an HTTP status. */
+static int check_upgrade(struct ws_request *r, const struct fields *f)
+{
+	if (r->http_1_0)
+		r->wrong = "an upgrade needs HTTP/1.1";
+	else if (!f->connection)
+		r->wrong = "Upgrade without Connection: Upgrade";
+	else if (!ws_text_is(f->version, "13"))
+		return 426;
+	else if (!key_is_valid(r->key))
+		r->wrong = "Sec-WebSocket-Key is not 16 bytes in base64";
+	r->upgrade = !r->wrong;
+	return r->wrong ? 400 : 0;
+}
+
 int ws_request(struct ws_request *r, const char *head, size_t len)
 {
-	struct upgrade up = {0};
-	bool http_1_0;
-	int n = head_length(head, len);
+	struct fields f = {0};
+	size_t skip = 0;
 
 	memset(r, 0, sizeof *r);
-	if (n < 0)
+	while (len - skip >= 2 && memcmp(head + skip, "\r\n", 2) == 0)
+		skip += 2; /* RFC 9112 section 2.2 */
+	int n = head_length(head + skip, len - skip);
+	if (n < 0) {
+		r->wrong = *head == TLS_HANDSHAKE ? "TLS, which this port does not speak"
+		                                  : "a control character, or a bare CR or LF";
 		return -400;
-	if (n == 0 ? len >= WS_HEAD_MAX : n > WS_HEAD_MAX)
+	}
+	if (n == 0 ? len >= WS_HEAD_MAX : skip + (size_t)n > WS_HEAD_MAX)
 		return -431;
 	if (n == 0)
 		return 0;
 
-	struct ws_text rest = {head, (size_t)n};
-	if (!request_line(r, cut_line(&rest), &http_1_0) || !request_fields(r, rest, &up))
+	struct ws_text rest = {head + skip, (size_t)n};
+	r->wrong = request_line(r, cut_line(&rest));
+	if (!r->wrong)
+		r->wrong = request_fields(r, rest, &f);
+	if (r->wrong)
 		return -400;
-	if (!r->host.at)
-		return -400;
-	if (!up.websocket || (r->method.len != 3 || memcmp(r->method.at, "GET", 3) != 0))
-		return n;
-	if (http_1_0 || !up.connection)
-		return -400;
-	if (!ws_text_is(up.version, "13"))
-		return -426;
-	if (!key_is_valid(r->key))
-		return -400;
-	r->upgrade = true;
-	return n;
+	if (!r->host.at || (!f.host.at && !r->http_1_0))
+		r->host = f.host;
+	if (f.websocket && r->method.len == 3 && memcmp(r->method.at, "GET", 3) == 0) {
+		int status = check_upgrade(r, &f);
+
+		if (status > 0)
+			return -status;
+	}
+	return (int)skip + n;
 }
 
 void ws_accept(char out[WS_ACCEPT_LEN + 1], struct ws_text key)
@@ -271,10 +337,12 @@ int ws_response(const char *head, size_t len, const char key[WS_KEY_LEN + 1])
 	if (status != 101)
 		return status >= 100 ? -status : -WS_PROTOCOL_ERROR;
 	while ((got = cut_field(&rest, &name, &value)) > 0) {
+		const struct ws_list line = {.line = value};
+
 		if (ws_text_is(name, "Connection"))
-			connection |= ws_has_token(value, "upgrade");
+			connection |= ws_has_token(line, "upgrade");
 		else if (ws_text_is(name, "Upgrade"))
-			websocket |= ws_has_token(value, "websocket");
+			websocket |= ws_has_token(line, "websocket");
 		else if (ws_text_is(name, "Sec-WebSocket-Accept"))
 			accept = value;
 		else if (ws_text_is(name, "Sec-WebSocket-Extensions") ||

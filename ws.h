@@ -47,27 +47,39 @@ struct ws_text {
 /* True when text equals the C string, ASCII letters compared without case. */
 bool ws_text_is(struct ws_text text, const char *s);
 
-/* Cuts the first element, which may be empty, off a comma-separated list. False:
- * there is none left. */
-bool ws_next_token(struct ws_text *list, struct ws_text *token);
+/* A field whose value is a comma-separated list, which may go on in further lines of the
+ * same name (RFC 9110 section 5.3). */
+struct ws_list {
+	const char *name;              /* of the field */
+	struct ws_text line;           /* not yet read of a line; at is NULL when there is no such field */
+	struct ws_text lines;          /* the field lines behind that one */
+};
 
-/* True when the token stands in a comma-separated list, whatever its case. */
-bool ws_has_token(struct ws_text list, const char *token);
+/* Cuts the first element, which may be empty, off the list. False: there is none left. */
+bool ws_next_token(struct ws_list *list, struct ws_text *token);
+
+/* True when the token stands in the list, whatever its case. */
+bool ws_has_token(struct ws_list list, const char *token);
 
 /* An HTTP/1.x request head. Every text points into the buffer that was parsed. */
 struct ws_request {
 	struct ws_text method;
-	struct ws_text path;           /* the target up to a '?' */
-	struct ws_text host;
+	struct ws_text path;           /* the target without scheme, authority and query */
+	struct ws_text host;           /* the target's authority or else the value of Host */
 	struct ws_text origin;
+	struct ws_text fetch_site;     /* Sec-Fetch-Site */
 	struct ws_text authorization;
-	struct ws_text protocols;      /* Sec-WebSocket-Protocol as it came */
-	struct ws_text accept_encoding;
+	struct ws_list protocols;      /* Sec-WebSocket-Protocol */
+	struct ws_list accept;
+	struct ws_list accept_encoding;
 	struct ws_text key;            /* only with upgrade; valid base64 of 16 bytes */
-	bool upgrade;                  /* a valid opening handshake, section 4.2.1 */
+	bool http_1_0;
+	bool upgrade;                  /* an opening handshake, section 4.2.1, but for its Host */
+	const char *wrong;             /* what made it a 400, in words; NULL: nothing */
 };
 
-/* Parses a request head (RFC 9112; section 4.2.1 when it asks for an upgrade).
+/* Parses a request head (RFC 9112; section 4.2.1 when it asks for an upgrade) and skips
+ * empty lines before it. Whether there must be a Host is the caller's to say.
  * Returns > 0: bytes of the head, *r is filled; 0: incomplete, call again with
  * more; < 0: refuse with this HTTP status, negated: 400, 426 or 431. On refusal *r
  * holds what had been read, for the log. */

@@ -11,21 +11,24 @@ static const unsigned char schema[] = {
 #include "introspection.proto.inc"
 };
 
+#define HEALTH_PATH "/healthz"
 #define METRICS_PATH "/metrics"
 
 const struct http_reason http_reasons[HTTP_REFUSALS] = {
-	[HTTP_MALFORMED] = {400, "malformed request"},
-	[HTTP_BAD_HOST] = {400, "malformed Host"},
-	[HTTP_NO_TOKEN] = {401, "a wrong or no token"},
-	[HTTP_FOREIGN_HOST] = {403, "this Host is not allowed"},
-	[HTTP_FOREIGN_ORIGIN] = {403, "this Origin is not allowed"},
-	[HTTP_NO_PAGE] = {404, "nothing at this path"},
-	[HTTP_NO_SOCKET] = {404, "no WebSocket at this path"},
-	[HTTP_BAD_METHOD] = {405, "only GET and HEAD"},
-	[HTTP_BAD_VERSION] = {426, "Sec-WebSocket-Version is not 13"},
-	[HTTP_HEAD_TOO_LONG] = {431, "head over 8192 bytes"},
-	[HTTP_CLIENTS_MAX] = {503, "as many clients as --max-clients allows"},
-	[HTTP_SLOTS_MAX] = {503, "every slot is taken"},
+	[HTTP_MALFORMED] = {400, "malformed request", NULL},
+	[HTTP_NO_HOST] = {400, "no Host", "only /healthz needs none, in HTTP/1.0"},
+	[HTTP_BAD_HOST] = {400, "malformed Host", NULL},
+	[HTTP_NO_TOKEN] = {401, "a wrong or no token", "send Authorization: Bearer TOKEN"},
+	[HTTP_FOREIGN_HOST] = {403, "this Host is not allowed", NULL},
+	[HTTP_FOREIGN_ORIGIN] = {403, "this Origin is not allowed", NULL},
+	[HTTP_NO_PAGE] = {404, "nothing at this path", NULL},
+	[HTTP_NO_SOCKET] = {404, "no WebSocket at this path", "there is one at / and at /introspect"},
+	[HTTP_BAD_METHOD] = {405, "only GET and HEAD", NULL},
+	[HTTP_NOT_ACCEPTABLE] = {406, "this file comes gzipped only", "Accept-Encoding forbids that"},
+	[HTTP_BAD_VERSION] = {426, "Sec-WebSocket-Version is not 13", NULL},
+	[HTTP_HEAD_TOO_LONG] = {431, "head over 8192 bytes", "are there too many cookies?"},
+	[HTTP_CLIENTS_MAX] = {503, "as many clients as --max-clients allows", "try again later"},
+	[HTTP_SLOTS_MAX] = {503, "every slot is taken", "try again later"},
 };
 
 #define SECURITY_HEADERS                                                                           \
@@ -33,7 +36,8 @@ const struct http_reason http_reasons[HTTP_REFUSALS] = {
 	"img-src 'self'; connect-src 'self' http: https: ws: wss:; base-uri 'none'; "        \
 	"form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'\r\n"       \
 	"X-Content-Type-Options: nosniff\r\n"                                                      \
-	"Referrer-Policy: no-referrer\r\n"
+	"Referrer-Policy: no-referrer\r\n"                                                         \
+	"Vary: Accept, Accept-Encoding, Origin, Sec-Fetch-Site\r\n"
 
 static const char *status_text(int status)
 {
@@ -47,6 +51,7 @@ static const char *status_text(int status)
 		{403, "Forbidden"},
 		{404, "Not Found"},
 		{405, "Method Not Allowed"},
+		{406, "Not Acceptable"},
 		{426, "Upgrade Required"},
 		{431, "Request Header Fields Too Large"},
 		{503, "Service Unavailable"},
@@ -120,14 +125,6 @@ static bool listed(struct ws_text text, const char *const *list, size_t count)
 	return false;
 }
 
-/* A name that an attacker's DNS could point here must not be served: a page of
- * his would then be of the same origin as this server. */
-static bool host_allowed(struct ws_text host, const struct http_policy *policy)
-{
-	return ws_text_is(host, "localhost") || is_ip_literal(host) ||
-	       listed(host, policy->hosts, policy->host_count);
-}
-
 static bool same_port(struct ws_text a, struct ws_text b, const char *standard)
 {
 	struct ws_text implied = {standard, strlen(standard)};
@@ -142,37 +139,113 @@ static bool same_host(struct ws_text a, struct ws_text b)
 	return a.len == b.len && strncasecmp(a.at, b.at, a.len) == 0;
 }
 
-static bool origin_allowed(struct ws_text origin, struct ws_text own_host, struct ws_text own_port,
-                           const struct http_policy *policy, bool loopback)
+bool http_is_name(struct ws_text text)
 {
-	static const char http[] = "http://", https[] = "https://";
-	struct ws_text authority = origin, host, port;
-	const char *standard;
-	bool plain = false;
+	for (size_t i = 0; i < text.len; i++) {
+		char c = text.at[i];
 
-	if (listed(origin, policy->origins, policy->origin_count))
-		return true;
-	if (origin.len > sizeof http - 1 && strncasecmp(origin.at, http, sizeof http - 1) == 0) {
-		authority.at += sizeof http - 1;
-		standard = "80";
-		plain = true;
-	} else if (origin.len > sizeof https - 1 &&
-	           strncasecmp(origin.at, https, sizeof https - 1) == 0) {
-		authority.at += sizeof https - 1;
-		standard = "443";
-	} else {
-		return false;
+		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+		      c == '-' || c == '.' || c == '_'))
+			return false;
 	}
-	authority.len -= (size_t)(authority.at - origin.at);
-	if (!split_authority(authority, &host, &port))
+	return text.len > 0;
+}
+
+/* An origin of the web (RFC 6454 section 4). */
+struct origin {
+	struct ws_text scheme, host, port;
+	const char *standard;   /* port of the scheme */
+};
+
+/* False: it is malformed, or of a scheme other than http and https that has no host. */
+static bool read_origin(struct origin *o, struct ws_text text)
+{
+	const char *colon = memchr(text.at, ':', text.len);
+	size_t len = colon ? (size_t)(colon - text.at) : 0;
+
+	o->scheme = (struct ws_text){text.at, len};
+	if (len == 0 || text.len < len + 3 || memcmp(colon, "://", 3) != 0 || !http_is_name(o->scheme))
 		return false;
-	/* A page that came without TLS may be anybody's, whatever its port: it is not of the
-	 * same origin. Without TLS here, a proxy may have it, and the Host does not tell. */
-	if (!(plain && policy->tls) && same_host(host, own_host) &&
-	    same_port(port, own_port, standard))
+	o->standard = ws_text_is(o->scheme, "http")    ? "80"
+	              : ws_text_is(o->scheme, "https") ? "443"
+	                                               : "";
+	return split_authority((struct ws_text){text.at + len + 3, text.len - len - 3}, &o->host,
+	                       &o->port) &&
+	       (http_is_name(o->host) || is_ip_literal(o->host));
+}
+
+bool http_is_origin(struct ws_text text)
+{
+	struct origin o;
+
+	return read_origin(&o, text) && !ws_text_is(o.scheme, "ws") && !ws_text_is(o.scheme, "wss") &&
+	       !(o.port.at && same_port(o.port, (struct ws_text){NULL, 0}, o.standard));
+}
+
+/* The origin of a URL; false: it is none of http and https. */
+static bool read_url(struct origin *o, struct ws_text url)
+{
+	size_t len = 0;
+
+	for (size_t slashes = 0; len < url.len; len++)
+		if (url.at[len] == '/' && ++slashes == 3)
+			break;
+	return read_origin(o, (struct ws_text){url.at, len}) && *o->standard;
+}
+
+bool http_is_url(struct ws_text text)
+{
+	struct origin o;
+
+	return read_url(&o, text) && !memchr(text.at, '?', text.len) && !memchr(text.at, '#', text.len);
+}
+
+/* The origin at which a proxy shows the daemon. False: there is none. */
+static bool public_origin(struct origin *o, const struct http_policy *policy)
+{
+	return policy->public_url &&
+	       read_url(o, (struct ws_text){policy->public_url, strlen(policy->public_url)});
+}
+
+/* A name that an attacker's DNS could point here must not be served: a page of
+ * his would then be of the same origin as this server. */
+static bool host_allowed(struct ws_text host, const struct http_policy *policy)
+{
+	struct origin proxy;
+
+	return ws_text_is(host, "localhost") || is_ip_literal(host) ||
+	       listed(host, policy->hosts, policy->host_count) ||
+	       (public_origin(&proxy, policy) && same_host(host, proxy.host));
+}
+
+/* Did the request come by this origin of a proxy? */
+static bool is_at(struct ws_text host, struct ws_text port, const struct origin *proxy)
+{
+	return same_host(host, proxy->host) && same_port(port, proxy->port, proxy->standard);
+}
+
+/* Is the origin the daemon's own, or an allowed one? Whatever is of another port is of
+ * another origin, this machine's as well: a gateway there may serve strangers' pages. */
+static bool origin_allowed(struct ws_text text, struct ws_text host, struct ws_text port,
+                           const struct http_policy *policy)
+{
+	struct origin o, proxy;
+
+	if (listed(text, policy->origins, policy->origin_count))
 		return true;
-	return loopback && (ws_text_is(host, "localhost") || ws_text_is(host, "127.0.0.1") ||
-	                    ws_text_is(host, "[::1]"));
+	if (!read_origin(&o, text) || !*o.standard)
+		return false;
+	if (public_origin(&proxy, policy)) {
+		if (*o.standard == *proxy.standard && is_at(o.host, o.port, &proxy))
+			return true;
+		/* What the proxy shows at that host and port has that scheme and no other. */
+		if (is_at(host, port, &proxy))
+			return false;
+	}
+	/* A page that came without TLS may be anybody's: it is not of the origin of a daemon
+	 * with TLS. Without TLS here, a proxy may have it, and the Host does not tell. */
+	return !(policy->tls && ws_text_is(o.scheme, "http")) && same_host(o.host, host) &&
+	       same_port(o.port, port, o.standard);
 }
 
 void http_refuse(struct http_answer *a, enum http_refusal refusal)
@@ -181,16 +254,28 @@ void http_refuse(struct http_answer *a, enum http_refusal refusal)
 		.status = http_reasons[refusal].status,
 		.refusal = refusal,
 		.reason = http_reasons[refusal].words,
-		.type = "text/plain",
+		.type = "text/plain; charset=utf-8",
+		.no_secret = true,
 	};
 }
 
-static void refuse_unless(struct http_answer *a, enum http_refusal refusal, const char *option,
-                          struct ws_text value)
+/* A refusal of what stands in the request; option: for such a value, if it is valid. */
+static void refuse_value(struct http_answer *a, enum http_refusal refusal, const char *option,
+                         struct ws_text value, bool valid)
 {
 	http_refuse(a, refusal);
-	a->option = option;
 	a->value = value;
+	a->option = valid ? option : NULL;
+}
+
+/* A request that could not be read. */
+static void refuse_head(struct http_answer *a, const struct ws_request *r, int status)
+{
+	http_refuse(a, status == 426   ? HTTP_BAD_VERSION
+	               : status == 431 ? HTTP_HEAD_TOO_LONG
+	                               : HTTP_MALFORMED);
+	if (r->wrong)
+		a->reason = r->wrong;
 }
 
 static const struct dashboard_file *find_file(struct ws_text path)
@@ -201,13 +286,90 @@ static const struct dashboard_file *find_file(struct ws_text path)
 	return NULL;
 }
 
+/* Does the parameter say that its element is not wanted (RFC 9110 section 12.4.2)? */
+static bool is_weight_0(struct ws_text parameters)
+{
+	static const char weight[] = "q=0.000";
+	size_t n = 0;
+
+	for (size_t i = 0; i < parameters.len; i++) {
+		char c = parameters.at[i];
+
+		if (c == ';')
+			n = 0;
+		else if (c != ' ' && c != '\t' && n < sizeof weight)
+			n = n < sizeof weight - 1 && (c == weight[n] || (c == 'Q' && n == 0))
+			            ? n + 1
+			            : sizeof weight;
+	}
+	return n >= 3 && n < sizeof weight;
+}
+
+/* What an Accept field says of something: above 0 that it is wanted, below 0 that it is
+ * not; 0: nothing. */
+static int accepted(struct ws_list list, const char *what)
+{
+	struct ws_text one;
+
+	while (ws_next_token(&list, &one)) {
+		struct ws_text name = one;
+		const char *parameters = memchr(one.at, ';', one.len);
+
+		if (parameters)
+			name.len = (size_t)(parameters - one.at);
+		while (name.len > 0 && (name.at[name.len - 1] == ' ' || name.at[name.len - 1] == '\t'))
+			name.len--;
+		if (!ws_text_is(name, what))
+			continue;
+		one.len -= parameters ? (size_t)(parameters - one.at) : one.len;
+		one.at = parameters;
+		return parameters && is_weight_0(one) ? -1 : 1;
+	}
+	return 0;
+}
+
+/* Likewise of gzip as a coding (RFC 9110 section 12.5.3). Without the field any will do;
+ * with it, what it does not name is not wanted. */
+static int accepts_gzip(const struct ws_request *r)
+{
+	int said;
+
+	if (!r->accept_encoding.line.at)
+		return 0;
+	if ((said = accepted(r->accept_encoding, "gzip")) == 0 &&
+	    (said = accepted(r->accept_encoding, "x-gzip")) == 0)
+		said = accepted(r->accept_encoding, "*");
+	return said == 0 ? -1 : said;
+}
+
+static void serve_file(struct http_answer *a, const struct dashboard_file *file)
+{
+	a->type = file->type;
+	a->body = file->gzip;
+	a->body_len = file->len;
+	a->gzip = true;
+}
+
+/* The page is for browsers: who asks for text/html or gzip. Others get a text. */
+static void serve_page(struct http_answer *a, const struct ws_request *r,
+                       const struct dashboard_file *file)
+{
+	int gzip = accepts_gzip(r);
+
+	if (gzip > 0 || (gzip == 0 && accepted(r->accept, "text/html") > 0))
+		serve_file(a, file);
+	else
+		a->gzip_refused = gzip < 0;
+}
+
 static void route(struct http_answer *a, const struct ws_request *r)
 {
 	static const char ok[] = "ok\n";
 	const struct dashboard_file *file = find_file(r->path);
 	bool page = is(r->path, "/");
 
-	*a = (struct http_answer){.status = 200, .type = "text/plain; charset=utf-8"};
+	*a = (struct http_answer){
+		.status = 200, .type = "text/plain; charset=utf-8", .no_secret = true};
 	if (r->upgrade && page) {
 		a->status = 101;
 	} else if (r->upgrade && is(r->path, "/introspect")) {
@@ -215,18 +377,18 @@ static void route(struct http_answer *a, const struct ws_request *r)
 		a->command = true;
 	} else if (r->upgrade) {
 		http_refuse(a, HTTP_NO_SOCKET);
-	} else if (file && (!page || ws_has_token(r->accept_encoding, "gzip"))) {
-		a->type = file->type;
-		a->body = file->gzip;
-		a->body_len = file->len;
-		a->gzip = true;
-	} else if (page) {
-		return; /* not a browser: a text */
-	} else if (is(r->path, "/healthz")) {
+	} else if (page && file) {
+		serve_page(a, r, file);
+	} else if (file && accepts_gzip(r) < 0) {
+		http_refuse(a, HTTP_NOT_ACCEPTABLE);
+	} else if (file) {
+		serve_file(a, file);
+	} else if (is(r->path, HEALTH_PATH)) {
 		a->body = (const unsigned char *)ok;
 		a->body_len = sizeof ok - 1;
 	} else if (is(r->path, METRICS_PATH)) {
 		a->metrics = true;
+		a->no_secret = false;
 	} else if (is(r->path, "/introspection.proto")) {
 		a->body = schema;
 		a->body_len = sizeof schema;
@@ -235,46 +397,105 @@ static void route(struct http_answer *a, const struct ws_request *r)
 	}
 }
 
-void http_decide(struct http_answer *a, const struct ws_request *r,
-                 const struct http_policy *policy, bool loopback)
+/* What shows data of the node, and may make it take a snapshot. */
+static bool shows_data(const struct ws_request *r)
 {
-	bool head = is(r->method, "HEAD");
-	bool shows_data = r->upgrade || is(r->path, METRICS_PATH);
-	struct ws_text host, port;
+	return r->upgrade || is(r->path, METRICS_PATH);
+}
 
-	if (!split_authority(r->host, &host, &port))
+/* Does a page of elsewhere ask? Browsers send no Origin with all that they load, but then
+ * say Sec-Fetch-Site, which is "none" for what a person typed. */
+static bool from_elsewhere(struct http_answer *a, const struct ws_request *r, struct ws_text host,
+                           struct ws_text port, const struct http_policy *policy)
+{
+	if (r->origin.at && origin_allowed(r->origin, host, port, policy))
+		return false;
+	if (!r->origin.at && (!r->fetch_site.at || ws_text_is(r->fetch_site, "same-origin") ||
+	                      ws_text_is(r->fetch_site, "none")))
+		return false;
+	refuse_value(a, HTTP_FOREIGN_ORIGIN, "--allow-origin", r->origin,
+	             r->origin.at && http_is_origin(r->origin));
+	if (!r->origin.at)
+		a->reason = "asked for by a page of another origin";
+	return true;
+}
+
+static void decide(struct http_answer *a, const struct ws_request *r,
+                   const struct http_policy *policy)
+{
+	bool health = is(r->path, HEALTH_PATH) && !r->upgrade;
+	bool allowed = is(r->method, "GET") || is(r->method, "HEAD") ||
+	               (health && is(r->method, "OPTIONS"));
+	struct ws_text host = {NULL, 0}, port = {NULL, 0};
+	struct origin proxy;
+
+	if (!r->host.at && !(health && r->http_1_0))
+		http_refuse(a, HTTP_NO_HOST);
+	else if (r->host.at && !split_authority(r->host, &host, &port))
 		http_refuse(a, HTTP_BAD_HOST);
-	else if (!host_allowed(host, policy))
-		refuse_unless(a, HTTP_FOREIGN_HOST, "--allow-host", host);
-	else if (r->origin.at && !origin_allowed(r->origin, host, port, policy, loopback))
-		refuse_unless(a, HTTP_FOREIGN_ORIGIN, "--allow-origin", r->origin);
-	else if (!head && !is(r->method, "GET"))
+	else if (r->host.at && !host_allowed(host, policy))
+		refuse_value(a, HTTP_FOREIGN_HOST, "--allow-host", host, http_is_name(host));
+	else if (shows_data(r) && from_elsewhere(a, r, host, port, policy))
+		return;
+	else if (!allowed)
 		http_refuse(a, HTTP_BAD_METHOD);
-	else if (shows_data && policy->auth && !auth_shown(policy->auth, r))
+	else if (shows_data(r) && policy->auth && !auth_shown(policy->auth, r))
 		http_refuse(a, HTTP_NO_TOKEN);
 	else
 		route(a, r);
-	a->no_body = head;
+	a->takes_options = health;
+	a->host = r->host;
+	a->secure = policy->tls || (host.at && public_origin(&proxy, policy) &&
+	                            is_at(host, port, &proxy) && ws_text_is(proxy.scheme, "https"));
+}
+
+void http_decide(struct http_answer *a, const struct ws_request *r, int got,
+                 const struct http_policy *policy)
+{
+	if (got < 0)
+		refuse_head(a, r, -got);
+	else
+		decide(a, r, policy);
+	a->no_body = is(r->method, "HEAD");
+}
+
+static size_t write_refusal(char *out, size_t size, const struct http_answer *a)
+{
+	const char *help = http_reasons[a->refusal].help;
+	int n = snprintf(out, size, "%d %s: %s", a->status, status_text(a->status), a->reason);
+
+	if (n > 0 && a->option && (size_t)n < size)
+		n += snprintf(out + n, size - (size_t)n, "; start introspectd with %s %.*s", a->option,
+		              (int)a->value.len, a->value.at);
+	else if (n > 0 && help && (size_t)n < size)
+		n += snprintf(out + n, size - (size_t)n, "; %s", help);
+	if (n < 0 || (size_t)n + 2 > size)
+		n = (int)size - 2;
+	out[n++] = '\n';
+	return (size_t)n;
 }
 
 /* The text behind a head that has no static body. */
-static size_t write_text(char *out, size_t size, const struct http_answer *a, struct ws_text host)
+static size_t write_text(char *out, size_t size, const struct http_answer *a)
 {
-	int n;
+	const char *s = a->secure ? "s" : "";
+	const int len = (int)a->host.len;
+	const char *host = a->host.at;
 
 	if (a->status != 200)
-		n = snprintf(out, size, "%d %s: %s%s%s\n", a->status, status_text(a->status),
-		             a->reason, a->option ? "; see " : "", a->option ? a->option : "");
-	else
-		n = snprintf(out, size,
-		             "introspectd serves snapshots of this node over WebSocket.\n\n"
-		             "  ws://%.*s/                       one snapshot, then one per message\n"
-		             "  http://%.*s/introspection.proto  how to read them\n"
-		             "  http://%.*s/healthz              is it alive\n"
-		             "  http://%.*s/metrics              for Prometheus\n\n"
-		             "Try: introspect %.*s\n",
-		             (int)host.len, host.at, (int)host.len, host.at, (int)host.len, host.at,
-		             (int)host.len, host.at, (int)host.len, host.at);
+		return write_refusal(out, size, a);
+	int n = snprintf(out, size,
+	                 "introspectd serves snapshots of this node over WebSocket.\n\n"
+	                 "  ws%s://%.*s/                       one snapshot, then one per message\n"
+	                 "  http%s://%.*s/introspection.proto  how to read them\n"
+	                 "  http%s://%.*s/healthz              is it alive\n"
+	                 "  http%s://%.*s/metrics              for Prometheus\n\n"
+	                 "Try: introspect %s%.*s\n%s",
+	                 s, len, host, s, len, host, s, len, host, s, len, host,
+	                 a->secure ? "wss://" : "", len, host,
+	                 a->gzip_refused ? "\nThe page for browsers comes gzipped only, which "
+	                                   "Accept-Encoding forbids.\n"
+	                                 : "");
 	return n < 0 ? 0 : (size_t)n < size ? (size_t)n : size - 1;
 }
 
@@ -293,23 +514,33 @@ size_t http_accept(char out[HTTP_ACCEPT_MAX], const struct ws_request *r)
 	                        offered ? "Sec-WebSocket-Protocol: " AUTH_PROTOCOL "\r\n" : "");
 }
 
-size_t http_head(char *out, const struct http_answer *a, struct ws_text host)
+size_t http_head(char *out, const struct http_answer *a, time_t now)
 {
-	char text[WS_HEAD_MAX / 4];
-	size_t text_len = a->body ? 0 : write_text(text, sizeof text, a, host);
+	char text[WS_HEAD_MAX / 4], date[32] = "";
+	size_t text_len = a->body ? 0 : write_text(text, sizeof text, a);
+	struct tm tm;
+
+	if (gmtime_r(&now, &tm))
+		strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", &tm);
 	int n = snprintf(out, WS_HEAD_MAX,
 	                 "HTTP/1.1 %d %s\r\n"
+	                 "Date: %s\r\n"
 	                 "Content-Type: %s\r\n"
 	                 "Content-Length: %zu\r\n"
 	                 "%s%s%s%s%s"
-	                 "Cache-Control: no-cache\r\n" SECURITY_HEADERS
-	                 "Connection: close\r\n\r\n",
-	                 a->status, status_text(a->status), a->type, a->body ? a->body_len : text_len,
+	                 "Cache-Control: %s\r\n"
+	                 "Cross-Origin-Resource-Policy: %s\r\n" SECURITY_HEADERS
+	                 "Connection: close%s\r\n\r\n",
+	                 a->status, status_text(a->status), date, a->type,
+	                 a->body ? a->body_len : text_len,
 	                 a->gzip ? "Content-Encoding: gzip\r\n" : "",
 	                 a->status == 401 ? "WWW-Authenticate: Bearer\r\n" : "",
-	                 a->status == 405 ? "Allow: GET, HEAD\r\n" : "",
-	                 a->status == 426 ? "Sec-WebSocket-Version: 13\r\n" : "",
-	                 a->status == 503 ? "Retry-After: 5\r\n" : "");
+	                 a->takes_options ? "Allow: GET, HEAD, OPTIONS\r\n" : a->status == 405 ? "Allow: GET, HEAD\r\n" : "",
+	                 a->status == 426 ? "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n" : "",
+	                 a->status == 503 ? "Retry-After: 5\r\n" : "",
+	                 a->status == 200 && a->no_secret ? "no-cache" : "no-store",
+	                 a->no_secret ? "same-site" : "same-origin",
+	                 a->status == 426 ? ", Upgrade" : "");
 	size_t len = (size_t)n;
 
 	if (!a->no_body) {

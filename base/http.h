@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <time.h>
 
 #include "guard/auth.h"
 #include "ws.h"
@@ -14,6 +15,7 @@ enum { HTTP_ACCEPT_MAX = 192 };   /* bytes that http_accept writes at most */
 /* Why a request is not served. */
 enum http_refusal {
 	HTTP_MALFORMED,
+	HTTP_NO_HOST,
 	HTTP_BAD_HOST,
 	HTTP_NO_TOKEN,
 	HTTP_FOREIGN_HOST,
@@ -21,6 +23,7 @@ enum http_refusal {
 	HTTP_NO_PAGE,
 	HTTP_NO_SOCKET,
 	HTTP_BAD_METHOD,
+	HTTP_NOT_ACCEPTABLE,
 	HTTP_BAD_VERSION,
 	HTTP_HEAD_TOO_LONG,
 	HTTP_CLIENTS_MAX,
@@ -28,10 +31,11 @@ enum http_refusal {
 	HTTP_REFUSALS,
 };
 
-/* The status and the words for it. */
+/* The status and the words for it; help: what the client is told besides, or NULL. */
 extern const struct http_reason {
 	int status;
 	const char *words;
+	const char *help;
 } http_reasons[HTTP_REFUSALS];
 
 /* Names beyond the built-in ones; borrowed, compared whole and without case. */
@@ -40,6 +44,7 @@ struct http_policy {
 	size_t host_count;
 	const char *const *origins;
 	size_t origin_count;
+	const char *public_url;    /* where a proxy shows the daemon; NULL: nowhere */
 	const struct auth *auth;   /* NULL: no token is needed */
 	bool tls;                  /* the client speaks TLS to this daemon */
 };
@@ -50,30 +55,43 @@ struct http_answer {
 	bool metrics;                /* the body is the caller's to add */
 	enum http_refusal refusal;   /* if there is a reason */
 	const char *reason;          /* for a refusal: what was wrong, in words; else NULL */
-	const char *option;          /* the option that would have allowed it, or NULL ... */
-	struct ws_text value;        /* ... and its value, bytes of the peer */
+	struct ws_text value;        /* what was refused, bytes of the peer, if it has a name ... */
+	const char *option;          /* ... and the option that would have allowed it, or NULL */
 	const char *type;            /* media type of the body */
 	const unsigned char *body;   /* static; NULL: http_head writes a text of its own */
 	size_t body_len;
 	bool gzip;                   /* the body is gzip encoded */
 	bool no_body;                /* the request was a HEAD */
+	bool no_secret;              /* other pages of the same site may load it */
+	bool takes_options;          /* /healthz, for whose health checks OPTIONS is as GET */
+	bool gzip_refused;           /* a text comes in place of the page, which is gzipped only */
+	bool secure;                 /* whoever asked used https ... */
+	struct ws_text host;         /* ... and this Host, for texts */
 };
 
-/* Decides on a request that ws_request has read. loopback: the client came from
- * a loopback address, so that pages of this machine may ask whatever their port. */
-void http_decide(struct http_answer *a, const struct ws_request *r,
-                 const struct http_policy *policy, bool loopback);
+/* Is it the name of a host as browsers write it in Host, without a port? */
+bool http_is_name(struct ws_text text);
 
-/* A refusal, of a request that could not be read or served, too. */
+/* Is it an origin as browsers write it: scheme://host, and the port unless it is the
+ * scheme's own? */
+bool http_is_origin(struct ws_text text);
+
+/* Is it http:// or https://, a host, perhaps a port and a path? */
+bool http_is_url(struct ws_text text);
+
+/* Decides on a request of which ws_request said got, which is not 0. */
+void http_decide(struct http_answer *a, const struct ws_request *r, int got,
+                 const struct http_policy *policy);
+
+/* A refusal for a reason that the request does not tell. */
 void http_refuse(struct http_answer *a, enum http_refusal refusal);
 
 /* Writes the answer to an opening handshake that is accepted (RFC 6455 section 4.2.2).
  * Returns its length. */
 size_t http_accept(char out[HTTP_ACCEPT_MAX], const struct ws_request *r);
 
-/* Writes the response head, and behind it the body when that is not static. host:
- * the Host of the request, for texts. Returns the length; out must hold
- * WS_HEAD_MAX bytes. */
-size_t http_head(char *out, const struct http_answer *a, struct ws_text host);
+/* Writes the response head, and behind it the body when that is not static. now: for the
+ * Date. Returns the length; out must hold WS_HEAD_MAX bytes. */
+size_t http_head(char *out, const struct http_answer *a, time_t now);
 
 #endif

@@ -1,9 +1,13 @@
 #include "base/options.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+
+#include "base/http.h"
 
 enum {
 	INTERVAL = 256,
@@ -19,6 +23,7 @@ enum {
 	LOOP,
 	ALLOW_HOST,
 	ALLOW_ORIGIN,
+	PUBLIC_URL,
 	TOKEN_FILE,
 	TLS_CERT,
 	TLS_KEY,
@@ -38,6 +43,7 @@ static void help(void)
 	       "      --max-clients N    WebSocket clients at once (default: %d)\n"
 	       "      --allow-host NAME  accept this Host besides localhost and IP addresses\n"
 	       "      --allow-origin O   accept web pages of this Origin, e.g. https://example.org\n"
+	       "      --public-url URL   where a proxy shows it: accept this Host and this Origin\n"
 	       "      --token-file FILE  clients must show the token on its first line\n"
 	       "      --tls-cert FILE    speak TLS with this certificate (PEM, its chain behind it)\n"
 	       "      --tls-key FILE     ... and this key\n"
@@ -104,6 +110,68 @@ static bool append(const char **list, size_t *count, size_t max, const char *val
 	return true;
 }
 
+/* The origin (or, of a host alone, the name) that somebody meant who wrote more or less
+ * than that; else an example. */
+static const char *meant(const char *value, bool name)
+{
+	static char text[128];
+	const char *slashes = strstr(value, "://"), *host = slashes ? slashes + 3 : value;
+	bool plain = slashes && (host - value == 5 || tolower((unsigned char)slashes[-1]) != 's');
+	size_t user = strcspn(host, "@/");
+	int len;
+
+	if (host[user] == '@')
+		host += user + 1;
+	if (name)
+		len = snprintf(text, sizeof text, "%.*s", (int)strcspn(host, ":/?#"), host);
+	else
+		len = snprintf(text, sizeof text, "http%s://%.*s", plain ? "" : "s",
+		               (int)strcspn(host, "/?#"), host);
+	if (len >= (int)sizeof text)
+		len = 0;
+	char *port = strrchr(text, ':');
+	if (!name && port && strcmp(port, plain ? ":80" : ":443") == 0)
+		len = (int)(port - text);
+	text[len] = '\0';
+	const struct ws_text found = {text, (size_t)len};
+	const bool whole = strcmp(value, "null") != 0; /* the origin of pages that have none */
+	return whole && (name ? http_is_name(found) : http_is_origin(found)) ? text
+	       : name ? "a host name such as node.example"
+	              : "an origin such as https://example.org";
+}
+
+static struct ws_text text_of(const char *value)
+{
+	return (struct ws_text){value, strlen(value)};
+}
+
+/* Takes an option about who may ask: NULL, or what would have been right. */
+static const char *take_name(struct options *o, int option, const char *value)
+{
+	const struct ws_text text = text_of(value);
+
+	if (option == PUBLIC_URL) {
+		o->public_url = value;
+		return http_is_url(text) ? NULL : meant(value, false);
+	}
+	if (option == ALLOW_HOST ? !http_is_name(text) : !http_is_origin(text))
+		return meant(value, option == ALLOW_HOST);
+	if (option == ALLOW_HOST
+	            ? append(o->allow_host, &o->allow_host_count, ALLOWED_MAX, value)
+	            : append(o->allow_origin, &o->allow_origin_count, ALLOWED_MAX, value))
+		return NULL;
+	return "fewer of them";
+}
+
+/* A process ID as Linux gives them (PID_MAX_LIMIT), or a name. */
+static bool is_process(const char *value)
+{
+	const char *digits = value + (*value == '-');
+	unsigned long n;
+
+	return digits[strspn(digits, "0123456789")] != '\0' || read_number(value, 10, 1, 1 << 22, &n);
+}
+
 /* Takes one option. NULL, or what would have been right in its place. */
 static const char *take(struct options *o, int option, const char *value)
 {
@@ -113,12 +181,9 @@ static const char *take(struct options *o, int option, const char *value)
 	case 'l':
 		return append(o->listen, &o->listen_count, LISTENERS_MAX, value) ? NULL : "fewer of them";
 	case ALLOW_HOST:
-		return append(o->allow_host, &o->allow_host_count, ALLOWED_MAX, value) ? NULL
-		                                                                       : "fewer of them";
 	case ALLOW_ORIGIN:
-		return append(o->allow_origin, &o->allow_origin_count, ALLOWED_MAX, value)
-		               ? NULL
-		               : "fewer of them";
+	case PUBLIC_URL:
+		return take_name(o, option, value);
 	case INTERVAL:
 		if (!read_number(value, 10, 10, 3600000, &n))
 			return "milliseconds from 10 to 3600000";
@@ -143,6 +208,7 @@ static const char *take(struct options *o, int option, const char *value)
 		if (!read_number(value, 8, 0, 0777, &n))
 			return "an octal mode such as 0660";
 		o->feed_mode = (mode_t)n;
+		o->feed_mode_given = true;
 		return NULL;
 	case PING:
 		return read_seconds(value, &o->ping) ? NULL : "seconds from 0.01 to 86400";
@@ -150,7 +216,7 @@ static const char *take(struct options *o, int option, const char *value)
 		return read_seconds(value, &o->drain) ? NULL : "seconds from 0.01 to 86400";
 	case PROCESS:
 		o->process = value;
-		return *value ? NULL : "a process ID or a name";
+		return is_process(value) ? NULL : "a process ID or a name";
 	case FEED:
 		o->feed = value;
 		return *value ? NULL : "a path or -";
@@ -191,6 +257,8 @@ static const char *conflict(const struct options *o)
 		return "only one of --pid, --feed and --replay";
 	if (o->loop && !o->replay)
 		return "--loop goes with --replay";
+	if (o->feed_mode_given && (!o->feed || strcmp(o->feed, "-") == 0))
+		return "--feed-mode goes with --feed PATH";
 	if (!o->tls_cert != !o->tls_key)
 		return "--tls-cert goes with --tls-key";
 	if (o->tls_client_ca && !o->tls_cert)
@@ -215,6 +283,7 @@ int options_read(struct options *o, int argc, char **argv)
 		{"loop", no_argument, NULL, LOOP},
 		{"allow-host", required_argument, NULL, ALLOW_HOST},
 		{"allow-origin", required_argument, NULL, ALLOW_ORIGIN},
+		{"public-url", required_argument, NULL, PUBLIC_URL},
 		{"token-file", required_argument, NULL, TOKEN_FILE},
 		{"tls-cert", required_argument, NULL, TLS_CERT},
 		{"tls-key", required_argument, NULL, TLS_KEY},

@@ -39,6 +39,7 @@ struct options {
 	const char *process;            /* of the kernel source; NULL: all */
 	const char *feed;
 	mode_t feed_mode;
+	bool feed_mode_given;
 	const char *replay;
 	bool loop;
 	bool verbose;
@@ -52,6 +53,7 @@ struct options {
 	size_t allow_host_count;
 	const char *allow_origin[ALLOWED_MAX];
 	size_t allow_origin_count;
+	const char *public_url;         /* where a proxy shows the daemon; NULL: nowhere */
 };
 
 /* Reads the command line. -1: go on; else the exit status, everything that had

@@ -298,7 +298,7 @@ function silent(url) {
   const options = (here ? port === '4801' ? '' : ` --listen ${hostname}:${port}` : secret) + origin;
   return [
     connection.chosen || connection.lastAt
-      ? `Nothing answers at ${hostOf(url)}. Start a daemon there:`
+      ? `Nothing answers at ${hostOf(url)}${origin && ', or what does lets in no page of this origin'}. Start a daemon there:`
       : 'No daemon answers on this machine. Start one:',
     code(`introspectd${options}`),
   ];

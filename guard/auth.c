@@ -56,7 +56,8 @@ bool auth_shown(const struct auth *a, const struct ws_request *r)
 {
 	static const char bearer[] = "Bearer ";
 	const size_t bearer_len = sizeof bearer - 1, prefix_len = sizeof AUTH_TOKEN_PREFIX - 1;
-	struct ws_text offers = r->protocols, offer;
+	struct ws_list offers = r->protocols;
+	struct ws_text offer;
 
 	if (a->len == 0)
 		return true;

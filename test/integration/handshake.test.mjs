@@ -1,5 +1,6 @@
 // The opening handshake from outside: how it arrives, and who is let in.
 import assert from 'node:assert/strict'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'node:test'
 import { setInterval as every } from 'node:timers/promises'
@@ -54,6 +55,7 @@ test('every way to get it wrong', async t => {
     'key that is not base64': [handshake({ 'Sec-WebSocket-Key': '????????????????????????' }), 400],
     'no Connection: Upgrade': [handshake({ Connection: 'close' }), 400],
     'no Host': [handshake({ Host: undefined }), 400],
+    'no Host beside an absolute form': [handshake({ Host: undefined }, 'http://localhost/'), 400],
     'empty Host': [handshake({ Host: '' }), 400],
     'HTTP/1.0': [handshake().replace('HTTP/1.1', 'HTTP/1.0'), 400],
     'HTTP/2': ['PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 400],
@@ -70,13 +72,16 @@ test('every way to get it wrong', async t => {
     'foreign Host': [handshake({ Host: 'evil.example' }), 403],
     'foreign Origin': [handshake({ Origin: 'http://evil.example' }), 403],
     'Origin null': [handshake({ Origin: 'null' }), 403],
-    'empty Origin': [handshake({ Origin: '' }), 403]
+    'empty Origin': [handshake({ Origin: '' }), 403],
+    'from another site': [handshake({ 'Sec-Fetch-Site': 'cross-site' }), 403]
   }
   for (const [name, [bytes, status]] of Object.entries(rows)) {
     await t.test(name, async t => {
       const c = await answer(t, { port: d.port }, bytes)
       assert.equal(c.status, status)
       assert.equal(c.field('Sec-WebSocket-Version'), status === 426 ? '13' : undefined)
+      assert.equal(c.field('Upgrade'), status === 426 ? 'websocket' : undefined)
+      assert.equal(c.field('Connection'), status === 426 ? 'close, Upgrade' : 'close')
       assert.equal(c.field('Allow'), status === 405 ? 'GET, HEAD' : undefined)
       await c.end()
       assert.equal(c.error, undefined)
@@ -100,10 +105,13 @@ test('the log says which option lets a Host in, and it does', async t => {
   const d = await daemon(t, HOUR, {
     expect: [/^refused status=403 peer=127\.0\.0\.1:\d+ reason="this Host is not allowed"/]
   })
-  assert.equal((await answer(t, { port: d.port }, handshake(foreign))).status, 403)
+  const refused = await answer(t, { port: d.port }, handshake(foreign))
+  assert.equal(refused.status, 403)
   const line = await d.line(/^refused /)
+  await refused.end()
   const [, option, value] = line.match(/allow_with="(\S+)" value="(\S+)"$/)
   assert.equal(option, '--allow-host')
+  assert.ok(refused.body.endsWith(`; start introspectd with ${option} ${value}\n`), refused.body)
   const other = await daemon(t, [...HOUR, option, value])
   assert.equal((await answer(t, { port: other.port }, handshake(foreign))).status, 101)
 })
@@ -113,10 +121,13 @@ test('the log says which option lets an Origin in, and it does', async t => {
   const d = await daemon(t, HOUR, {
     expect: [/^refused status=403 peer=127\.0\.0\.1:\d+ reason="this Origin is not allowed"/]
   })
-  assert.equal((await answer(t, { port: d.port }, handshake(foreign))).status, 403)
+  const refused = await answer(t, { port: d.port }, handshake(foreign))
+  assert.equal(refused.status, 403)
   const line = await d.line(/^refused /)
+  await refused.end()
   const [, option, value] = line.match(/allow_with="(\S+)" value="(\S+)"$/)
   assert.equal(option, '--allow-origin')
+  assert.ok(refused.body.endsWith(`; start introspectd with ${option} ${value}\n`), refused.body)
   const other = await daemon(t, [...HOUR, option, value])
   assert.equal((await answer(t, { port: other.port }, handshake(foreign))).status, 101)
 })
@@ -142,22 +153,66 @@ test('Host and Origin that need no option', async t => {
   const rows = [
     { Host: 'localhost' }, { Host: `LOCALHOST:${d.port}` }, { Host: '127.0.0.1' },
     { Host: '192.0.2.1:80' }, { Host: '[::1]' }, { Host: `[2001:db8::1]:${d.port}` },
-    { Host: '192.0.2.1:99', Origin: 'http://192.0.2.1:99' },
-    { Origin: 'http://localhost:3000' }, { Origin: 'https://127.0.0.1' },
-    { Origin: 'http://[::1]:8080' }
+    { Host: '192.0.2.1:99', Origin: 'http://192.0.2.1:99' }, { Host: 'localhost', Origin: 'https://localhost' },
+    { Host: '127.0.0.1:4801', Origin: 'http://127.0.0.1:4801', 'Sec-Fetch-Site': 'same-origin' }
   ]
   for (const fields of rows) {
     assert.equal((await answer(t, { port: d.port }, handshake(fields))).status, 101, JSON.stringify(fields))
   }
 })
 
-test('only who comes from loopback may be a page of any local port', async t => {
+// A Kubo gateway on 127.0.0.1:8080 serves whatever strangers published.
+test('a page of another port of this machine is a stranger, whoever asks and wherever', async t => {
   const path = join(folder(t), 'socket')
   const d = await daemon(t, [...HOUR, '-v', '--listen', '127.0.0.1:0', '--listen', path], verbose)
-  const local = { Host: 'localhost', Origin: 'http://localhost:3000' }
-  assert.equal((await answer(t, { port: d.port }, handshake(local))).status, 101)
-  assert.equal((await answer(t, { path }, handshake(local))).status, 403)
-  assert.equal((await answer(t, { path }, handshake({ ...local, Origin: 'http://localhost' }))).status, 101)
+  for (const target of [{ port: d.port }, { path }]) {
+    for (const [host, origin, status] of [
+      ['localhost:4801', 'http://localhost:3000', 403], ['127.0.0.1:4801', 'http://127.0.0.1:8080', 403],
+      ['127.0.0.1:4801', 'http://localhost:4801', 403], ['[::1]:4801', 'http://[::1]:8080', 403],
+      ['localhost:4801', 'http://localhost', 403], ['localhost', 'http://localhost', 101]]) {
+      assert.equal((await answer(t, target, handshake({ Host: host, Origin: origin }))).status, status, origin)
+      const scrape = request('GET /metrics HTTP/1.1', { Host: host, Origin: origin })
+      assert.equal((await answer(t, target, scrape)).status, status === 101 ? 200 : 403, origin)
+    }
+  }
+})
+
+test('what a proxy sends: the URL that it shows is the daemon\'s own, and no other of its names', async t => {
+  const d = await daemon(t, [...HOUR, '-v', '--public-url', 'https://node.example/below/'], verbose)
+  const page = 'https://node.example'
+  const claims = { 'X-Forwarded-Proto': 'http', 'X-Forwarded-Host': 'evil.example', Forwarded: 'proto=http;host=evil.example' }
+  for (const [host, origin, status] of [
+    ['node.example', page, 101], ['127.0.0.1:4801', page, 101], ['localhost', page, 101], ['node.example:443', page, 101],
+    ['node.example', 'http://node.example', 403], ['127.0.0.1:4801', 'http://node.example', 403],
+    ['node.example', 'https://node.example:8443', 403], ['node.example', 'https://evil.example', 403],
+    ['node.example', 'http://evil.example', 403], ['evil.example', page, 403], ['evil.example', undefined, 403],
+    ['node.example', undefined, 101], ['127.0.0.1:4801', 'http://127.0.0.1:4801', 101]]) {
+    const c = await answer(t, { port: d.port }, handshake({ Host: host, Origin: origin, ...claims }))
+    assert.equal(c.status, status, `${host} ${origin}`)
+  }
+})
+
+// The bytes of proxies.
+test('a token and the subprotocol in lines of their own, in any order', async t => {
+  const token = 'correct-horse.battery_staple~1'
+  const file = join(folder(t), 'token')
+  writeFileSync(file, token)
+  const d = await daemon(t, [...HOUR, '--token-file', file])
+  const line = value => `Sec-WebSocket-Protocol: ${value}\r\n`
+  const [offer, name, other] = [`introspect.token.${token}`, 'introspect', 'chat'].map(line)
+  for (const lines of [[offer, name], [name, offer], [other, offer, name], [offer, other, name], [line(''), offer, name]]) {
+    const c = await answer(t, { port: d.port }, handshake().replace('\r\n\r\n', `\r\n${lines.join('X: y\r\n')}\r\n`))
+    assert.equal(c.status, 101, lines.join(''))
+    assert.equal(c.field('Sec-WebSocket-Protocol'), 'introspect')
+  }
+})
+
+test('an upgrade by absolute form, and with an empty line before it', async t => {
+  const d = await daemon(t, [...HOUR, '-v'], verbose)
+  const own = `http://127.0.0.1:${d.port}`
+  assert.equal((await answer(t, { port: d.port }, handshake({ Origin: own, Host: 'backend' }, `${own}/`))).status, 101)
+  assert.equal((await answer(t, { port: d.port }, handshake({ Host: 'localhost' }, 'http://evil.example/'))).status, 403)
+  assert.equal((await answer(t, { port: d.port }, '\r\n', handshake())).status, 101)
 })
 
 test('several addresses: IPv4, IPv6 and a Unix socket', async t => {

@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'node:test'
 import { promisify } from 'node:util'
+import { gunzipSync } from 'node:zlib'
 import { client, daemon, folder, root } from './daemon.mjs'
 import { connect, request } from './raw.mjs'
 
@@ -63,12 +64,17 @@ test('pages', async t => {
 
 test('what every answer says', async t => {
   const d = await daemon(t, HOUR)
-  for (const path of ['', 'healthz', 'introspection.proto', 'nothing']) {
+  for (const path of ['', 'healthz', 'introspection.proto', 'nothing', 'metrics']) {
     const { headers, body } = await curl(`${d.url}${path}`)
     assert.equal(Number(headers['content-length']), body.length, path)
     assert.equal(headers.connection, 'close')
     assert.equal(headers['x-content-type-options'], 'nosniff')
     assert.equal(headers['referrer-policy'], 'no-referrer')
+    assert.ok(Math.abs(Date.parse(headers.date) - Date.now()) < 60000, headers.date)
+    assert.match(headers.date, /^\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT$/)
+    assert.equal(headers.vary, 'Accept, Accept-Encoding, Origin, Sec-Fetch-Site')
+    assert.equal(headers['cross-origin-resource-policy'], path === 'metrics' ? 'same-origin' : 'same-site')
+    assert.equal(headers['cache-control'], /metrics|nothing/.test(path) ? 'no-store' : 'no-cache')
     assert.match(headers['content-security-policy'], /default-src 'none'.*frame-ancestors 'none'; require-trusted-types-for 'script'/)
     assert.equal(headers['access-control-allow-origin'], undefined)
   }
@@ -87,6 +93,50 @@ test('methods', async t => {
     const { status, headers } = await curl(...args, d.url)
     assert.equal(status, 405, args[1].slice(0, 10))
     assert.equal(headers.allow, 'GET, HEAD')
+  }
+})
+
+test('health checks of balancers', async t => {
+  const d = await daemon(t, HOUR)
+  const ask = async (...lines) => {
+    const c = await connect(t, { port: d.port })
+    c.send([...lines, '', ''].join('\r\n'))
+    await c.end()
+    return c
+  }
+  // HAProxy's httpchk as it is with a path, with a method, and with http-check send
+  for (const lines of [['OPTIONS /healthz HTTP/1.0'], ['GET /healthz HTTP/1.0'], ['HEAD /healthz HTTP/1.0'],
+    ['GET /healthz HTTP/1.1', 'host: localhost'], ['GET http://localhost/healthz HTTP/1.1', 'host: localhost'],
+    ['OPTIONS /healthz HTTP/1.1', 'host: localhost'], ['', 'GET /healthz HTTP/1.0']]) {
+    const c = await ask(...lines)
+    assert.equal(c.status, 200, lines.join())
+    assert.equal(c.field('Allow'), 'GET, HEAD, OPTIONS')
+    assert.equal(c.body, lines[0].startsWith('HEAD') ? '' : 'ok\n')
+  }
+  for (const line of ['GET / HTTP/1.0', 'GET /metrics HTTP/1.0', 'OPTIONS / HTTP/1.0', 'GET /healthz HTTP/1.1']) {
+    const c = await ask(line)
+    assert.equal(c.status, 400, line)
+    assert.match(c.body, /: no Host; /)
+  }
+})
+
+test('gzip, or what is served to who does not take it', async t => {
+  const d = await daemon(t, HOUR)
+  const get = (path, ...fields) => curl(...fields.flatMap(field => ['--header', field]), `${d.url}${path}`)
+  for (const fields of [['Accept-Encoding: gzip;q=1.0, identity;q=0.5'], ['Accept-Encoding: gzip', 'Accept-Encoding: br'],
+    ['Accept-Encoding: *'], ['Accept-Encoding:', 'Accept: text/html,*/*;q=0.8']]) {
+    const page = await get('', ...fields)
+    assert.equal(page.headers['content-encoding'], 'gzip', fields.join())
+    assert.match(gunzipSync(page.body).toString(), /<html/)
+    assert.equal((await get('app.js', ...fields)).headers['content-encoding'], 'gzip')
+  }
+  for (const field of ['Accept-Encoding: gzip;q=0', 'Accept-Encoding: identity', 'Accept-Encoding;']) {
+    const page = await get('', field, 'Accept: text/html')
+    assert.equal(page.headers['content-encoding'], undefined, field)
+    assert.match(page.body.toString(), /gzipped only/)
+    const file = await get('app.js', field)
+    assert.equal(file.status, 406)
+    assert.equal(file.headers['content-encoding'], undefined)
   }
 })
 
@@ -112,15 +162,30 @@ test('older and other ways to ask', async t => {
   assert.equal((await curl('--header', 'Host:', `${d.url}healthz`)).status, 400)
 })
 
-test('a page of elsewhere reads nothing', async t => {
+test('a page of elsewhere reads no data', async t => {
   const d = await daemon(t, [...HOUR, '-v'], { expect: [/^refused /, /^closed /] })
-  for (const path of ['', 'healthz', 'introspection.proto', 'nothing']) {
-    assert.equal((await curl('--header', 'Origin: http://evil.example', `${d.url}${path}`)).status, 403)
+  for (const path of ['', 'healthz', 'introspection.proto', 'app.js', 'metrics', 'nothing']) {
+    const status = { metrics: 403, nothing: 404 }[path] ?? 200
+    for (const field of ['Origin: http://evil.example', 'Origin: http://localhost:8080', 'Origin: null', 'Sec-Fetch-Site: cross-site',
+      'Sec-Fetch-Site: same-site']) {
+      const { headers, status: got } = await curl('--header', field, `${d.url}${path}`)
+      assert.equal(got, status, `${path} ${field}`)
+      assert.equal(headers['access-control-allow-origin'], undefined)
+    }
     assert.equal((await curl('--header', 'Host: evil.example', `${d.url}${path}`)).status, 403)
   }
   const { status } = await curl('--resolve', `node.example:${d.port}:127.0.0.1`,
     `http://node.example:${d.port}/healthz`)
   assert.equal(status, 403)
+})
+
+test('a foreign page that asks for /metrics makes it take no snapshot', async t => {
+  const d = await daemon(t, ['--interval', '10'], { expect: [/^refused /] })
+  for (const field of ['Origin: http://127.0.0.1:8080', 'Sec-Fetch-Site: cross-site']) {
+    assert.equal((await curl('--header', field, `${d.url}metrics`)).status, 403)
+  }
+  const { body } = await curl('--header', 'Sec-Fetch-Site: same-origin', `${d.url}metrics`)
+  assert.match(body.toString(), /^introspectd_snapshots_taken_total 1$/m)
 })
 
 test('a client that sends no more after its request gets the whole answer', async t => {

@@ -31,7 +31,7 @@ const parts = {
   'endpoint/json.o': [/^json_/, MEMORY],
   'endpoint/metrics.o': [/^metrics_/, `${MEMORY}|v?snprintf|totals_\\w+|http_reasons`],
   'endpoint/totals.o': [/^totals_/, `${MEMORY}|wire_\\w+|__assert_fail`],
-  'base/http.o': [/^http_/, `${MEMORY}|snprintf|inet_pton|auth_\\w+|dashboard_\\w+|ws_\\w+`],
+  'base/http.o': [/^http_/, `${MEMORY}|snprintf|inet_pton|gmtime_r|strftime|auth_\\w+|dashboard_\\w+|ws_\\w+`],
   'base/log.o': [/^log_/, `${MEMORY}|vsnprintf|write|__errno_location`],
   'source/wire.o': [/^wire_/, `${MEMORY}|${SCHEMA}`]
 }

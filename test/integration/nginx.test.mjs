@@ -26,7 +26,7 @@ const readme = readFileSync(join(root, 'README.md'), 'utf8')
 const [, example] = readme.match(/```nginx\n(.*?)```/s)
 const [, options] = readme.match(/^ {4}introspectd (--listen \/run\/introspectd\/.*)$/m)
 const [, SOCKET] = options.match(/--listen (\S+)/)
-const [, NAME] = options.match(/--allow-host (\S+)/)
+const [, NAME] = options.match(/--public-url https:\/\/(\S+)/)
 
 function replace (text, from, to) {
   assert.ok(text.includes(from), `${from} is not in the README's example`)
@@ -83,15 +83,16 @@ async function behind (t, more = [], { location = '/', settings = '', size = 0, 
   const path = folder(t)
   const socket = join(path, 'http.sock')
   const feed = join(path, 'feed')
-  const d = await daemon(t, [...replace(options, SOCKET, socket).split(' '), '--feed', feed, ...more],
-    { expect: [/^feed_/, ...expect] })
+  const port = await relay(t, join(path, 'nginx.sock'))
+  const own = replace(replace(options, SOCKET, socket), NAME, `${NAME}:${port}`).split(' ')
+  const d = await daemon(t, [...own, '--feed', feed, ...more], { expect: [/^feed_/, ...expect] })
   const fill = [[SOCKET, socket], ['listen 443', `listen unix:${path}/nginx.sock`], ['location / ', `location ${location} `],
     [/ssl_certificate (.*);/.exec(example)[1], join(identity, 'cert')],
     [/ssl_certificate_key (.*);/.exec(example)[1], join(identity, 'key')]]
   await startNginx(t, path, settings, fill.reduce((text, [from, to]) => replace(text, from, to), example))
   const { socket: says } = await node(t, { feed }, () => encodeState(size))
   says.write(ServerMessage.encodeDelimited({ runtime: { eventTypes: [{ name: 'Test' }] } }).finish())
-  d.port = await relay(t, join(path, 'nginx.sock'))
+  d.port = port
   d.origin = `https://${NAME}:${d.port}`
   d.ws = `wss://127.0.0.1:${d.port}${location}`
   d.page = `${d.origin}${location}`
@@ -148,14 +149,26 @@ proxied('pages, snapshots and commands come through; who is let in is the daemon
   // A page of the visitor's own machine is a stranger here: what nginx passes on is
   // nobody's loopback, whatever the visitor says of himself.
   const claims = { 'X-Forwarded-For': '127.0.0.1', 'X-Real-IP': '127.0.0.1', Forwarded: 'for=127.0.0.1', 'X-Forwarded-Host': NAME }
-  for (const origin of ['https://evil.example', `https://${NAME}:1`, `https://${NAME}.evil.example`, 'null', 'http://localhost:3000']) {
-    assert.equal((await ask(t, d, d.from(origin, claims))).status, 403, origin)
+  // And so is one that came without TLS: X-Forwarded-Proto is not believed.
+  for (const origin of ['https://evil.example', `https://${NAME}:1`, `https://${NAME}.evil.example`, 'null', 'http://localhost:3000',
+    d.origin.replace('https', 'http')]) {
+    assert.equal((await ask(t, d, d.from(origin, { ...claims, 'X-Forwarded-Proto': 'http' }))).status, 403, origin)
   }
   assert.match(await d.line(/^refused /), /allow_with="--allow-origin" value="https:\/\/evil\.example"$/)
   const other = await behind(t, [...HOUR, '--allow-origin', 'https://watch.example'], { expect: [/^refused status=403 peer=unix /] })
   assert.equal((await ask(t, other, other.from('https://watch.example'))).status, 101)
   assert.equal((await other.get('', { Host: 'rebound.example' })).status, 403)
   assert.match(await other.line(/^refused /), /allow_with="--allow-host" value="rebound\.example"$/)
+})
+
+proxied('a browser\'s cookies, of all that is served at that name, do not count', async t => {
+  const d = await behind(t, SHORT)
+  const headers = { Cookie: `a=${'x'.repeat(9000)}` }   // nginx itself takes four lines of 8 KiB
+  const get = cookie => d.get('healthz', cookie)
+  assert.equal((await get({ Cookie: `a=${'x'.repeat(7900)}` })).body, 'ok\n')
+  const c = await client(t, d.ws, d.from(d.origin, { Cookie: `a=${'x'.repeat(7900)}` }))
+  await c.next()
+  assert.equal((await get(headers)).status, 400)   // nginx's own
 })
 
 proxied('right tokens never wait, however many wrong ones come from the same proxy', async t => {

@@ -41,6 +41,31 @@ const wrong = [
   [['--feed', 'x', '--feed-mode', '0888'], '--feed-mode 0888: expected an octal mode such as 0660'],
   [['--feed', 'x', '--feed-mode', '1777'], '--feed-mode 1777: expected an octal mode such as 0660'],
   [['--feed', 'x', '--feed-mode', 'rw'], '--feed-mode rw: expected an octal mode such as 0660'],
+  [['--pid', '-5'], '--pid -5: expected a process ID or a name'],
+  [['--pid', '0'], '--pid 0: expected a process ID or a name'],
+  [['--pid', '4194305'], '--pid 4194305: expected a process ID or a name'],
+  [['--feed-mode', '0660'], '--feed-mode goes with --feed PATH'],
+  [['--feed', '-', '--feed-mode', '0660'], '--feed-mode goes with --feed PATH'],
+  [['--allow-host', 'node.example:443'], '--allow-host node.example:443: expected node.example'],
+  [['--allow-host', 'http://x'], '--allow-host http://x: expected x'],
+  [['--allow-host', 'https://u@x.example:1/y'], '--allow-host https://u@x.example:1/y: expected x.example'],
+  [['--allow-host', '*.example'], '--allow-host *.example: expected a host name such as node.example'],
+  [['--allow-host', '[::1]:4801'], '--allow-host [::1]:4801: expected a host name such as node.example'],
+  [['--allow-host', ''], '--allow-host : expected a host name such as node.example'],
+  [['--allow-origin', 'https://x/'], '--allow-origin https://x/: expected https://x'],
+  [['--allow-origin', 'https://x:443'], '--allow-origin https://x:443: expected https://x'],
+  [['--allow-origin', 'HTTP://x:80/a?b'], '--allow-origin HTTP://x:80/a?b: expected http://x'],
+  [['--allow-origin', 'example.org'], '--allow-origin example.org: expected https://example.org'],
+  [['--allow-origin', 'example.org:8443'], '--allow-origin example.org:8443: expected https://example.org:8443'],
+  [['--allow-origin', 'ws://x:4801/'], '--allow-origin ws://x:4801/: expected http://x:4801'],
+  [['--allow-origin', 'wss://u:p@[::1]/'], '--allow-origin wss://u:p@[::1]/: expected https://[::1]'],
+  [['--allow-origin', '*'], '--allow-origin *: expected an origin such as https://example.org'],
+  [['--allow-origin', 'null'], '--allow-origin null: expected an origin such as https://example.org'],
+  [['--allow-origin', 'https://' + 'x'.repeat(200) + '/'],
+    `--allow-origin https://${'x'.repeat(200)}/: expected an origin such as https://example.org`],
+  [['--public-url', 'node.example'], '--public-url node.example: expected https://node.example'],
+  [['--public-url', 'https://x/?a'], '--public-url https://x/?a: expected https://x'],
+  [['--public-url', 'ftp://x'], '--public-url ftp://x: expected http://x'],
   [['--replay', ''], '--replay : expected a file'],
   [['--pid', '1', '--feed', 'x'], 'only one of --pid, --feed and --replay'],
   [['--replay', 'x', '--feed', 'x'], 'only one of --pid, --feed and --replay'],
@@ -71,7 +96,7 @@ test('a wrong option: one line that names it, status 2', () => {
 })
 
 test('more of an option than there is room for', () => {
-  const rows = [['--listen', '127.0.0.1:0', 16], ['--allow-host', 'x', 32], ['--allow-origin', 'x', 32]]
+  const rows = [['--listen', '127.0.0.1:0', 16], ['--allow-host', 'x', 32], ['--allow-origin', 'http://x', 32]]
   for (const [option, value, most] of rows) {
     const { status, stderr } = run(...Array(most + 1).fill([option, value]).flat())
     assert.match(stderr, new RegExp(`^introspectd: ${option} ${value}: .*\n$`))

@@ -35,7 +35,7 @@ static bool shown(const char *authorization, const char *protocols)
 	static const struct auth a = {.token = TOKEN, .len = sizeof TOKEN - 1};
 	struct ws_request r = {0};
 	char *header = authorization ? text(&r.authorization, authorization) : NULL;
-	char *offers = protocols ? text(&r.protocols, protocols) : NULL;
+	char *offers = protocols ? text(&r.protocols.line, protocols) : NULL;
 	bool result = auth_shown(&a, &r);
 
 	free(header);

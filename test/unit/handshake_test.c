@@ -69,6 +69,14 @@ static const struct {
 	{"only GET upgrades", "POST / HTTP/1.1\n" HOST UPGRADE KEY VERSION "\n", 0, false},
 	{"bytes beyond ASCII in a value", GET HOST "X: \xc3\xa9\xff\n\n", 0, false},
 	{"empty value", GET "Host:\n\n", 0, false},
+	{"an empty line before it", "\n" GET HOST "\n", 0, false},
+	{"several", "\n\n\n" GET HOST UPGRADE KEY VERSION "\n", 0, true},
+	{"absolute form", "GET http://a.example/b HTTP/1.1\n" HOST "\n", 0, false},
+	{"absolute form that upgrades", "GET https://a.example HTTP/1.1\n" HOST UPGRADE KEY VERSION "\n",
+	 0, true},
+	{"no Host", GET "\n", 0, false},
+	{"HTTP/1.0 without Host", "GET / HTTP/1.0\n\n", 0, false},
+	{"upgrade without Host", GET UPGRADE KEY VERSION "\n", 0, true},
 	{"extensions are not taken up", GET HOST UPGRADE KEY VERSION
 	 "Sec-WebSocket-Extensions: permessage-deflate\n\n", 0, true},
 
@@ -100,12 +108,13 @@ static const struct {
 	 GET HOST "Upgrade: websocket\nConnection: close\n" KEY VERSION "\n",
 	 -400, false},
 	{"upgrade of HTTP/1.0", "GET / HTTP/1.0\n" HOST UPGRADE KEY VERSION "\n", -400, false},
-	{"no Host", GET "\n", -400, false},
-	{"upgrade without Host", GET UPGRADE KEY VERSION "\n", -400, false},
 	{"two Hosts", GET HOST HOST "\n", -400, false},
 	{"two Origins", GET HOST "Origin: http://a\nOrigin: http://b\n\n", -400, false},
 
-	{"nothing", "\n\n", -400, false},
+	{"two Sec-Fetch-Sites", GET HOST "Sec-Fetch-Site: none\nSec-Fetch-Site: none\n\n", -400, false},
+	{"a line feed before it", "^" GET HOST "\n", -400, false},
+	{"a carriage return before it", "$" GET HOST "\n", -400, false},
+	{"a query in place of a path", "GET ?a HTTP/1.1\n" HOST "\n", -400, false},
 	{"no target", "GET HTTP/1.1\n" HOST "\n", -400, false},
 	{"no version of HTTP", "GET /\n" HOST "\n", -400, false},
 	{"HTTP/0.9", "GET / HTTP/0.9\n" HOST "\n", -400, false},
@@ -187,6 +196,20 @@ static void assert_text(struct ws_text text, const char *expected)
 	assert_memory_equal(text.at, expected, text.len);
 }
 
+/* elements: with | between them; NULL: there is no such field. */
+static void assert_list(struct ws_list list, const char *elements)
+{
+	char text[256] = "";
+	struct ws_text one;
+
+	assert_true(!list.line.at == !elements);
+	for (size_t n = 0, i = 0; ws_next_token(&list, &one); i++)
+		n += (size_t)snprintf(text + n, sizeof text - n, "%s%.*s", i > 0 ? "|" : "", (int)one.len,
+		                      one.at);
+	assert_string_equal(text, elements ? elements : "");
+	assert_false(ws_next_token(&list, &one));
+}
+
 static void request_values(void **state)
 {
 	char head[1024];
@@ -202,8 +225,8 @@ static void request_values(void **state)
 	assert_text(r.host, "localhost:4801");
 	assert_text(r.origin, "");
 	assert_text(r.authorization, "Bearer abc");
-	assert_text(r.protocols, "a, b");
-	assert_text(r.accept_encoding, "gzip, br");
+	assert_list(r.protocols, "a|b");
+	assert_list(r.accept_encoding, "gzip|br");
 	assert_text(r.key, "dGhlIHNhbXBsZSBub25jZQ==");
 	assert_true(r.upgrade);
 
@@ -212,9 +235,110 @@ static void request_values(void **state)
 	assert_text(r.path, "/");
 	assert_text(r.origin, NULL);
 	assert_text(r.authorization, NULL);
-	assert_text(r.protocols, NULL);
-	assert_text(r.accept_encoding, NULL);
+	assert_list(r.protocols, NULL);
+	assert_list(r.accept_encoding, NULL);
 	assert_false(r.upgrade);
+	assert_null(r.wrong);
+}
+
+/* A list over several lines is one list, whatever stands between them. */
+static void lists(void **state)
+{
+	static const struct {
+		const char *fields, *elements;
+	} rows[] = {
+		{"", NULL},
+		{"Accept:\n", ""},
+		{"Accept: a, b\n", "a|b"},
+		{"Accept: a\nX: x\nACCEPT: b , c\n", "a|b|c"},
+		{"Accept:\nX: x\nAccept: b\n", "b"},
+		{"Accept: a,\nAccept:\nAccept: b\nX: y\n", "a|b"},
+		{"Accept: ,a,,b\nAccept-Encoding: c\n", "|a||b"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		char text[512], head[1024];
+		struct ws_request r;
+
+		snprintf(text, sizeof text, "%s%s%s\n", GET, HOST, rows[i].fields);
+		size_t len = wire(head, text);
+		assert_int_equal(ws_request(&r, guarded(head, len), len), len);
+		assert_list(r.accept, rows[i].elements);
+		assert_list(r.accept, rows[i].elements);
+		assert_true(!rows[i].elements || ws_has_token(r.accept, "B") == !!strchr(rows[i].elements, 'b'));
+	}
+}
+
+/* The authority of an absolute form takes the place of Host, which HTTP/1.1 must have all
+ * the same (RFC 9112 section 3.2). */
+static void targets(void **state)
+{
+	static const struct {
+		const char *line, *fields, *host, *path;
+	} rows[] = {
+		{"GET /a?b HTTP/1.1\n", HOST, "localhost:4801", "/a"},
+		{"GET http://x/a?b HTTP/1.1\n", HOST, "x", "/a"},
+		{"GET HTTPS://x:99/ HTTP/1.1\n", HOST, "x:99", "/"},
+		{"GET http://x HTTP/1.1\n", HOST, "x", "/"},
+		{"GET http://x?b/c HTTP/1.1\n", HOST, "x", "/"},
+		{"GET http://[::1]:1//a HTTP/1.1\n", HOST, "[::1]:1", "//a"},
+		{"GET http:// HTTP/1.1\n", HOST, "", "/"},
+		{"GET http:///a HTTP/1.1\n", HOST, "", "/a"},
+		{"GET http:/a HTTP/1.1\n", HOST, "localhost:4801", "http:/a"},
+		{"GET httpx://a HTTP/1.1\n", HOST, "localhost:4801", "httpx://a"},
+		{"GET http://x/ HTTP/1.1\n", "", NULL, "/"},
+		{"GET http://x/ HTTP/1.0\n", "", "x", "/"},
+		{"GET http://x/ HTTP/1.0\n", HOST, "x", "/"},
+		{"GET / HTTP/1.0\n", "", NULL, "/"},
+		{"OPTIONS * HTTP/1.1\n", HOST, "localhost:4801", "*"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		char text[512], head[1024];
+		struct ws_request r;
+
+		snprintf(text, sizeof text, "%s%s\n", rows[i].line, rows[i].fields);
+		size_t len = wire(head, text);
+		assert_int_equal(ws_request(&r, guarded(head, len), len), len);
+		assert_text(r.host, rows[i].host);
+		assert_text(r.path, rows[i].path);
+		assert_int_equal(r.http_1_0, !!strstr(rows[i].line, "1.0"));
+	}
+}
+
+/* What was wrong is said in words. */
+static void words(void **state)
+{
+	static const struct {
+		const char *head, *wrong;
+	} rows[] = {
+		{"\x16\x03\x01", "TLS, which this port does not speak"},
+		{"GET / HTTP/1.1^", "a control character, or a bare CR or LF"},
+		{"GET /\n\n", "neither HTTP/1.1 nor HTTP/1.0"},
+		{"PRI * HTTP/2.0\n\n", "neither HTTP/1.1 nor HTTP/1.0"},
+		{"G(T / HTTP/1.1\n\n", "the request line does not begin with a method"},
+		{"GET  / HTTP/1.1\n\n", "the request line is not METHOD TARGET HTTP/1.1"},
+		{"GET /\xc3\xa9 HTTP/1.1\n\n", "the target has a character that no URL has"},
+		{"GET ? HTTP/1.1\n\n", "the target has no path"},
+		{GET "x\n\n", "a field line is not NAME: VALUE"},
+		{GET HOST HOST "\n", "a field that may stand once stands twice"},
+		{GET HOST "Upgrade: websocket\n\n", "Upgrade without Connection: Upgrade"},
+		{"GET / HTTP/1.0\n" UPGRADE "\n", "an upgrade needs HTTP/1.1"},
+		{GET HOST UPGRADE VERSION "\n", "Sec-WebSocket-Key is not 16 bytes in base64"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		char head[1024];
+		struct ws_request r;
+		size_t len = wire(head, rows[i].head);
+
+		assert_int_equal(ws_request(&r, guarded(head, len), len), -400);
+		assert_string_equal(r.wrong, rows[i].wrong);
+		assert_false(r.upgrade);
+	}
 }
 
 /* A refused request still says whose it was, as far as it had been read. */
@@ -390,6 +514,9 @@ int main(void)
 		cmocka_unit_test(control_characters),
 		cmocka_unit_test(request_values),
 		cmocka_unit_test(refused_values),
+		cmocka_unit_test(lists),
+		cmocka_unit_test(targets),
+		cmocka_unit_test(words),
 		cmocka_unit_test(longest_request),
 		cmocka_unit_test(accept_key),
 		cmocka_unit_test(client_key),
