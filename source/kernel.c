@@ -37,6 +37,7 @@ struct connection {
 	uint32_t inode;                  /* 0: no process has it open */
 	int pid, fd;                     /* where it was found; pid 0: nowhere yet */
 	int lookups;                     /* snapshots in which it was searched */
+	bool told;                       /* the kernel has told who dialled */
 	bool announced;                  /* it was told, or is not to be told, that it opened */
 	uint32_t packets_in, packets_out;   /* as the kernel counts them, wrapping */
 	uint64_t before_in, before_out;  /* bytes, as of the previous snapshot */
@@ -240,9 +241,8 @@ static void describe(struct kernel *k, struct connection *c, const struct tcpdia
 	c->tags[0] = c->name;
 	c->tags[1] = c->number;
 	c->opened = k->instant;
-	/* Some nodes dial from the port they listen on: a socket that was seen
-	 * to dial is not taken for one that was accepted. */
-	if (s->state != TCPDIAG_SYN_SENT && *listening(k, s))
+	/* Until the kernel tells; some nodes dial from the port they listen on. */
+	if (*listening(k, s))
 		c->message.role = INTROSPECTION__ROLE__RESPONDER;
 }
 
@@ -349,6 +349,11 @@ static void on_socket(void *arg, const struct tcpdiag_socket *s)
 	c->inode = s->inode;
 	if (c->inode != 0 && c->pid == 0 && c->lookups < LOOKUPS)
 		k->look_up = true;
+	if (!c->told && s->side != TCPDIAG_UNTOLD) {
+		c->told = true;
+		c->message.role = s->side == TCPDIAG_DIALLED ? INTROSPECTION__ROLE__INITIATOR
+		                                             : INTROSPECTION__ROLE__RESPONDER;
+	}
 	if (s->counted)
 		measure(c, s);
 }

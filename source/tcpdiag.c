@@ -5,6 +5,7 @@
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <linux/tcp.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -25,6 +26,24 @@ struct tcpdiag_end tcpdiag_end_of(uint8_t family, const void *address, uint16_t 
 		memcpy(&e.address, address, sizeof e.address);
 	}
 	return e;
+}
+
+/* Acknowledged bytes count the SYN of the end that dialled, sent ones do not: once
+ * nothing is under way, they differ by 1 there and by nothing at the other end.
+ * The end that dialled is established by that acknowledgement. len: bytes of info
+ * that the kernel filled; before Linux 4.19 it did not count what is needed. */
+static enum tcpdiag_side side_of(uint8_t state, const struct tcp_info *info, size_t len)
+{
+	uint64_t ahead = info->tcpi_bytes_acked - (info->tcpi_bytes_sent - info->tcpi_bytes_retrans);
+
+	if (state == TCPDIAG_SYN_SENT)
+		return TCPDIAG_DIALLED;
+	if (len < offsetof(struct tcp_info, tcpi_bytes_retrans) + sizeof info->tcpi_bytes_retrans ||
+	    (state != TCPDIAG_ESTABLISHED && state != TCPDIAG_CLOSE_WAIT))   /* a FIN counts, too */
+		return TCPDIAG_UNTOLD;
+	if (info->tcpi_bytes_acked == 0 || (info->tcpi_unacked == 0 && ahead == 0))
+		return TCPDIAG_ACCEPTED;
+	return info->tcpi_unacked == 0 && ahead == 1 ? TCPDIAG_DIALLED : TCPDIAG_UNTOLD;
 }
 
 static void count(struct tcpdiag_socket *s, const struct tcp_info *info)
@@ -70,6 +89,7 @@ static bool read_socket(struct tcpdiag_socket *s, const struct nlmsghdr *m)
 		/* Shorter from an older kernel, longer from a newer one. */
 		memcpy(&info, RTA_DATA(a), len < sizeof info ? len : sizeof info);
 		count(s, &info);
+		s->side = side_of(s->state, &info, len);
 	}
 	return true;
 }

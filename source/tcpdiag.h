@@ -25,6 +25,13 @@ enum tcpdiag_state {
 	TCPDIAG_CLOSING,
 };
 
+/* Which end of a connection a socket is. */
+enum tcpdiag_side {
+	TCPDIAG_UNTOLD,     /* the kernel does not say, not now or never */
+	TCPDIAG_DIALLED,
+	TCPDIAG_ACCEPTED,
+};
+
 struct tcpdiag_end {
 	struct in6_addr address;   /* IPv4: mapped into IPv6 */
 	uint16_t port;             /* in the order of this machine */
@@ -40,6 +47,7 @@ struct tcpdiag_socket {
 	uint32_t inode;         /* 0: no process has it open */
 	uint8_t family;         /* AF_INET or AF_INET6; its addresses may be IPv4 in either */
 	struct tcpdiag_end local, remote;
+	enum tcpdiag_side side;
 
 	/* False: the kernel keeps no counters for it, not yet or no more; what
 	 * follows is 0. */

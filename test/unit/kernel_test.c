@@ -33,6 +33,7 @@
 
 #include "messages.h"
 #include "source/source.h"
+#include "source/tcpdiag.h"
 
 #if __has_include(<sanitizer/asan_interface.h>)
 #include <sanitizer/asan_interface.h>
@@ -479,6 +480,92 @@ static void dialed_from_listening_port(void **unused)
 	close(own);
 	close(full);
 	s->close(s);
+}
+
+/* A connection between two ports on which nodes listen, as those of libp2p dial. */
+static struct pair dial_from_listening_port(int *own, const char *address)
+{
+	struct pair p = {.listener = listen_at(address, 4)};
+	struct sockaddr_storage to = name_of(p.listener), from;
+
+	*own = socket(to.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	p.client = socket(to.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	from = to;
+	((struct sockaddr_in *)&from)->sin_port = 0;
+	for (int i = 0; i < 2; i++) {
+		int fd = i ? p.client : *own;
+
+		setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &(int){1}, sizeof(int));
+		assert_int_equal(bind(fd, (struct sockaddr *)&from, size_of(&from)), 0);
+		from = name_of(fd);
+	}
+	assert_int_equal(listen(*own, 4), 0);
+	assert_int_equal(connect(p.client, (struct sockaddr *)&to, size_of(&to)), 0);
+	p.server = accept4(p.listener, NULL, NULL, SOCK_CLOEXEC);
+	assert_true(p.server >= 0);
+	return p;
+}
+
+/* The kernel tells who dialled as soon as nothing is under way. */
+static void settle(const struct pair *p)
+{
+	while (info_of(p->client).tcpi_unacked + info_of(p->server).tcpi_unacked > 0)
+		usleep(1000);
+}
+
+static void who_dialled(void **unused)
+{
+	static const size_t moved[] = {0, 1, 100000};
+
+	(void)unused;
+	for (size_t i = 0; i < 12; i++) {
+		int own;
+		struct pair p = dial_from_listening_port(&own, i % 2 ? "::1" : "127.0.0.1");
+		size_t bytes = moved[i % 3];
+
+		move(p.client, p.server, bytes);
+		move(p.server, p.client, bytes);
+		settle(&p);
+		if (i >= 6) {   /* neither listens any more, and one end is half closed */
+			close(own);
+			close(p.listener);
+			p.listener = own = -1;
+			assert_int_equal(shutdown(p.client, SHUT_WR), 0);
+			assert_int_equal(read(p.server, &(char){0}, 1), 0);
+		}
+		struct source *s = open_source(NULL);
+		State *state = take(s, 0);
+		if (i < 6)
+			assert_int_equal(find(state, p.client)->role, INITIATOR);
+		assert_int_equal(find(state, p.server)->role, RESPONDER);
+		move(p.server, p.client, 7);
+		state = take(s, 1000);
+		assert_int_equal(find(state, p.client)->role, INITIATOR);
+		assert_int_equal(find(state, p.server)->role, RESPONDER);
+		s->close(s);
+		close(own);
+		reset(&p);
+	}
+}
+
+/* Known before its first byte, it stays known whatever is under way then. */
+static void who_dialled_stays(void **unused)
+{
+	int own;
+	struct pair p = dial_from_listening_port(&own, "127.0.0.1");
+	struct source *s = open_source(NULL);
+
+	(void)unused;
+	for (int i = 0; i < 50; i++) {
+		State *state = take(s, i * 1000);
+		assert_int_equal(find(state, p.client)->role, INITIATOR);
+		assert_int_equal(find(state, p.server)->role, RESPONDER);
+		move(p.client, p.server, 50000);
+		move(p.server, p.client, (size_t)i);
+	}
+	s->close(s);
+	close(own);
+	reset(&p);
 }
 
 /* A port on which something listens, or has listened, in the other family. */
@@ -1409,6 +1496,80 @@ static void states_and_counters(void **unused)
 	}
 }
 
+/* A listener, and a socket of its port. */
+static ssize_t listening_socket(char *buffer, size_t size)
+{
+	ssize_t len = one.told ? 0 : put_socket(buffer, 2, TCPDIAG_LISTEN, NULL, -1);
+
+	return len + one_socket(buffer + len, size);
+}
+
+/* What the kernel's numbers tell of who dialled; the listener stands for what they
+ * do not tell. One number after the other is of one connection. */
+static void sides(void **unused)
+{
+	enum { NONE = -1, OLD_KERNEL = offsetof(struct tcp_info, tcpi_bytes_retrans) };
+	static const struct {
+		uint8_t state;
+		bool listener;
+		int len;   /* of tcp_info; 0: all of it, NONE: not told */
+		uint64_t acked, sent, again;
+		uint32_t unacked;
+		int expected;
+		bool goes_on;   /* the connection of the row before */
+	} rows[] = {
+		{1, false, 0, 1, 0, 0, 0, INITIATOR, false},
+		{1, true, 0, 1, 0, 0, 0, INITIATOR, false},
+		{1, false, 0, 0, 0, 0, 0, RESPONDER, false},
+		{1, false, 0, 0, 500, 0, 2, RESPONDER, false},
+		{1, true, 0, 901, 1000, 100, 0, INITIATOR, false},
+		{8, false, 0, 900, 1000, 100, 0, RESPONDER, false},
+		{8, true, 0, 901, 1000, 100, 0, INITIATOR, false},
+		/* under way: unknown for now */
+		{1, true, 0, 501, 1000, 0, 1, RESPONDER, false},
+		{1, true, 0, 1001, 1000, 0, 0, INITIATOR, true},
+		{1, true, 0, 1001, 1001, 0, 0, INITIATOR, true},
+		{1, false, 0, 501, 1000, 0, 1, INITIATOR, false},
+		{1, false, 0, 1000, 1000, 0, 0, RESPONDER, true},
+		/* a FIN that was acknowledged is counted as well */
+		{5, false, 0, 1, 0, 0, 0, INITIATOR, false},
+		{5, true, 0, 1, 0, 0, 0, RESPONDER, false},
+		/* numbers that do not fit, such as of retransmissions that were not sent */
+		{1, true, 0, 1000, 1000, 400, 0, RESPONDER, false},
+		{1, false, 0, 1000, 1000, 400, 0, INITIATOR, false},
+		/* old kernels, and what was seen to dial */
+		{1, true, OLD_KERNEL, 1, 0, 0, 0, RESPONDER, false},
+		{1, false, OLD_KERNEL, 0, 0, 0, 0, INITIATOR, false},
+		{2, true, OLD_KERNEL, 0, 0, 0, 1, INITIATOR, false},
+		{1, true, OLD_KERNEL, 1, 0, 0, 0, INITIATOR, true},
+		{3, true, NONE, 0, 0, 0, 0, RESPONDER, false},
+	};
+	struct source *s = NULL;
+
+	(void)unused;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		if (!rows[i].goes_on) {
+			if (s)
+				s->close(s);
+			answer = nothing;
+			s = open_source(NULL);
+		}
+		memset(&one, 0, sizeof one);
+		one.state = rows[i].state;
+		one.info_len = rows[i].len ? rows[i].len : (int)sizeof one.info;
+		one.info.info.tcpi_bytes_acked = rows[i].acked;
+		one.info.info.tcpi_bytes_sent = rows[i].sent;
+		one.info.info.tcpi_bytes_retrans = rows[i].again;
+		one.info.info.tcpi_unacked = rows[i].unacked;
+		answer = rows[i].listener ? listening_socket : one_socket;
+		State *state = take(s, (int64_t)i * 1000);
+		answer = NULL;
+		assert_int_equal(state->subsystems->n_connections, 1);
+		assert_int_equal(state->subsystems->connections[0]->role, rows[i].expected);
+	}
+	s->close(s);
+}
+
 static ssize_t no_answer(char *buffer, size_t size)
 {
 	(void)buffer, (void)size;
@@ -1835,6 +1996,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(opening),
 		cmocka_unit_test(dialed_from_listening_port),
 		cmocka_unit_test(dialed_from_other_port),
+		cmocka_unit_test(who_dialled),
+		cmocka_unit_test(who_dialled_stays),
 		cmocka_unit_test(rates_and_times),
 		cmocka_unit_test(clock_is_set),
 		cmocka_unit_test(times_stay),
@@ -1852,6 +2015,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(resources),
 		cmocka_unit_test(many),
 		cmocka_unit_test(states_and_counters),
+		cmocka_unit_test(sides),
 		cmocka_unit_test(rate_of_the_forgotten),
 		cmocka_unit_test(failed_dumps),
 		cmocka_unit_test(missed),
