@@ -1,7 +1,9 @@
 #include "decode.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "source/wire.h"
 
@@ -41,4 +43,103 @@ Introspection__ServerMessage *decode(const uint8_t *bytes, size_t len, char why[
 void decode_free(Introspection__ServerMessage *message)
 {
 	introspection__server_message__free_unpacked(message, NULL);
+}
+
+static int compare_ids(const void *a, const void *b)
+{
+	const ProtobufCBinaryData *x = a, *y = b;
+	const size_t len = x->len < y->len ? x->len : y->len;
+	const int order = len > 0 ? memcmp(x->data, y->data, len) : 0;
+
+	return order != 0 ? order : (x->len > y->len) - (x->len < y->len);
+}
+
+static bool is_same(const Introspection__State *state, Introspection__State__Part part)
+{
+	for (size_t i = 0; i < state->n_same; i++)
+		if (state->same[i] == part)
+			return true;
+	return false;
+}
+
+/* Lets the state have the connections of base that are neither in it nor gone. False: out of
+ * memory. */
+static bool merge_connections(Introspection__Subsystems *s, Introspection__Subsystems *base,
+                              const Introspection__State *state)
+{
+	const size_t told = s->n_connections + state->n_gone_ids;
+	ProtobufCBinaryData *ids = malloc((told + 1) * sizeof *ids);
+	Introspection__Connection **all =
+		malloc((s->n_connections + base->n_connections + 1) * sizeof *all);
+	size_t left = 0;
+
+	if (!ids || !all) {
+		free(ids);
+		free(all);
+		return false;
+	}
+	for (size_t i = 0; i < s->n_connections; i++) {
+		ids[i] = s->connections[i]->id;
+		all[i] = s->connections[i];
+	}
+	for (size_t i = 0; i < state->n_gone_ids; i++)
+		ids[s->n_connections + i] = state->gone_ids[i];
+	qsort(ids, told, sizeof *ids, compare_ids);
+	for (size_t i = 0; i < base->n_connections; i++) {
+		Introspection__Connection *c = base->connections[i];
+
+		if (bsearch(&c->id, ids, told, sizeof *ids, compare_ids))
+			base->connections[left++] = c;
+		else
+			all[s->n_connections++] = c;
+	}
+	base->n_connections = left;
+	free(ids);
+	free(s->connections);
+	s->connections = all;
+	return true;
+}
+
+/* Moves a list of base to the state, which has none. */
+#define MOVE(state, base, part, list)                         \
+	do {                                                  \
+		if (is_same(state, part)) {                   \
+			(state)->list = (base)->list;         \
+			(state)->n_##list = (base)->n_##list; \
+			(base)->list = NULL;                  \
+			(base)->n_##list = 0;                 \
+		}                                             \
+	} while (0)
+
+const char *decode_merge(Introspection__State *state, Introspection__State *base, size_t max)
+{
+	if (state->base_sequence == 0)
+		return NULL;
+	if (!base || base->sequence != state->base_sequence || !base->subsystems)
+		return "sent the difference to a snapshot that is not here";
+	if (!state->subsystems)
+		return "sent a difference that holds no subsystems";
+	if ((is_same(state, INTROSPECTION__STATE__PART__ADDRESSES) && state->n_addresses > 0) ||
+	    (is_same(state, INTROSPECTION__STATE__PART__PROTOCOLS) && state->n_protocols > 0) ||
+	    (is_same(state, INTROSPECTION__STATE__PART__TOPICS) && state->n_topics > 0) ||
+	    (is_same(state, INTROSPECTION__STATE__PART__RESOURCES) && state->n_resources > 0) ||
+	    (is_same(state, INTROSPECTION__STATE__PART__DHT) && state->subsystems->dht))
+		return "sent a difference with a part that it calls the same";
+	if (introspection__state__get_packed_size(base) > max)
+		return "sent differences that add up to a snapshot over the limit";
+	if (!merge_connections(state->subsystems, base->subsystems, state))
+		return "sent a snapshot that takes too much memory to decode";
+	MOVE(state, base, INTROSPECTION__STATE__PART__ADDRESSES, addresses);
+	MOVE(state, base, INTROSPECTION__STATE__PART__PROTOCOLS, protocols);
+	MOVE(state, base, INTROSPECTION__STATE__PART__TOPICS, topics);
+	MOVE(state, base, INTROSPECTION__STATE__PART__RESOURCES, resources);
+	if (is_same(state, INTROSPECTION__STATE__PART__DHT)) {
+		state->subsystems->dht = base->subsystems->dht;
+		base->subsystems->dht = NULL;
+	}
+	for (size_t i = 0; i < state->n_gone_ids; i++)
+		free(state->gone_ids[i].data);
+	state->n_gone_ids = state->n_same = 0;
+	state->base_sequence = 0;
+	return NULL;
 }

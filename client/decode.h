@@ -18,4 +18,11 @@ enum {
 Introspection__ServerMessage *decode(const uint8_t *bytes, size_t len, char why[DECODE_WHY_MAX]);
 void decode_free(Introspection__ServerMessage *message);
 
+/* Makes a difference (State with a base, see Ready in the schema) the whole state again, with
+ * what it left out from base, which loses that. base: the last state; NULL: there is none.
+ * max: bytes that base may take when it is encoded, so that differences do not add up without
+ * end. NULL, or what is wrong: then base is as it was and state must not be used. A state that
+ * is whole stays as it is. */
+const char *decode_merge(Introspection__State *state, Introspection__State *base, size_t max);
+
 #endif

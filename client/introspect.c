@@ -201,6 +201,14 @@ static void take_message(struct program *p)
 		message = NULL;
 		snprintf(why, sizeof why, "sent a message that holds no state");
 	}
+	const char *wrong = message ? decode_merge(message->state, before ? before->state : NULL,
+	                                           p->arguments.max_message)
+	                            : NULL;
+	if (wrong) {
+		decode_free(message);
+		message = NULL;
+		snprintf(why, sizeof why, "%s", wrong);
+	}
 	if (!message) {
 		link_refuse(&p->link, WS_INVALID_DATA, why, p->now);
 		return;
@@ -251,7 +259,7 @@ static void take_frame(struct program *p)
 		}
 	}
 	decode_free(message);
-	link_ready(&p->link);
+	link_ready(&p->link, NULL, 0);
 }
 
 /* What happens without a connection when nobody looks at a screen. */
@@ -419,6 +427,18 @@ static void serve_output(struct program *p, short revents)
 	}
 }
 
+/* Asks for the next snapshot, as the difference to the last one unless it is recorded: a
+ * recording holds whole ones. */
+static void be_ready(struct program *p)
+{
+	Introspection__Ready ready = INTROSPECTION__READY__INIT;
+	uint8_t wishes[32];
+
+	if (p->arguments.mode != RECORD)
+		ready.have = p->sequence;
+	link_ready(&p->link, wishes, introspection__ready__pack(&ready, wishes));
+}
+
 static void run(struct program *p, const sigset_t *sleeping)
 {
 	struct pollfd fds[2];
@@ -439,7 +459,7 @@ static void run(struct program *p, const sigset_t *sleeping)
 		}
 		if (p->now >= p->ready_at && !p->view.paused) {
 			p->ready_at = NEVER;
-			link_ready(&p->link);
+			be_ready(p);
 		}
 		if (p->now >= p->end_at)
 			pass_end(p);

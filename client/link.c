@@ -434,7 +434,7 @@ enum link_event link_serve(struct link *l, short revents, int64_t now)
 	return l->state == LINK_OPEN ? read_frames(l, now) : LINK_NOTHING;
 }
 
-void link_ready(struct link *l)
+void link_ready(struct link *l, const uint8_t *wishes, size_t len)
 {
 	if (l->state != LINK_OPEN || (l->may_send && !l->pushed))
 		return;
@@ -443,7 +443,10 @@ void link_ready(struct link *l)
 		return;
 	l->may_send = true;
 	l->retry = LINK_RETRY_MS; /* all is well again */
-	put_frame(l, WS_TEXT, "r", 1);
+	if (len > 0)
+		put_frame(l, WS_BINARY, wishes, len);
+	else
+		put_frame(l, WS_TEXT, "r", 1);
 	flush(l);
 }
 

@@ -81,8 +81,9 @@ void link_poll(const struct link *l, struct pollfd *fd, int64_t *deadline);
 enum link_event link_serve(struct link *l, short revents, int64_t now);
 
 /* Tells the daemon that the last message has been dealt with; with pushed, only
- * makes room for the next. */
-void link_ready(struct link *l);
+ * makes room for the next. wishes: an encoded Ready of at most WS_CONTROL_MAX bytes; len 0:
+ * a plain ready. */
+void link_ready(struct link *l, const uint8_t *wishes, size_t len);
 
 /* Sends a ClientCommand of at most WS_CONTROL_MAX bytes on an open connection. */
 void link_command(struct link *l, const uint8_t *command, size_t len);

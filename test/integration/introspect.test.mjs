@@ -17,6 +17,7 @@ const own = (t, options = []) =>
   daemon(t, ['--pid', `${process.pid}`, ...options], { expect: [/^watching /] })
 const sample = process.env.SAMPLE_RECORDING
 const State = schema.lookupType('introspection.State')
+const Ready = schema.lookupType('introspection.Ready')
 const encode = state => Buffer.from(ServerMessage.encode(ServerMessage.fromObject({ version: { version: 1 }, state })).finish())
 
 // Starts introspect. Its lines on stderr are in errors, its output in bytes.
@@ -49,7 +50,9 @@ async function server (t, act) {
   s.on('connection', socket => {
     let n = 0
     socket.on('message', (data, binary) => {
-      assert.deepEqual([data.toString(), binary], ['r', false])
+      // A plain ready, or one that says which snapshot is here.
+      if (!binary) assert.equal(data.toString(), 'r')
+      s.have = binary ? Number(Ready.decode(data).have) : 0
       s.readies = ++n
       s.emit('ready')
       act(socket, n)
@@ -200,6 +203,46 @@ describe('introspect as JSON', () => {
     assert.equal((await p.end).code, 0)
     assert.equal(readies, 1)
     assert.deepEqual(p.lines().map(l => l.runtime.version.length), [1 << 20, 1 << 20])
+  })
+
+  test('asks for differences, and prints what they make whole', async t => {
+    const connection = (id, latencyNs) => ({ id: Buffer.from(id), latencyNs })
+    const haves = []
+    const s = await server(t, (socket, n) => {
+      haves.push(s.have)
+      socket.send(encode([
+        { sequence: 7, resources: [{ name: 'memory' }],
+          subsystems: { connections: [connection('a', 1), connection('b', 2)], dht: { protocol: '/kad' } } },
+        { sequence: 8, base: 7, same: ['RESOURCES', 'DHT'], goneIds: [Buffer.from('a')],
+          subsystems: { connections: [connection('c', 3)] } },
+        { sequence: 9, base: 8, subsystems: { connections: [connection('c', 4)] } },
+        { sequence: 10, subsystems: {} }
+      ][n]))
+    })
+    const p = await quietly(t, ['--json', '--count', '4', s.name])
+    assert.deepEqual(haves, [undefined, 7, 8, 9])
+    assert.deepEqual(p.lines().map(l => [l.sequence, l.base, l.resources?.length ?? 0, l.subsystems.dht?.protocol,
+      (l.subsystems.connections ?? []).map(c => Buffer.from(c.id, 'base64') + c.latencyNs).sort().join(' ')]), [
+      ['7', undefined, 1, '/kad', 'a1 b2'],
+      ['8', undefined, 1, '/kad', 'b2 c3'],
+      ['9', undefined, 0, undefined, 'b2 c4'],
+      ['10', undefined, 0, undefined, '']
+    ])
+  })
+
+  test('a difference to what is not here ends the connection', async t => {
+    const s = await server(t, (socket, n) => socket.send(encode({ sequence: 7 + n, base: n ? 6 : 0, subsystems: {} })))
+    const p = introspect(t, ['--json', '--duration', '5', s.name])
+    assert.match(await p.told(/./), /sent the difference to a snapshot that is not here; trying again$/)
+    assert.equal((await once(s, 'closed'))[0], 1007)
+    p.child.kill()
+    await p.end
+  })
+
+  test('a recording asks for whole snapshots', async t => {
+    const s = await server(t, (socket, n) => { assert.equal(s.have ?? 0, 0); socket.send(encode({ sequence: n + 1 })) })
+    assert.equal((await introspect(t, ['--record', join(folder(t), 'r'), '--count', '3', s.name]).end).code, 0)
+    assert.equal(s.readies, 2)
   })
 
   test('ends in silence when its reader does', async t => {
