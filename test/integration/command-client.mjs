@@ -104,8 +104,8 @@ export const eventOf = (n, { name = 'Test', properties, padding = '' } = {}) => 
 
 // A daemon whose node is the test. State n has n as its time. The node answers
 // each request for a state at once while automatic is set.
-export async function fedDaemon (t, { options = [], expect, automatic = true, size = 0, interval = 10 } = {}) {
-  const d = await feedDaemon(t, ['--interval', `${interval}`, ...options], { expect })
+export async function fedDaemon (t, { options = [], expect, env, automatic = true, size = 0, interval = 10 } = {}) {
+  const d = await feedDaemon(t, ['--interval', `${interval}`, ...options], { expect, env })
   const socket = net.connect(d.feed)
   const node = { socket, automatic, size, asked: [], states: 0, events: 0 }
   socket.on('data', bytes => {

@@ -43,6 +43,14 @@ export async function until (emitter, event, value, ms = 10000) {
   }
 }
 
+// KiB of the memory that a process may write. What counts is that it was allocated, not when
+// its pages are first used, so a limit for its growth holds on a busy machine, too.
+export const memory = ({ pid }) => Number(readFileSync(`/proc/${pid}/status`, 'utf8').match(/^VmData:\s+(\d+) kB$/m)[1])
+
+// The environment of a daemon whose memory is measured: the sanitizer keeps little of what
+// was freed and, which gcc 14 does by default, no frames of functions that have returned.
+export const FRUGAL = { ASAN_OPTIONS: 'quarantine_size_mb=1:detect_stack_use_after_return=0' }
+
 // A folder of its own for a test, removed at its end.
 export function folder (t) {
   const path = mkdtempSync(join(tmpdir(), 'introspectd-'))

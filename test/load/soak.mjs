@@ -14,7 +14,7 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import WebSocket from 'ws'
 import { commandClient, delimited, eventOf, fnv1a } from '../integration/command-client.mjs'
-import { daemon, ServerMessage } from '../integration/daemon.mjs'
+import { daemon, memory, ServerMessage } from '../integration/daemon.mjs'
 import { frame, handshake, ping, request, text } from '../integration/raw.mjs'
 import { clientHello, makePki } from '../integration/pki.mjs'
 import { flood, many } from './flood.mjs'
@@ -113,13 +113,9 @@ async function supervise () {
           fail(new Error(`${member.name}: no snapshot for ${Math.round(now - w.asked)} ms`))
         }
       }
-      member.rss.push(rss(member.d))
+      member.memory.push(memory(member.d))
     }
   }
-}
-
-function rss (d) {
-  return Number(readFileSync(`/proc/${d.pid}/status`, 'utf8').match(/^VmRSS:\s+(\d+) kB$/m)[1])
 }
 
 const descriptors = d => readdirSync(`/proc/${d.pid}/fd`).length
@@ -139,7 +135,7 @@ async function report () {
     await pause(60000)
     const parts = members.map(m => {
       const waits = m.watchers.flatMap(w => w.waits)
-      return `${m.name} rss=${m.rss.at(-1)}K fds=${descriptors(m.d)} longest_wait=${Math.round(Math.max(0, ...waits.slice(-500)))}ms`
+      return `${m.name} memory=${m.memory.at(-1)}K fds=${descriptors(m.d)} longest_wait=${Math.round(Math.max(0, ...waits.slice(-500)))}ms`
     })
     log(`${minute} min: ${JSON.stringify(totals)} ${parts.join(', ')}`)
   }
@@ -157,7 +153,7 @@ async function start (t, folder, name, options, expect = []) {
     prefix: VALGRIND ? valgrind : [],
     env: { ASAN_OPTIONS: 'quarantine_size_mb=4:detect_stack_use_after_return=1:strict_string_checks=1' }
   })
-  const member = { name, d, watchers: [], rss: [], since: 0, patience: WAIT_MAX, log: join(folder, `${name}.log`) }
+  const member = { name, d, watchers: [], memory: [], since: 0, patience: WAIT_MAX, log: join(folder, `${name}.log`) }
   members.push(member)
   return member
 }
@@ -425,13 +421,13 @@ async function settle (member, before) {
 
 function summarize () {
   log(`${Math.round((performance.now() - began) / 1000)} s: ${JSON.stringify(totals)}`)
-  for (const { name, watchers, rss } of members) {
+  for (const { name, watchers, memory } of members) {
     const waits = watchers.flatMap(w => w.waits).sort((a, b) => a - b)
     const at = part => Math.round(waits[Math.floor((waits.length - 1) * part)])
-    const { early, late } = growth(rss)
+    const { early, late } = growth(memory)
     log(`${name}: well-behaved clients got ${waits.length} snapshots, waiting ms p50=${at(0.5)} p99=${at(0.99)} max=${at(1)}; ` +
-      `rss KiB start=${rss[0]} early=${early} late=${late}`)
-    if (SECONDS >= GROWTH_SECONDS && late - early > GROWTH_MAX) fail(new Error(`${name}: resident memory grew by ${late - early} KiB`))
+      `memory KiB start=${memory[0]} early=${early} late=${late}`)
+    if (SECONDS >= GROWTH_SECONDS && late - early > GROWTH_MAX) fail(new Error(`${name}: memory grew by ${late - early} KiB`))
   }
 }
 
