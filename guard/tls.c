@@ -88,7 +88,7 @@ static bool is_readable(const char *file, char why[TLS_WHY_MAX])
 {
 	char byte;
 	const int fd = open(file, O_RDONLY | O_CLOEXEC);
-	const bool readable = fd >= 0 && read(fd, &byte, 1) >= 0;
+	const bool readable = fd >= 0 && (read(fd, &byte, 1) >= 0 || errno == EINTR);
 
 	if (!readable)
 		snprintf(why, TLS_WHY_MAX, "%s: %s", file, strerror(errno));

@@ -26,12 +26,13 @@ const RUNTIME = {
 // Files for all runs: a certificate that is its own authority, a recording.
 export function prepare () {
   const path = mkdtempSync(join(tmpdir(), 'introspectd-'))
-  const files = Object.fromEntries(['cert', 'key', 'token', 'recording'].map(name => [name, join(path, name)]))
+  const files = Object.fromEntries(['cert', 'key', 'token', 'recording', 'suppressions'].map(name => [name, join(path, name)]))
   execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes',
     '-days', '30', '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1',
     '-keyout', files.key, '-out', files.cert], { stdio: 'pipe' })
   writeFileSync(files.token, `${TOKEN}\n`)
   writeFileSync(files.recording, damaged())
+  writeFileSync(files.suppressions, 'leak:mbedtls_ssl_tls13_populate_transform\n')
   files.ca = readFileSync(files.cert)
   files.remove = () => rmSync(path, { recursive: true, force: true })
   return files
