@@ -59,7 +59,7 @@ $(BUILD)/%.o: %.c $(BUILD)/cflags | $(SCHEMA).h
 	$(compile) $(FAST)
 
 # What goes through every byte that comes is worth some more of them.
-$(BUILD)/source/wire.o: FAST = $(CFLAGS:-Os=-O2)
+$(BUILD)/source/wire.o $(BUILD)/source/complete.o: FAST = $(CFLAGS:-Os=-O2)
 
 # The flags of this build, in files on which all objects depend.
 $(BUILD)/%flags: export C = $(FLAGS)

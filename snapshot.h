@@ -15,8 +15,9 @@ enum {
 	SNAPSHOT_HEADROOM = 16,   /* bytes before a message */
 };
 
-/* What a source hands over: either a struct or the bytes of an encoded State
- * that has no field 100 and 101. Borrowed until the source is called again. */
+/* What a source hands over: either a struct, in which nothing is missing of what
+ * complete_state puts in, or the bytes of an encoded State that has no field 100 and
+ * 101. Borrowed until the source is called again. */
 struct snapshot_input {
 	Introspection__State *state;   /* NULL: bytes are meant */
 	const uint8_t *bytes;

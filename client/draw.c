@@ -321,7 +321,10 @@ static void draw_summary(const Introspection__State *state, struct screen *s, un
 
 	if (state->n_protocols > 0 && lines-- > 0)
 		draw_protocols(state, s, stale);
-	if (dht && (dht->enabled || dht->n_buckets > 0) && lines-- > 0)
+	/* One that is not enabled and empty stands for what is not known. */
+	bool has_dht = dht && (dht->enabled || dht->n_buckets > 1 ||
+			       (dht->n_buckets == 1 && dht->buckets[0]->n_peers > 0));
+	if (has_dht && lines-- > 0)
 		draw_dht(dht, s, stale);
 	if (state->n_resources > 0 && lines-- > 0)
 		draw_resources(state, s, stale);

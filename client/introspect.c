@@ -27,6 +27,7 @@
 enum {
 	ESCAPE_MS = 100, /* after which an escape character was the key of that name */
 	TICK_MS = 1000,  /* between two pictures in which only time has passed */
+	RECORDING_RETENTION = 24 * 3600 * 1000, /* ms */
 };
 
 struct program {
@@ -158,25 +159,41 @@ static void write_line(struct program *p)
 	processed(p);
 }
 
-/* A recording begins with the runtime, which every state carries. */
-static int record_runtime(struct program *p)
+static int record_message(struct program *p, const Introspection__ServerMessage *message)
 {
-	Introspection__ServerMessage message = INTROSPECTION__SERVER_MESSAGE__INIT;
-	Introspection__Runtime none = INTROSPECTION__RUNTIME__INIT;
-
-	message.version = p->message->version;
-	message.payload_case = INTROSPECTION__SERVER_MESSAGE__PAYLOAD_RUNTIME;
-	message.runtime = p->message->state->runtime ? p->message->state->runtime : &none;
-	size_t len = introspection__server_message__get_packed_size(&message);
+	size_t len = introspection__server_message__get_packed_size(message);
 	uint8_t *bytes = malloc(len);
 	int result = -1;
 
 	if (bytes) {
-		introspection__server_message__pack(&message, bytes);
+		introspection__server_message__pack(message, bytes);
 		result = record_write(&p->record, bytes, len);
 	}
 	free(bytes);
 	return result;
+}
+
+/* A recording begins with the runtime, which every state carries, and a configuration,
+ * without which the observer toolkit's UI ends. That UI drops what is older than the
+ * retention period: a day is its own default. */
+static int record_runtime(struct program *p)
+{
+	Introspection__ServerMessage message = INTROSPECTION__SERVER_MESSAGE__INIT;
+	Introspection__Runtime none = INTROSPECTION__RUNTIME__INIT;
+	Introspection__Configuration config = INTROSPECTION__CONFIGURATION__INIT;
+	Introspection__CommandResponse response = INTROSPECTION__COMMAND_RESPONSE__INIT;
+
+	message.version = p->message->version;
+	message.payload_case = INTROSPECTION__SERVER_MESSAGE__PAYLOAD_RUNTIME;
+	message.runtime = p->message->state->runtime ? p->message->state->runtime : &none;
+	config.retention_period_ms = RECORDING_RETENTION;
+	config.state_snapshot_interval_ms = message.runtime->interval_ms;
+	if (record_message(p, &message) < 0)
+		return -1;
+	response.effective_config = &config;
+	message.payload_case = INTROSPECTION__SERVER_MESSAGE__PAYLOAD_RESPONSE;
+	message.response = &response;
+	return record_message(p, &message);
 }
 
 static void record_state(struct program *p)

@@ -1,7 +1,11 @@
 // Recording files: a version, then (checksum, length, ServerMessage) each.
 // The same three numbers head the frames of the command protocol.
 
+import { decode, encode } from './decode.js';
+
 const VERSION = 1;
+const TEXT_VERSION = 0x30303031;   // "1000": how the observer toolkit's UI writes its version
+const DAY = 24 * 3600 * 1000;
 
 // FNV-1a, 32 bits.
 export function fnv1a(bytes) {
@@ -16,9 +20,10 @@ export function fnv1a(bytes) {
 export function readRecording(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
   const messages = [], problems = [];
-  if (bytes.length < 4 || view.getUint32(0, true) !== VERSION)
+  const word = (at) => at + 4 <= bytes.length && view.getUint32(at, true);
+  if (word(0) !== VERSION && word(0) !== TEXT_VERSION)
     return { messages, problems: ['This is not a recording of version 1: it begins differently.'] };
-  for (let at = 4; at < bytes.length;) {
+  for (let at = word(0) === TEXT_VERSION && word(4) === VERSION ? 8 : 4; at < bytes.length;) {
     const left = bytes.length - at - 8;
     const size = left >= 0 ? view.getUint32(at + 4, true) : 0;
     if (left < 0 || size > left) {
@@ -36,10 +41,24 @@ export function readRecording(bytes) {
   return { messages, problems };
 }
 
-// A Blob of the messages in the order given.
+// The observer toolkit's UI ends when no configuration follows the runtime, and drops what
+// is older than the retention period: a day is its own default.
+function configured(messages) {
+  const [first, second] = messages.slice(0, 2).map((m) => decode('ServerMessage', m));
+  if (!first || !Object.hasOwn(first, 'runtime') || (second && Object.hasOwn(second, 'response')))
+    return messages;
+  const effective_config = {
+    retention_period_ms: DAY,
+    state_snapshot_interval_ms: first.runtime.interval_ms,
+  };
+  const response = encode('ServerMessage', { version: { version: 1 }, response: { effective_config } });
+  return [messages[0], response, ...messages.slice(1)];
+}
+
+// A Blob of the messages in the order given, with a configuration behind the runtime.
 export function writeRecording(messages) {
   const parts = [littleEndian([VERSION])];
-  for (const message of messages)
+  for (const message of configured(messages))
     parts.push(littleEndian([fnv1a(message), message.length]), message);
   return new Blob(parts, { type: 'application/octet-stream' });
 }

@@ -35,6 +35,7 @@ enum number {
 	PACKETS_IN,
 	PACKETS_OUT,
 	QUERIES,       /* in: succeeded, failed, timed out; then out */
+	ENABLED = QUERIES + 6,   /* the DHT */
 	STATUS = 0,
 	ROLE,
 	OPEN = QUERIES,
@@ -64,7 +65,7 @@ static const struct rule rules[KINDS][RULES_MAX] = {
 	                {11, ENTER, STREAMS}},
 	[STREAMS] = {{1, STAND_IN, STREAM}, {2, ENTER, STREAM}},
 	[STREAM] = {{2, TEXT, NAME}, {7, NUMBER, STATUS}},
-	[DHT] = {{5, ENTER, BUCKET}, {6, ENTER, QUERIES_IN}, {7, ENTER, QUERIES_OUT}},
+	[DHT] = {{2, NUMBER, ENABLED}, {5, ENTER, BUCKET}, {6, ENTER, QUERIES_IN}, {7, ENTER, QUERIES_OUT}},
 	[BUCKET] = {{2, ENTER, PEER}},
 	[PEER] = {{2, NUMBER, STATUS}},
 	[QUERIES_IN] = {{1, NUMBER, QUERIES}, {2, NUMBER, QUERIES + 1}, {3, NUMBER, QUERIES + 2}},
@@ -159,6 +160,7 @@ static void add(struct totals *t, enum kind kind, const struct totals_values *v)
 		memcpy(t->bytes, n + BYTES_IN, sizeof t->bytes);
 		memcpy(t->packets, n + PACKETS_IN, sizeof t->packets);
 		memcpy(t->dht_queries, n + QUERIES, sizeof t->dht_queries);
+		t->has_dht |= n[ENABLED] > 0;
 		break;
 	case CONNECTION:
 		i = find_name(&t->transports, TOTALS_TRANSPORTS, name);
@@ -171,6 +173,7 @@ static void add(struct totals *t, enum kind kind, const struct totals_values *v)
 			t->streams[find_name(&t->protocols, TOTALS_PROTOCOLS, name)]++;
 		break;
 	case PEER:
+		t->has_dht = true;
 		t->dht_peers[at_most(n[STATUS], TOTALS_STATUSES - 2)]++;
 		break;
 	case PROTOCOL:
@@ -197,7 +200,6 @@ static void enter(struct totals *t, enum kind kind, const uint8_t *at, size_t le
 	l->values = kind < STATE && t->depth > 1 ? l[-1].values : &l->own;
 	if (l->values == &l->own)
 		memset(&l->own, 0, sizeof l->own);
-	t->has_dht |= kind == DHT;
 }
 
 static void take_field(struct totals *t, struct totals_level *l, const struct wire_field *f)

@@ -19,7 +19,7 @@ enum {
 	TOTALS_STATUSES = 6,      /* those of the schema, then all others; of peers in the DHT: 5 */
 	TOTALS_ROLES = 3,
 	TOTALS_DEPTH = 6,         /* messages within one another that are counted */
-	TOTALS_NUMBERS = 10,      /* of a message */
+	TOTALS_NUMBERS = 11,      /* of a message */
 	TOTALS_TEXTS = 2,
 	TOTALS_SPELLINGS = 128,   /* of names; those beyond are "other" */
 };
@@ -63,7 +63,7 @@ struct totals {
 	bool has_traffic[TOTALS_PROTOCOLS];
 	uint64_t protocol_bytes[TOTALS_PROTOCOLS][2];
 	uint64_t bytes[2], packets[2];
-	bool has_dht;
+	bool has_dht;                              /* enabled, or with peers */
 	uint64_t dht_peers[TOTALS_STATUSES];
 	uint64_t dht_queries[2][3];                /* succeeded, failed, timed out */
 	struct totals_resource resources[TOTALS_RESOURCES];

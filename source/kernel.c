@@ -77,6 +77,8 @@ struct kernel {
 	Introspection__State state;
 	size_t most;                   /* bytes that state takes at most when it is encoded */
 	Introspection__Subsystems subsystems;
+	Introspection__DHT dht;
+	Introspection__DHT__Bucket *buckets[1];
 	Introspection__Traffic traffic;
 	Introspection__DataGauge in, out;
 	Introspection__DataGauge past_in, past_out;   /* of connections that have been forgotten */
@@ -214,6 +216,11 @@ static bool *listening(struct kernel *k, const struct tcpdiag_socket *s)
 	return &k->listening[s->family == AF_INET6][s->local.port];
 }
 
+/* What the kernel cannot know, and a State has nevertheless: see complete.h. */
+static Introspection__StreamList no_streams = INTROSPECTION__STREAM_LIST__INIT;
+static Introspection__DHT__Bucket no_peers = INTROSPECTION__DHT__BUCKET__INIT;
+static Introspection__DHT__Params no_params = INTROSPECTION__DHT__PARAMS__INIT;
+
 /* Ties the parts of the message together, and fills what never changes. */
 static void describe(struct kernel *k, struct connection *c, const struct tcpdiag_socket *s)
 {
@@ -233,6 +240,7 @@ static void describe(struct kernel *k, struct connection *c, const struct tcpdia
 	c->message.endpoints = &c->endpoints;
 	c->message.timeline = &c->timeline;
 	c->message.traffic = &c->traffic;
+	c->message.streams = &no_streams;
 	c->traffic.traffic_in = &c->in;
 	c->traffic.traffic_out = &c->out;
 	c->texts = write_multiaddr(c->src, &s->local) + write_multiaddr(c->dst, &s->remote);
@@ -631,6 +639,7 @@ static void init_messages(struct kernel *k)
 
 	introspection__state__init(&k->state);
 	introspection__subsystems__init(&k->subsystems);
+	introspection__dht__init(&k->dht);
 	introspection__traffic__init(&k->traffic);
 	introspection__data_gauge__init(&k->past_in);
 	introspection__data_gauge__init(&k->past_out);
@@ -638,6 +647,11 @@ static void init_messages(struct kernel *k)
 	introspection__resource__init(&k->memory);
 	k->state.subsystems = &k->subsystems;
 	k->subsystems.connections = k->shown;
+	k->subsystems.dht = &k->dht;
+	k->dht.params = &no_params;
+	k->dht.buckets = k->buckets;
+	k->dht.n_buckets = 1;
+	k->buckets[0] = &no_peers;
 	k->state.traffic = &k->traffic;
 	k->traffic.traffic_in = &k->in;
 	k->traffic.traffic_out = &k->out;

@@ -68,10 +68,10 @@ export default {
   title: 'DHT',
   badge: (m) => m.snapshot.dht,
   render(m, { update }) {
-    if (!Object.hasOwn(m.state.subsystems, 'dht'))
+    const { dht } = m.state.subsystems;
+    if (!dht.enabled && !m.snapshot.dht)
       return nothing('No routing table here', m,
         'A DHT lives inside the node, where the kernel cannot look.', 'The node has told of no DHT.');
-    const { dht } = m.state.subsystems;
     return h('div', { class: 'cards dht' },
       buckets(m, update),
       h('div', { class: 'pile' },

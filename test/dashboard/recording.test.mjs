@@ -7,7 +7,12 @@ import { encode, fullState, load, random } from './page.mjs'
 const { fnv1a, readRecording, writeRecording } = await load('recording.js')
 const { Store } = await load('store.js')
 
-const messages = [encode({ runtime: { implementation: 'x' } }), encode(fullState(1)), encode(fullState(2)), encode({ event: { ts: 3 } })]
+const runtime = encode({ runtime: { implementation: 'x', intervalMs: 250 } })
+const configuration = encode({
+  version: { version: 1 },
+  response: { effectiveConfig: { retentionPeriodMs: 24 * 3600 * 1000, stateSnapshotIntervalMs: 250 } }
+})
+const messages = [runtime, configuration, encode(fullState(1)), encode(fullState(2)), encode({ event: { ts: 3 } })]
 const bytesOf = async blob => new Uint8Array(await blob.arrayBuffer())
 const file = await bytesOf(writeRecording(messages))
 
@@ -20,6 +25,18 @@ test('what was written is read', () => {
   const read = readRecording(file)
   assert.deepEqual(read.problems, [])
   assert.deepEqual(read.messages, messages)
+})
+
+test('a configuration follows the runtime, without which the observer toolkit ends', async () => {
+  const [, , ...rest] = messages
+  assert.equal(Buffer.compare(await bytesOf(writeRecording([runtime, ...rest])), file), 0)
+  assert.equal(Buffer.compare(await bytesOf(writeRecording([runtime])), file.subarray(0, 4 + 16 + runtime.length + configuration.length)), 0)
+  assert.deepEqual(readRecording(await bytesOf(writeRecording([]))), { messages: [], problems: [] })
+})
+
+test('the version as the observer toolkit writes it, in place of the right one or before it', () => {
+  for (const text of [Buffer.concat([Buffer.from('1000'), file.subarray(4)]), Buffer.concat([Buffer.from('1000'), file])])
+    assert.deepEqual(readRecording(new Uint8Array(text)), { messages, problems: [] })
 })
 
 test('every truncation gives what was whole and says where it ends', () => {

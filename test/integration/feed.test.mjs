@@ -14,6 +14,12 @@ const INTERVAL = 50
 const comings = [/^feed_connected$/, /^feed_disconnected$/]
 
 const stateOf = peerId => ({ state: { instantTs: Date.now(), subsystems: { connections: [{ peerId }] } } })
+// With all that the daemon would put in.
+const traffic = { trafficIn: { cumBytes: 1 }, trafficOut: {} }
+const completeState = peerId => ({
+  instantTs: Date.now(),
+  subsystems: { connections: [{ peerId, timeline: {}, traffic, streams: {} }], dht: { params: {}, buckets: [{}] } }
+})
 const delimited = message => ServerMessage.encodeDelimited(ServerMessage.fromObject(message)).finish()
 const peerOf = snapshot => snapshot.state.subsystems.connections[0].peerId
 
@@ -50,7 +56,7 @@ test('a state reaches the client as the node encoded it', async t => {
   const c = await client(t, d.ws)
   await node.askedFor(1)
   // field 1000 is one that no schema has yet
-  const bytes = Buffer.concat([State.encode(State.fromObject(stateOf('peer').state)).finish(),
+  const bytes = Buffer.concat([State.encode(State.fromObject(completeState('peer'))).finish(),
     Buffer.from('c23e0301ff00', 'hex')])
   const runtime = Buffer.from('a206020a00', 'hex'), sequence = Buffer.from('a80663', 'hex')
   const inner = Buffer.concat([sequence, bytes, runtime])

@@ -99,10 +99,11 @@ function recording (path) {
   return messages
 }
 
-// A recording of at least one state, its runtime first. Returns the states.
+// A recording of at least one state, its runtime and a configuration first. Returns the states.
 function states (path) {
-  const [first, ...rest] = recording(path).map(m => ServerMessage.decode(m))
+  const [first, second, ...rest] = recording(path).map(m => ServerMessage.decode(m))
   assert.equal(first.payload, 'runtime')
+  assert.equal(second.payload, 'response')
   assert.ok(rest.length > 0)
   for (const message of rest) assert.equal(message.payload, 'state')
   assert.deepEqual(first.runtime, rest[0].state.runtime)
@@ -277,8 +278,12 @@ describe('introspect --record', () => {
     const s = await server(t, (socket, n) => socket.send(sent[n]))
     const p = introspect(t, ['--record', path, '--count', '3', s.name])
     assert.deepEqual(await p.end, { code: 0, signal: null, errors: ['introspect: snapshots recorded: 3'] })
-    const [first, ...rest] = recording(path)
+    const [first, second, ...rest] = recording(path)
     assert.deepEqual(rest, sent)
+    // without which the observer toolkit's UI ends
+    const { result, effectiveConfig } = ServerMessage.decode(second).response
+    assert.deepEqual([result, Number(effectiveConfig.retentionPeriodMs), Number(effectiveConfig.stateSnapshotIntervalMs)],
+      [0, 24 * 3600 * 1000, 0])
     assert.deepEqual(ServerMessage.decode(first),
       ServerMessage.decode(ServerMessage.encode(ServerMessage.fromObject({ version: { version: 1 }, runtime: everything.runtime })).finish()))
   })

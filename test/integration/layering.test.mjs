@@ -25,7 +25,7 @@ const SCHEMA = '(introspection_|protobuf_c)_\\w+'
 // object: what it may export, what it may import.
 const parts = {
   'ws.o': [/^ws_/, `${MEMORY}|mbedtls_sha1|mbedtls_sha1_ret|mbedtls_base64_(en|de)code`],
-  'snapshot.o': [/^snapshot_/, `${MEMORY}|${SCHEMA}|wire_\\w+|malloc|free|__assert_fail`],
+  'snapshot.o': [/^snapshot_/, `${MEMORY}|${SCHEMA}|wire_\\w+|complete_state|malloc|free|__assert_fail`],
   'endpoint/command.o': [/^commands?_/, `${MEMORY}|${SCHEMA}|(history|json|wire|ws|log)_\\w+|calloc|malloc|free`],
   'endpoint/history.o': [/^history_/, `${MEMORY}|calloc|malloc|free`],
   'endpoint/json.o': [/^json_/, MEMORY],
@@ -33,6 +33,7 @@ const parts = {
   'endpoint/totals.o': [/^totals_/, `${MEMORY}|wire_\\w+|__assert_fail`],
   'base/http.o': [/^http_/, `${MEMORY}|snprintf|inet_pton|gmtime_r|strftime|auth_\\w+|dashboard_\\w+|ws_\\w+`],
   'base/log.o': [/^log_/, `${MEMORY}|vsnprintf|write|__errno_location`],
+  'source/complete.o': [/^complete_state$/, `${MEMORY}|wire_\\w+`],
   'source/wire.o': [/^wire_/, `${MEMORY}|${SCHEMA}`]
 }
 

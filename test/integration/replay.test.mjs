@@ -9,7 +9,14 @@ import { checksum, encoded, framed, recording, save, uint32 } from './recording.
 
 const State = schema.lookupType('introspection.State')
 
-const stateOf = (peerId, instantTs) => ({ state: { instantTs, subsystems: { connections: [{ peerId }] } } })
+// With all that the daemon would put in.
+const traffic = { trafficIn: { cumBytes: 1 }, trafficOut: {} }
+const stateOf = (peerId, instantTs) => ({
+  state: {
+    instantTs,
+    subsystems: { connections: [{ peerId, timeline: {}, traffic, streams: {} }], dht: { params: {}, buckets: [{}] } }
+  }
+})
 const peerOf = snapshot => snapshot.state.subsystems.connections[0].peerId
 const runtime = { runtime: { implementation: 'recorded', peerId: 'me', source: 'feed', hostname: 'elsewhere' } }
 

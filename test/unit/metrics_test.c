@@ -242,6 +242,15 @@ static void totals_of(const uint8_t *message, size_t len)
 		;
 }
 
+/* One that is not enabled and has no peers may stand for what is not known. */
+static bool is_known(const Introspection__DHT *dht)
+{
+	for (size_t i = 0; dht && i < dht->n_buckets; i++)
+		if (dht->buckets[i]->n_peers > 0)
+			return true;
+	return dht && dht->enabled;
+}
+
 /* Takes from the totals all that protobuf-c finds in the message: nothing is left. */
 static void check_totals(const uint8_t *message, size_t len)
 {
@@ -263,7 +272,7 @@ static void check_totals(const uint8_t *message, size_t len)
 		if (c->streams)
 			subtract_streams(c->streams);
 	}
-	assert_int_equal(totals.has_dht, all->dht != NULL);
+	assert_int_equal(totals.has_dht, is_known(all->dht));
 	if (all->dht)
 		subtract_dht(all->dht);
 	if (state->traffic)

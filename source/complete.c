@@ -1,0 +1,133 @@
+#include "complete.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+#include "wire.h"
+
+/* The messages on the way to those that may be missing, and to times. */
+enum kind {
+	STATE,
+	SUBSYSTEMS,
+	DHT,
+	CONNECTION,
+	STREAMS,
+	STREAM,
+	TRAFFIC,
+	TIMELINE,
+	ANY,         /* a message that is left as it is */
+	TIME,        /* none: a number */
+};
+
+enum { PARTS_MAX = 4 };
+
+struct part {
+	uint8_t field;    /* 0: no more parts */
+	uint8_t kind;
+	bool needed;
+};
+
+static const struct part parts[ANY][PARTS_MAX] = {
+	[STATE] = {{1, SUBSYSTEMS, true}, {3, TIME, false}, {4, TIME, false}},
+	[SUBSYSTEMS] = {{1, CONNECTION, false}, {2, DHT, true}},
+	[DHT] = {{3, TIME, false}, {4, ANY, true}, {5, ANY, true}},
+	[CONNECTION] = {{6, TIMELINE, true}, {8, TRAFFIC, true}, {11, STREAMS, true}},
+	[STREAMS] = {{2, STREAM, false}},
+	[STREAM] = {{4, TRAFFIC, true}, {6, TIMELINE, true}},
+	[TRAFFIC] = {{1, ANY, true}, {2, ANY, true}},
+	[TIMELINE] = {{1, TIME, false}, {2, TIME, false}, {3, TIME, false}},
+};
+
+struct output {
+	uint8_t *bytes;
+	size_t len;       /* counts on when there is no more room */
+	size_t max;
+	uint64_t shift;   /* ms */
+};
+
+static void put(struct output *o, const void *bytes, size_t n)
+{
+	o->len += n;
+	if (n > 0 && o->len <= o->max)
+		memcpy(o->bytes + o->len - n, bytes, n);
+}
+
+static void put_varint(struct output *o, uint64_t value)
+{
+	uint8_t bytes[WIRE_VARINT_MAX];
+
+	put(o, bytes, wire_put_varint(bytes, value));
+}
+
+static void put_message(struct output *o, enum kind kind, const uint8_t *at, const uint8_t *end);
+
+/* Writes the value of a field, of which the tag was written. */
+static void put_part(struct output *o, enum kind kind, const struct wire_field *f,
+                     const uint8_t *end)
+{
+	if (kind == TIME)
+		put_varint(o, f->value > 0 ? f->value + o->shift : 0);
+	else
+		put_message(o, kind, end - f->value, end);
+}
+
+static void put_fields(struct output *o, enum kind kind, const uint8_t *at, const uint8_t *end)
+{
+	struct wire_reader r = {.at = at, .end = end};
+	struct wire_field f;
+	unsigned found = 0;
+	const uint8_t *kept = at;   /* from here on all is as it was, and not written yet */
+
+	while (r.at < r.end && wire_next(&r, &f)) {
+		const struct part *p = parts[kind];
+
+		while (p->field > 0 && p->field != f.number)
+			p++;
+		found |= 1u << (p - parts[kind]);
+		if (p->field == 0 || p->kind == ANY ||
+		    (o->shift == 0 && (p->kind == TIME || p->kind == TIMELINE)))
+			continue;
+		put(o, kept, (size_t)(f.start - kept));
+		put_varint(o, (uint64_t)p->field << 3 | f.type);
+		put_part(o, p->kind, &f, r.at);
+		kept = r.at;
+	}
+	put(o, kept, (size_t)(end - kept));
+	for (const struct part *p = parts[kind]; p->field > 0; p++) {
+		if (!p->needed || found & 1u << (p - parts[kind]))
+			continue;
+		put_varint(o, (uint64_t)p->field << 3 | WIRE_LEN);
+		put_message(o, p->kind, end, end);
+	}
+}
+
+/* Writes the length and the bytes of a message. The length is not known before, so that
+ * room is made for the one it had; the message is moved when the new one is longer. */
+static void put_message(struct output *o, enum kind kind, const uint8_t *at, const uint8_t *end)
+{
+	uint8_t prefix[WIRE_VARINT_MAX];
+	const size_t room = wire_put_varint(prefix, (uint64_t)(end - at));
+	const size_t begin = o->len;
+
+	o->len += room;
+	if (kind != ANY)
+		put_fields(o, kind, at, end);
+	else
+		put(o, at, (size_t)(end - at));
+	const size_t len = o->len - begin - room;
+	const size_t n = wire_put_varint(prefix, len);
+	o->len += n - room;
+	if (o->len > o->max)
+		return;
+	if (n != room)
+		memmove(o->bytes + begin + n, o->bytes + begin + room, len);
+	memcpy(o->bytes + begin, prefix, n);
+}
+
+size_t complete_state(uint8_t *out, size_t max, const uint8_t *in, size_t len, uint64_t shift)
+{
+	struct output o = {.bytes = out, .max = max, .shift = shift};
+
+	put_fields(&o, STATE, in, in + len);
+	return o.len;
+}
