@@ -2,7 +2,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "source/wire.h"
 
@@ -82,9 +81,7 @@ struct difference *difference_open(size_t max)
 	if (!d)
 		return NULL;
 	d->max = max;
-	/* Early after boot there may be no random bytes yet; where the kernel put d is random, too. */
-	if (getrandom(&d->seed, sizeof d->seed, GRND_NONBLOCK) < 0)
-		d->seed = (uintptr_t)d;
+	d->seed = wire_hash_seed();
 	for (int i = 0; i < DIFFERENCE_FORMS; i++) {
 		d->forms[i].snapshot.buffer = malloc(FORM_AT + max);
 		if (!d->forms[i].snapshot.buffer) {
@@ -118,21 +115,6 @@ struct wish difference_wish(const uint8_t *message, size_t len)
 			wish.totals = f.value == INTROSPECTION__READY__DETAIL__TOTALS;
 	}
 	return wish;
-}
-
-/* Eight bytes at a time, since it goes through every byte of a snapshot. Never 0. */
-static uint64_t hash_bytes(uint64_t hash, const uint8_t *in, size_t len)
-{
-	hash ^= len * UINT64_C(0xff51afd7ed558ccd);
-	for (size_t n; len > 0; in += n, len -= n) {
-		uint64_t word = 0;
-
-		n = len < sizeof word ? len : sizeof word;
-		memcpy(&word, in, n);
-		hash = (hash ^ word) * UINT64_C(0x9e3779b97f4a7c15);
-		hash ^= hash >> 32;
-	}
-	return hash | (hash == 0);
 }
 
 /* The State in a snapshot's ServerMessage. */
@@ -209,14 +191,14 @@ static struct entry *add(struct difference *d, uint64_t key, struct wire_reader 
 /* False: with this connection there are no differences. */
 static bool note_connection(struct difference *d, struct wire_reader c, uint64_t sequence)
 {
-	const uint64_t hash = hash_bytes(d->seed, c.at, (size_t)(c.end - c.at));
+	const uint64_t hash = wire_hash(d->seed, c.at, (size_t)(c.end - c.at));
 	struct wire_reader id = {0};
 	struct wire_field f;
 
 	while (c.at < c.end && wire_next(&c, &f))
 		if (f.number == CONNECTION_ID)
 			id = wire_inside(&c, &f);
-	const uint64_t key = hash_bytes(d->seed, id.at, (size_t)(id.end - id.at));
+	const uint64_t key = wire_hash(d->seed, id.at, (size_t)(id.end - id.at));
 	struct entry *e = find(d, key);
 	if (!e)
 		e = add(d, key, id);
@@ -260,7 +242,7 @@ static bool note_subsystems(struct difference *d, struct wire_reader in, uint64_
 
 	while (in.at < in.end && wire_next(&in, &f)) {
 		if (f.number == SUBSYSTEMS_DHT)
-			*dht = hash_bytes(*dht ^ d->seed, f.start, (size_t)(in.at - f.start));
+			*dht = wire_hash(*dht ^ d->seed, f.start, (size_t)(in.at - f.start));
 		else if (f.number == SUBSYSTEMS_CONNECTIONS &&
 		         !note_connection(d, wire_inside(&in, &f), sequence))
 			return false;
@@ -281,7 +263,7 @@ static bool note_state(struct difference *d, struct wire_reader state, uint64_t 
 			if (!note_subsystems(d, wire_inside(&state, &f), sequence, part))
 				return false;
 		} else if (p != INTROSPECTION__STATE__PART__NONE) {
-			part[p] = hash_bytes(part[p] ^ d->seed, f.start, (size_t)(state.at - f.start));
+			part[p] = wire_hash(part[p] ^ d->seed, f.start, (size_t)(state.at - f.start));
 		}
 	}
 	for (int i = 0; i < PARTS; i++) {
@@ -395,7 +377,7 @@ static bool is_open(uint64_t status)
 static bool is_new_peer(struct difference *d, struct wire_reader id)
 {
 	const size_t mask = sizeof d->peers / sizeof *d->peers - 1;
-	const uint64_t key = hash_bytes(d->seed, id.at, (size_t)(id.end - id.at));
+	const uint64_t key = wire_hash(d->seed, id.at, (size_t)(id.end - id.at));
 	size_t i = key & mask;
 
 	while (d->peers[i] != 0 && d->peers[i] != key)

@@ -1,6 +1,7 @@
 #include "wire.h"
 
 #include <string.h>
+#include <sys/random.h>
 
 enum {
 	TAG_MAX = 5,   /* bytes of a tag or a length, as most decoders read no more than 32 bits */
@@ -357,6 +358,31 @@ void wire_show_runtime(Introspection__Runtime *shown, Introspection__Runtime **k
 	shown->interval_ms = before.interval_ms;
 	introspection__runtime__free_unpacked(*kept, NULL);
 	*kept = next;
+}
+
+/* Eight bytes at a time: it goes through every byte of a snapshot. */
+uint64_t wire_hash(uint64_t seed, const void *in, size_t len)
+{
+	const uint8_t *at = in;
+	uint64_t hash = seed ^ len * UINT64_C(0xff51afd7ed558ccd);
+
+	for (size_t n; len > 0; at += n, len -= n) {
+		uint64_t word = 0;
+
+		n = len < sizeof word ? len : sizeof word;
+		memcpy(&word, at, n);
+		hash = (hash ^ word) * UINT64_C(0x9e3779b97f4a7c15);
+		hash ^= hash >> 32;
+	}
+	return hash | (hash == 0);
+}
+
+uint64_t wire_hash_seed(void)
+{
+	uint64_t seed;
+
+	/* Early after boot there may be no random bytes yet; where the stack is, is random, too. */
+	return getrandom(&seed, sizeof seed, GRND_NONBLOCK) == sizeof seed ? seed : (uintptr_t)&seed;
 }
 
 uint32_t wire_checksum(const uint8_t *in, size_t len)

@@ -121,6 +121,13 @@ size_t wire_strip_state(uint8_t *state, size_t len, uint64_t *instant_ts);
 void wire_show_runtime(Introspection__Runtime *shown, Introspection__Runtime **kept,
                        Introspection__Runtime *next);
 
+/* A hash of 64 bits, never 0. seed: drawn at random where peers choose what is hashed; of bytes
+ * in pieces, the hash of the piece before. */
+uint64_t wire_hash(uint64_t seed, const void *in, size_t len);
+
+/* A seed for it. */
+uint64_t wire_hash_seed(void);
+
 /* FNV-1a with 32 bits: the checksum of recordings and of the command protocol. */
 uint32_t wire_checksum(const uint8_t *in, size_t len);
 
