@@ -45,7 +45,6 @@ enum {
 	ACCEPT_PAUSE_MS = 1000, /* when the system is out of descriptors or memory */
 	POLL_PAUSE_MS = 100,    /* when the system refuses to poll */
 	STALE_MS = 1000,        /* who asks waits so long for a fresh snapshot if there is an old one */
-	REFUSAL_LOG_MS = 1000,  /* between two lines that help with --allow-host and the like */
 	PINGS_MAX = 2,          /* unanswered, before a client is given up */
 	OTHER_FDS = 16,         /* that sources and libraries open for a moment */
 
@@ -156,7 +155,7 @@ struct server {
 	int64_t next_take;           /* no snapshot is taken before */
 	bool asked;                  /* the source will come back to the request */
 	int64_t accept_again;        /* 0: accepting */
-	int64_t refusal_logged;
+	struct log_limit refusals, pauses, sizes;   /* of log lines on them */
 	int64_t stop_at;             /* 0: not stopping */
 	bool too_big;                /* the last snapshot was, and that was logged */
 	bool event_came;             /* and was not sent on yet */
@@ -525,14 +524,14 @@ static void log_refusal(struct server *srv, const struct slot *s, const struct h
 	char text[ADDRESS_TEXT_MAX], value[LOG_ESCAPED_MAX];
 
 	address_text(text, &s->peer.any);
-	if (!a->value.at || srv->now - srv->refusal_logged < REFUSAL_LOG_MS) {
+	if (!a->value.at) {
 		log_verbose("refused status=%d peer=%s reason=\"%s\"", a->status, text, a->reason);
 		return;
 	}
-	srv->refusal_logged = srv->now;
-	log_event("refused status=%d peer=%s reason=\"%s\"%s%s%s value=%s", a->status, text, a->reason,
-	          a->option ? " allow_with=\"" : "", a->option ? a->option : "",
-	          a->option ? "\"" : "", log_escape(value, a->value.at, a->value.len));
+	log_limited(&srv->refusals, srv->now, "refused status=%d peer=%s reason=\"%s\"%s%s%s value=%s",
+	            a->status, text, a->reason, a->option ? " allow_with=\"" : "",
+	            a->option ? a->option : "", a->option ? "\"" : "",
+	            log_escape(value, a->value.at, a->value.len));
 }
 
 /* Answers a request, well formed or not, and ends the connection. */
@@ -920,7 +919,7 @@ static void accept_clients(struct server *srv, int listener)
 			return;
 		} else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM ||
 		           ++failed == ACCEPT_MAX) {
-			log_event("accept_paused reason=\"%s\" ms=%d", strerror(errno), ACCEPT_PAUSE_MS);
+			log_limited(&srv->pauses, srv->now, "accept_paused reason=\"%s\" ms=%d", strerror(errno), ACCEPT_PAUSE_MS);
 			srv->accept_again = srv->now + ACCEPT_PAUSE_MS;
 			return;
 		}
@@ -989,7 +988,8 @@ static void take_snapshot(struct server *srv)
 	size_t len = snapshot_take(&srv->store, &input, &srv->source->runtime, srv->now);
 	bool too_big = len > srv->store.max;
 	if (too_big && !srv->too_big)
-		log_event("snapshot_too_big bytes=%zu max_snapshot=%zu", len, srv->store.max);
+		log_limited(&srv->sizes, srv->now, "snapshot_too_big bytes=%zu max_snapshot=%zu", len,
+		            srv->store.max);
 	srv->too_big = too_big;
 	srv->metrics.failed += too_big;
 	if (too_big)

@@ -1,34 +1,103 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+enum { LINE_BYTES = 1024 };   /* at most, newline included */
+
 static bool verbose;
+static int log_fd = STDERR_FILENO;
+static uint64_t lost;     /* lines since the last one that was written */
+static bool unfinished;   /* only a part of the last line was written */
+
+void log_open(void)
+{
+	struct stat st;
+
+	if (fstat(STDERR_FILENO, &st) != 0 || !(S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode)))
+		return;
+	/* O_NONBLOCK on stderr itself would be a surprise for the other processes that have it.
+	 * Opened once more, the same pipe or terminal has flags of its own. */
+	const int fd = open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (fd >= 0)
+		log_fd = fd;
+}
 
 void log_set_verbose(bool on)
 {
 	verbose = on;
 }
 
-static void write_line(const char *format, va_list args)
+/* Where log_open could not open stderr once more, this look alone keeps write() from
+ * blocking: a pipe that can be written has room for a page. poll() itself fails when
+ * RLIMIT_NOFILE was lowered to 0. */
+static bool has_room(void)
 {
-	char line[1024];
-	int n = vsnprintf(line, sizeof line - 1, format, args);
+	struct pollfd look = {.fd = log_fd, .events = POLLOUT};
+
+	return poll(&look, 1, 0) < 0 || look.revents & POLLOUT;
+}
+
+/* False: not all of it could be written. */
+static bool write_all(const char *text, size_t len)
+{
+	ssize_t n = -1;
+
+	if (has_room())
+		do
+			n = write(log_fd, text, len);
+		while (n < 0 && errno == EINTR);
+	if (n > 0)
+		unfinished = (size_t)n < len;
+	return n == (ssize_t)len;
+}
+
+/* Appends to text, of which used bytes are used, and leaves room for the newline. Returns
+ * how many are used then; what does not fit is cut. */
+__attribute__((format(printf, 3, 0))) static size_t append(char text[LINE_BYTES], size_t used,
+                                                           const char *format, va_list args)
+{
+	const int n = vsnprintf(text + used, LINE_BYTES - 1 - used, format, args);
 
 	if (n < 0)
-		return;
-	size_t len = (size_t)n < sizeof line - 1 ? (size_t)n : sizeof line - 2;
-	line[len++] = '\n';
-	for (size_t done = 0; done < len;) {
-		ssize_t written = write(STDERR_FILENO, line + done, len - done);
+		return used;
+	return (size_t)n < LINE_BYTES - 1 - used ? used + (size_t)n : LINE_BYTES - 2;
+}
 
-		/* A log that cannot be written must not stop the daemon. */
-		if (written == 0 || (written < 0 && errno != EINTR))
-			return;
-		done += written > 0 ? (size_t)written : 0;
-	}
+__attribute__((format(printf, 3, 4))) static size_t append_pair(char text[LINE_BYTES], size_t used,
+                                                                const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	used = append(text, used, format, args);
+	va_end(args);
+	return used;
+}
+
+/* suppressed: for the last pair of the line; 0: there is none. False: the line is lost. */
+__attribute__((format(printf, 1, 0))) static bool write_line(const char *format, va_list args,
+                                                             uint64_t suppressed)
+{
+	char line[LINE_BYTES];
+	size_t len = 0;
+
+	if (lost > 0)
+		len = append_pair(line, len, "%slog_lost lines=%" PRIu64 "\n", unfinished ? "\n" : "",
+		                  lost);
+	len = append(line, len, format, args);
+	if (suppressed > 0)
+		len = append_pair(line, len, " suppressed=%" PRIu64, suppressed);
+	line[len++] = '\n';
+	const bool written = write_all(line, len);
+	lost = written ? 0 : lost + 1;
+	return written;
 }
 
 void log_event(const char *format, ...)
@@ -36,7 +105,7 @@ void log_event(const char *format, ...)
 	va_list args;
 
 	va_start(args, format);
-	write_line(format, args);
+	write_line(format, args, 0);
 	va_end(args);
 }
 
@@ -47,7 +116,23 @@ void log_verbose(const char *format, ...)
 	if (!verbose)
 		return;
 	va_start(args, format);
-	write_line(format, args);
+	write_line(format, args, 0);
+	va_end(args);
+}
+
+void log_limited(struct log_limit *limit, int64_t now, const char *format, ...)
+{
+	const int64_t free_at = limit->booked_until > now ? limit->booked_until : now;
+	va_list args;
+
+	if (!verbose && free_at - now > (LOG_BURST - 1) * LOG_PERIOD_MS) {
+		limit->suppressed++;
+		return;
+	}
+	limit->booked_until = free_at + LOG_PERIOD_MS;
+	va_start(args, format);
+	if (write_line(format, args, limit->suppressed))
+		limit->suppressed = 0;
 	va_end(args);
 }
 

@@ -25,6 +25,7 @@ int setup_standard(void)
 		return -1;
 	}
 	close(fd);
+	log_open();
 	return 0;
 }
 

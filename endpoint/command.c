@@ -13,7 +13,6 @@ enum {
 	FRAME_WORDS = 12,   /* bytes: version, checksum and length */
 	EVENT_TYPE_TAG = 1 << 3 | 2,   /* Event.type, length-delimited */
 	ARENA_MAX = 64 << 10,
-	DROP_LOG_MS = 1000,
 };
 
 _Static_assert(COMMAND_FRAME_MAX >= WS_HEADER_MAX - 4 + FRAME_WORDS, "a frame header must fit");
@@ -161,10 +160,7 @@ const char *commands_event(struct commands *all, const uint8_t *event, size_t le
 		return NULL;
 	if (wanted)
 		keep_lost(all, HISTORY_EVENT, now);
-	if (all->drop_logged == 0 || now - all->drop_logged >= DROP_LOG_MS) {
-		all->drop_logged = now;
-		log_event("event_dropped reason=\"%s\"", dropped);
-	}
+	log_limited(&all->drops, now, "event_dropped reason=\"%s\"", dropped);
 	return NULL;
 }
 

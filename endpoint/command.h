@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/log.h"
 #include "endpoint/history.h"
 #include "introspection.pb-c.h"
 #include "ws.h"
@@ -39,7 +40,7 @@ struct commands {
 	struct event_type types[EVENT_TYPES_MAX];
 	size_t type_count;
 	int64_t interval;                 /* ms, the daemon's */
-	int64_t drop_logged;              /* ms; last log line on a dropped event; 0: never */
+	struct log_limit drops;           /* of log lines on dropped events */
 	uint64_t runtime;                 /* number of the item that holds, or held, the Runtime */
 
 	/* Set by the owner. Called before items of the history with lower numbers
@@ -91,8 +92,8 @@ void commands_close(struct commands *all);
 
 /* Takes in an encoded Event that is well-formed; what runtime says of its type is
  * learned. wanted: somebody wants it, put it in the history. Returns NULL, or what is
- * wrong with it. One that is over a limit is dropped, which the log tells, at most once
- * a second, and a notice those who wanted it. */
+ * wrong with it. One that is over a limit is dropped, which the log tells (log_limited),
+ * and a notice those who wanted it. */
 const char *commands_event(struct commands *all, const uint8_t *event, size_t len,
                            const Introspection__Runtime *runtime, bool wanted, int64_t now);
 

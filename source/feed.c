@@ -46,6 +46,7 @@ struct feed {
 	                            0: not waiting */
 
 	Introspection__Runtime *runtime;   /* owned; source.runtime points to what it has */
+	struct log_limit visits, refusals, errors;   /* of log lines on them */
 };
 
 static void disconnect(struct feed *f)
@@ -67,9 +68,9 @@ static void connect_node(struct feed *f, int fd)
 }
 
 /* at: where in f->in the message and its length begin; byte: of the message alone. */
-static int refuse(struct feed *f, size_t at, size_t byte, const char *what)
+static int refuse(struct feed *f, size_t at, size_t byte, const char *what, int64_t now)
 {
-	log_event("feed_closed offset=%" PRIu64 " in_message=%zu reason=\"%s\"",
+	log_limited(&f->errors, now, "feed_closed offset=%" PRIu64 " in_message=%zu reason=\"%s\"",
 	          f->offset + at, byte, what);
 	f->node_state.errors++;
 	return -1;
@@ -98,11 +99,12 @@ static ssize_t handle_message(struct feed *f, size_t at, struct wire_payload *st
 	int prefix = wire_varint(f->in + at, f->in_len - at, &len);
 
 	if (prefix < 0)
-		return refuse(f, at, 0, "length is not a varint");
+		return refuse(f, at, 0, "length is not a varint", now);
 	if (prefix > 0 && len > f->max_message) {
-		log_event("feed_closed offset=%" PRIu64 " length=%" PRIu64
-		          " reason=\"message is over the limit of %zu bytes\"",
-		          f->offset + at, len, f->max_message);
+		log_limited(&f->errors, now,
+		            "feed_closed offset=%" PRIu64 " length=%" PRIu64
+		            " reason=\"message is over the limit of %zu bytes\"",
+		            f->offset + at, len, f->max_message);
 		f->node_state.errors++;
 		return -1;
 	}
@@ -112,7 +114,7 @@ static ssize_t handle_message(struct feed *f, size_t at, struct wire_payload *st
 	uint8_t *message = f->in + at + prefix;
 	if (!wire_check(&introspection__server_message__descriptor, message, (size_t)len, &error) ||
 	    !wire_payload(message, (size_t)len, &payload, &error))
-		return refuse(f, at, error.offset, error.what);
+		return refuse(f, at, error.offset, error.what, now);
 	switch (payload.kind) {
 	case INTROSPECTION__SERVER_MESSAGE__PAYLOAD_STATE:
 		*state = payload;
@@ -129,7 +131,7 @@ static ssize_t handle_message(struct feed *f, size_t at, struct wire_payload *st
 		error.what = "payload is not state, runtime or event";
 	}
 	if (error.what)
-		return refuse(f, at, 0, error.what);
+		return refuse(f, at, 0, error.what, now);
 	return prefix + (ssize_t)len;
 }
 
@@ -159,9 +161,9 @@ static void receive(struct feed *f, int64_t now)
 		return;
 	if (n <= 0) {
 		if (f->in_len > 0)
-			refuse(f, 0, 0, "stream ends within a message");
+			refuse(f, 0, 0, "stream ends within a message", now);
 		else
-			log_event("feed_disconnected");
+			log_limited(&f->visits, now, "feed_disconnected");
 		disconnect(f);
 		return;
 	}
@@ -188,10 +190,10 @@ static void accept_node(struct feed *f, int64_t now)
 		log_event("feed_accept_paused reason=\"%s\" ms=%d", strerror(errno), ACCEPT_PAUSE);
 		f->accept_at = now + ACCEPT_PAUSE;
 	} else if (f->node >= 0) {
-		log_event("feed_refused reason=\"another node is connected\"");
+		log_limited(&f->refusals, now, "feed_refused reason=\"another node is connected\"");
 		close(fd);
 	} else {
-		log_event("feed_connected");
+		log_limited(&f->visits, now, "feed_connected");
 		connect_node(f, fd);
 	}
 }

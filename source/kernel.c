@@ -62,6 +62,7 @@ struct kernel {
 	bool by_name;
 	struct process watched;
 	bool unreadable;               /* logged that the watched process may not be read */
+	struct log_limit failures, visits;   /* of log lines on them */
 
 	uint64_t dump;                 /* number of the last one */
 	size_t left_out;               /* connections for which there was no entry, in this dump */
@@ -368,7 +369,7 @@ static void on_socket(void *arg, const struct tcpdiag_socket *s)
 
 /* Brings the table up to date. False: failed and logged; what was read until
  * then is kept, and nothing is taken for vanished. */
-static bool dump(struct kernel *k)
+static bool dump(struct kernel *k, int64_t now)
 {
 	read_clocks(k);
 	k->dump++;
@@ -377,12 +378,14 @@ static bool dump(struct kernel *k)
 	memset(k->listening, 0, sizeof k->listening);
 	const char *wrong = tcpdiag_dump(&k->diag, on_socket, k);
 	if (wrong) {
-		log_event("error source=kernel reason=\"%s\"", wrong);
+		log_limited(&k->failures, now, "error source=kernel reason=\"%s\"",
+		            wrong);
 		return false;
 	}
 	if (k->left_out > 0 && k->left_out_before == 0)
-		log_event("error source=kernel reason=\"more than %d connections\" left_out=%zu",
-		          CONNECTIONS_MAX, k->left_out);
+		log_limited(&k->failures, now,
+		            "error source=kernel reason=\"more than %d connections\" left_out=%zu",
+		            CONNECTIONS_MAX, k->left_out);
 	k->left_out_before = k->left_out;
 	return true;
 }
@@ -478,7 +481,7 @@ static const char *escaped_name(char out[LOG_ESCAPED_MAX], const struct process 
 }
 
 /* The watched process has been found. */
-static void begin_to_watch(struct kernel *k, size_t others)
+static void begin_to_watch(struct kernel *k, size_t others, int64_t now)
 {
 	char name[LOG_ESCAPED_MAX];
 
@@ -487,8 +490,8 @@ static void begin_to_watch(struct kernel *k, size_t others)
 	k->unreadable = false;
 	for (size_t i = 0; i < k->used; i++)
 		k->all[i].lookups = 0;
-	log_event("watching process=%s pid=%d others=%zu", escaped_name(name, &k->watched),
-	          k->watched.pid, others);
+	log_limited(&k->visits, now, "watching process=%s pid=%d others=%zu",
+	            escaped_name(name, &k->watched), k->watched.pid, others);
 	if (process_elsewhere(&k->watched))
 		log_event("error pid=%d reason=\"it is in another network namespace, its sockets "
 		          "cannot be seen from here: use nsenter --target %d --net introspectd\"",
@@ -496,19 +499,19 @@ static void begin_to_watch(struct kernel *k, size_t others)
 }
 
 /* Follows the watched process to its end, and by its name to the next one. */
-static void follow(struct kernel *k)
+static void follow(struct kernel *k, int64_t now)
 {
 	char name[LOG_ESCAPED_MAX];
 	size_t others;
 
 	if (k->watched.dir >= 0 && !process_alive(&k->watched)) {
-		log_event("gone process=%s pid=%d", escaped_name(name, &k->watched),
-		          k->watched.pid);
+		log_limited(&k->visits, now, "gone process=%s pid=%d",
+		            escaped_name(name, &k->watched), k->watched.pid);
 		process_close(&k->watched);
 		name_watched(k);
 	}
 	if (k->watched.dir < 0 && k->by_name && process_find(&k->watched, k->process, &others))
-		begin_to_watch(k, others);
+		begin_to_watch(k, others, now);
 }
 
 static void fill_resources(struct kernel *k)
@@ -581,8 +584,8 @@ static int take(struct source *s, int64_t now, struct snapshot_input *out)
 	int64_t begin = clock_ns(CLOCK_MONOTONIC);
 
 	if (k->process)
-		follow(k);
-	if (!dump(k))
+		follow(k, now);
+	if (!dump(k, now))
 		return -1;
 	if (k->look_up)
 		look_up(k);
@@ -674,7 +677,7 @@ static bool open_watched(struct kernel *k)
 	k->by_name = k->process[strspn(k->process, "0123456789")] != '\0';
 	if (k->by_name) {
 		if (process_find(&k->watched, k->process, &others)) {
-			begin_to_watch(k, others);
+			begin_to_watch(k, others, 0);
 			return true;
 		}
 		name_watched(k);
@@ -684,7 +687,7 @@ static bool open_watched(struct kernel *k)
 		return true;
 	}
 	if (process_open(&k->watched, k->process) && process_alive(&k->watched)) {
-		begin_to_watch(k, 0);
+		begin_to_watch(k, 0, 0);
 		return true;
 	}
 	if (hidden && process_exists(k->process))
@@ -719,7 +722,7 @@ struct source *kernel_open(const char *process, const struct sockaddr_storage *o
 		return NULL;
 	}
 	/* A kernel that cannot answer is met here, not with the first client. */
-	if (!dump(k) || (process && !open_watched(k))) {
+	if (!dump(k, 0) || (process && !open_watched(k))) {
 		close_kernel(&k->source);
 		return NULL;
 	}

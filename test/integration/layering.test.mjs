@@ -5,14 +5,15 @@ import { join } from 'node:path'
 import test from 'node:test'
 import { build } from './daemon.mjs'
 
-// What compilers add: sanitizers, stack protector, fortified forms of the same function.
+// What compilers and the C library add: sanitizers, stack protector, fortified forms of the same
+// function, and those for large files.
 const ADDED = /^(__(asan|ubsan|stack_chk)_\w+|__odr_asan[._]\w+|_GLOBAL_OFFSET_TABLE_)$/
 
 function symbols (object) {
   const file = join(build, object)
   const lines = execFileSync('nm', ['--format=posix', '--extern-only', file], { encoding: 'utf8' })
   const all = lines.trim().split('\n').map(line => line.split(' ')).filter(([name]) => !ADDED.test(name))
-  const plain = ([name]) => name.replace(/^__(\w+)_chk$/, '$1')
+  const plain = ([name]) => name.replace(/^__(\w+)_chk$/, '$1').replace(/^(fstat|open)64$/, '$1')
   return {
     imports: all.filter(([, type]) => type === 'U').map(plain),
     exports: all.filter(([, type]) => type !== 'U').map(plain)
@@ -32,7 +33,7 @@ const parts = {
   'endpoint/metrics.o': [/^metrics_/, `${MEMORY}|v?snprintf|totals_\\w+|http_reasons`],
   'endpoint/totals.o': [/^totals_/, `${MEMORY}|wire_\\w+|__assert_fail`],
   'base/http.o': [/^http_/, `${MEMORY}|snprintf|inet_pton|gmtime_r|strftime|auth_\\w+|dashboard_\\w+|ws_\\w+`],
-  'base/log.o': [/^log_/, `${MEMORY}|vsnprintf|write|__errno_location`],
+  'base/log.o': [/^log_/, `${MEMORY}|vsnprintf|fstat|open|poll|write|__errno_location`],
   'source/complete.o': [/^complete_state$/, `${MEMORY}|wire_\\w+`],
   'source/wire.o': [/^wire_/, `${MEMORY}|${SCHEMA}`]
 }

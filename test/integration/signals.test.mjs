@@ -1,7 +1,11 @@
 import assert from 'node:assert/strict'
+import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { closeSync, constants, openSync, readSync, writeSync } from 'node:fs'
+import { join } from 'node:path'
 import test from 'node:test'
-import { client, daemon } from './daemon.mjs'
+import { setTimeout as delay } from 'node:timers/promises'
+import { build, client, daemon, folder } from './daemon.mjs'
 import { encodeState, feedDaemon, node } from './feed-node.mjs'
 import { close, CLOSE, connect, handshake, open, request } from './raw.mjs'
 
@@ -139,4 +143,64 @@ test('nor does a log that nobody reads any more', async t => {
   await c.received(1)
   for (let i = 0; i < 5; i++) await client(t, d.ws)
   await c.next()
+})
+
+test('a full pipe that nobody reads as its log stops nothing, and the log says what was lost', async t => {
+  const path = join(folder(t), 'log')
+  execFileSync('mkfifo', [path])
+  const reader = openSync(path, constants.O_RDWR | constants.O_NONBLOCK)   // does not wait for a writer
+  const writer = openSync(path, constants.O_WRONLY)                        // whose writes would wait
+  t.after(() => { closeSync(reader); closeSync(writer) })
+  const child = spawn(join(build, 'introspectd'), ['--no-sandbox', '--listen', '127.0.0.1:0', '-v'],
+    { stdio: ['ignore', 'ignore', writer] })
+  t.after(() => child.kill('SIGKILL'))
+  const exit = once(child, 'exit')
+  let log = ''
+  const read = () => {
+    for (const bytes = Buffer.alloc(4096); ;) {
+      try {
+        log += bytes.toString('latin1', 0, readSync(reader, bytes))
+      } catch (error) {
+        if (error.code !== 'EAGAIN') throw error
+        return log
+      }
+    }
+  }
+  const logs = async pattern => {
+    while (!pattern.test(read())) await delay(10)
+    return log.match(pattern)
+  }
+  const fill = () => {
+    try {
+      for (;;) writeSync(reader, 'x'.repeat(4096))
+    } catch (error) {
+      if (error.code !== 'EAGAIN') throw error
+    }
+  }
+  const [, port] = await logs(/^listening url=http:\/\/127\.0\.0\.1:(\d+)\/$/m)
+  const refusals = async n => {
+    for (let i = 0; i < n; i++) {
+      const c = await connect(t, { port })
+      c.send(request('GET / HTTP/1.1', { Host: 'h.example' }))
+      await c.end()
+      assert.equal(c.status, 403)
+    }
+  }
+  fill()
+  await refusals(100)
+  child.kill('SIGUSR1')
+  const c = await client(t, `ws://127.0.0.1:${port}`)
+  await c.received(1)
+  read()
+  log = ''
+  await refusals(1)
+  const [, lost] = await logs(/^log_lost lines=(\d+)\nrefused status=403 /m)
+  assert.ok(Number(lost) >= 101, `${lost} lines`)
+  fill()
+  await refusals(1)
+  const start = performance.now()
+  child.kill('SIGTERM')
+  assert.deepEqual(await exit, [0, null])
+  assert.ok(performance.now() - start < 20000)
+  assert.equal((await c.closed).code, 1001)
 })

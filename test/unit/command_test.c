@@ -801,20 +801,24 @@ static void event_limits(void **state)
 	assert_string_equal(logged, "event_dropped reason=\"event over 8192 bytes\"\n");
 	assert_pushed(w, "n");
 
+	content[EVENT_MAX - 4] = ' ';
 	log_clear();
 	log_begin();
-	content[EVENT_MAX - 4] = ' ';
-	assert_null(event(w, "A", 1, content));   /* not logged: within the same second */
+	for (int i = 1; i < LOG_BURST; i++)
+		assert_null(event(w, "A", 1, content));
+	log_clear();
+	for (int i = 0; i < 3; i++)
+		assert_null(event(w, "A", 1, content));   /* not logged */
 	log_end();
 	assert_string_equal(logged, "");
 	assert_pushed(w, "");                     /* nor told again, as nothing came between */
 	assert_null(event(w, "A", 1, "{}"));
-	w->now += 1000;
+	w->now += LOG_PERIOD_MS;
 	log_clear();
 	log_begin();
 	assert_null(event(w, "A", 1, content));
 	log_end();
-	assert_string_equal(logged, "event_dropped reason=\"event over 8192 bytes\"\n");
+	assert_string_equal(logged, "event_dropped reason=\"event over 8192 bytes\" suppressed=3\n");
 	assert_null(event(w, "A", 1, "{}"));
 	assert_pushed(w, "ene");
 	world_close(w);

@@ -13,6 +13,7 @@
 #include <sys/un.h>
 
 #include "base/listen.h"
+#include "base/log.h"
 #include "messages.h"
 #include "source/source.h"
 
@@ -525,6 +526,7 @@ static void refused(void **state)
 	(void)state;
 	open_feed(path);
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		now += LOG_PERIOD_MS;
 		size_t before = delimited_state(bytes, "good");
 		int node = connect_node();
 
@@ -544,6 +546,7 @@ static void refused(void **state)
 		close(node);
 	}
 	/* the offset is that in all that was sent */
+	now += LOG_PERIOD_MS;
 	int node = connect_node();
 	size_t n = delimited_state(bytes, "good");
 	for (int i = 0; i < 1000; i++)
@@ -559,12 +562,51 @@ static void refused(void **state)
 	close_feed();
 }
 
+/* Whoever may connect could fill the log by doing so again and again. */
+static void visitors_cannot_fill_the_log(void **state)
+{
+	(void)state;
+	open_feed(path);
+	int node = connect_node();
+	turn();
+	for (int other = 0; other < 2; other++) {
+		const char *line = other ? "feed_refused" : "feed_connected";
+
+		now += LOG_BURST * LOG_PERIOD_MS;
+		log_clear();
+		for (int i = 0; i < 2 * LOG_BURST + 3; i++) {
+			if (!other)
+				close(node);
+			turn();
+			int next = connect_node();
+			turn();
+			if (other)
+				close(next);
+			else
+				node = next;
+		}
+		int lines = 0;
+		for (const char *at = logged; (at = strchr(at, '\n')); at++)
+			lines++;
+		assert_int_equal(lines, LOG_BURST);
+		assert_non_null(strstr(logged, line));
+	}
+	now += LOG_PERIOD_MS;
+	log_clear();
+	close(connect_node());
+	turn();
+	assert_string_equal(logged, "feed_refused reason=\"another node is connected\" suppressed=13\n");
+	close(node);
+	close_feed();
+}
+
 /* Gives the feed a stream. It must be closed with a line, or go on without one. */
 static void stream_one(const uint8_t *bytes, size_t len)
 {
 	struct snapshot_input input;
 	int node = connect_node();
 
+	now += 2 * LOG_PERIOD_MS;   /* it comes and goes */
 	turn();
 	log_clear();
 	say(node, bytes, len);
@@ -677,6 +719,7 @@ int main(void)
 		cmocka_unit_test(out_of_descriptors),
 		cmocka_unit_test(runtimes),
 		cmocka_unit_test(events),
+		cmocka_unit_test(visitors_cannot_fill_the_log),
 		cmocka_unit_test(refused),
 		cmocka_unit_test(damaged),
 		cmocka_unit_test(standard_input),

@@ -1750,14 +1750,14 @@ static void failed_dumps(void **unused)
 		answer = rows[i].answer;
 		/* Whose answer then waits, and must not be met by the next request. */
 		kernel_is_asked = i % 2 == 0;
-		assert_null(try_take(s, 1000));
+		assert_null(try_take(s, (int64_t)i * 2000 + 1000));
 		kernel_is_asked = false;
 		answer = NULL;
 		assert_non_null(strstr(logged, rows[i].reason ? rows[i].reason : strerror(rows[i].error)));
 		assert_ptr_equal(strchr(logged, '\n'), logged + strlen(logged) - 1);
 
 		move(p.client, p.server, 10);
-		Connection *c = find(take(s, 2000), p.server);
+		Connection *c = find(take(s, (int64_t)i * 2000 + 2000), p.server);
 		assert_int_equal(c->status, ACTIVE);
 		assert_int_equal(c->timeline->open_ts, opened);
 		assert_bytes(c, 10 * (i + 1), 0);

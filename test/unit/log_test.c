@@ -4,9 +4,14 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include "guard.h"
@@ -130,6 +135,143 @@ static void long_lines(void **state)
 	}
 }
 
+/* A pipe of one page as stderr; out: its other end. */
+static void pipe_stderr(int *out)
+{
+	int ends[2];
+
+	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+	assert_true(fcntl(ends[1], F_SETPIPE_SZ, 4096) >= 4096);
+	assert_true(dup2(ends[1], STDERR_FILENO) >= 0);
+	close(ends[1]);
+	*out = ends[0];
+}
+
+/* Reads what is there without waiting for more. */
+static size_t drain(int fd, char *out, size_t size)
+{
+	size_t len = 0;
+	struct pollfd look = {.fd = fd, .events = POLLIN};
+
+	while (len < size - 1 && poll(&look, 1, 0) == 1 && look.revents & POLLIN) {
+		ssize_t n = read(fd, out + len, size - 1 - len);
+
+		assert_true(n > 0);
+		len += (size_t)n;
+	}
+	out[len] = '\0';
+	return len;
+}
+
+/* Writes lines that are numbered from 0 until it is certain that some are lost. Should it
+ * wait for a reader, the alarm ends the test. */
+static unsigned fill(void)
+{
+	enum { LINES = 5000 };
+
+	alarm(30);
+	for (unsigned i = 0; i < LINES; i++)
+		log_event("line number=%u.", i);
+	alarm(0);
+	return LINES;
+}
+
+/* Whole lines numbered from 0 on, then the end or a part of one. Returns how many. */
+static unsigned count_lines(const char *text)
+{
+	char line[64];
+
+	for (unsigned i = 0;; i++) {
+		snprintf(line, sizeof line, "line number=%u.\n", i);
+		if (strncmp(text, line, strlen(line)) != 0)
+			return i;
+		text += strlen(line);
+	}
+}
+
+static void a_full_pipe_loses_lines_and_the_next_says_how_many(void **state)
+{
+	static char text[8192];
+	char expected[128];
+	int out;
+
+	(void)state;
+	pipe_stderr(&out);
+	const unsigned all = fill();
+	drain(out, text, sizeof text);
+	const unsigned written = count_lines(text);
+	assert_in_range(written, 1, all - 1);
+	log_event("next");
+	log_event("last");
+	drain(out, text, sizeof text);
+	snprintf(expected, sizeof expected, "log_lost lines=%u\nnext\nlast\n", all - written);
+	/* Of a pipe of one page, poll() says that it can be written when it is empty. */
+	assert_memory_equal(text, expected, strlen(expected) - strlen("last\n"));
+	close(out);
+}
+
+/* A terminal takes a part of a line and then keeps a writer waiting. */
+static void so_does_a_terminal_that_stands_still(void **state)
+{
+	static char text[1 << 20];
+
+	(void)state;
+	const int out = posix_openpt(O_RDWR | O_NOCTTY);
+	assert_true(out >= 0 && grantpt(out) == 0 && unlockpt(out) == 0);
+	const int terminal = open(ptsname(out), O_RDWR | O_NOCTTY);
+	struct termios raw;
+	assert_int_equal(tcgetattr(terminal, &raw), 0);
+	cfmakeraw(&raw);
+	assert_int_equal(tcsetattr(terminal, TCSANOW, &raw), 0);
+	assert_true(dup2(terminal, STDERR_FILENO) >= 0);
+	close(terminal);
+	log_open();
+	const unsigned all = fill();
+	unsigned tries = 0, counted = 0;
+	size_t len = 0;
+	const char *told = NULL;
+	alarm(30);
+	for (; !told || !strstr(told, "\nnext\n"); tries++) {
+		ssize_t n = read(out, text + len, sizeof text - 1 - len);
+
+		assert_true(n > 0);
+		len += (size_t)n;
+		told = strstr(text, "\nlog_lost lines=");
+		log_event("next");
+	}
+	alarm(0);
+	/* Each line was written or counted. Those that tests before this one lost come first. */
+	for (char *line = strtok(strstr(text, "line number=0."), "\n"); line; line = strtok(NULL, "\n"))
+		counted += strncmp(line, "log_lost lines=", 15) == 0
+		                   ? (unsigned)atoi(line + 15)
+		                   : strchr(line, '.') || strcmp(line, "next") == 0;
+	assert_in_range(counted, all + 1, all + tries);
+	close(out);
+}
+
+static void a_peer_cannot_fill_the_log(void **state)
+{
+	struct log_limit limit = {0}, other = {0};
+	char expected[1024] = "";
+
+	(void)state;
+	for (int i = 0; i < LOG_BURST + 5; i++)
+		log_limited(&limit, 0, "a n=%d", i);
+	for (int i = 0; i < LOG_BURST; i++)
+		snprintf(expected + strlen(expected), sizeof expected - strlen(expected), "a n=%d\n", i);
+	assert_written(expected);
+	log_limited(&limit, LOG_PERIOD_MS - 1, "b");
+	log_limited(&other, LOG_PERIOD_MS - 1, "other");
+	log_limited(&limit, LOG_PERIOD_MS, "c");
+	log_limited(&limit, LOG_PERIOD_MS, "d");
+	log_set_verbose(true);
+	log_limited(&limit, LOG_PERIOD_MS, "e");
+	log_set_verbose(false);
+	log_limited(&limit, 60 * LOG_PERIOD_MS, "f");
+	strcat(expected, "other\nc suppressed=6\ne suppressed=1\nf\n");
+	assert_written(expected);
+}
+
 /* Nobody may be stopped by a log that cannot be written. */
 static void closed(void **state)
 {
@@ -147,7 +289,13 @@ int main(void)
 		cmocka_unit_test_setup_teardown(lines, hold_stderr, release_stderr),
 		cmocka_unit_test_setup_teardown(verbose, hold_stderr, release_stderr),
 		cmocka_unit_test_setup_teardown(long_lines, hold_stderr, release_stderr),
+		cmocka_unit_test_setup_teardown(a_peer_cannot_fill_the_log, hold_stderr, release_stderr),
+		cmocka_unit_test_setup_teardown(a_full_pipe_loses_lines_and_the_next_says_how_many,
+	                                        hold_stderr, release_stderr),
 		cmocka_unit_test_setup_teardown(closed, hold_stderr, release_stderr),
+		/* The last one: log_open() is for the whole life of a process. */
+		cmocka_unit_test_setup_teardown(so_does_a_terminal_that_stands_still, hold_stderr,
+	                                        release_stderr),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
