@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <time.h>
@@ -73,4 +74,12 @@ int setup_signals(void)
 	if (fd < 0)
 		log_event("error signals=\"%s\"", strerror(errno));
 	return fd;
+}
+
+uint64_t setup_seed(void)
+{
+	uint64_t seed;
+
+	/* Early after boot there may be no random bytes yet; where the stack is, is random, too. */
+	return getrandom(&seed, sizeof seed, GRND_NONBLOCK) == sizeof seed ? seed : (uintptr_t)&seed;
 }

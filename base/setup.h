@@ -4,6 +4,7 @@
 /* What the process asks of the system once, at start. */
 
 #include <stddef.h>
+#include <stdint.h>
 
 /* Makes sure that descriptors 0 to 2 are taken, so that no socket gets a number
  * which others write to. 0, or -1 logged. */
@@ -17,5 +18,8 @@ int setup_descriptors(size_t *clients, size_t others);
  * (struct signalfd_siginfo), so that none can get between a look at the state and
  * poll(). SIGPIPE is ignored. -1 logged. */
 int setup_signals(void);
+
+/* A number to seed a hash with, so that nobody can choose keys that collide. */
+uint64_t setup_seed(void);
 
 #endif

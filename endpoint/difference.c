@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/setup.h"
 #include "source/wire.h"
 
 enum {
@@ -81,7 +82,7 @@ struct difference *difference_open(size_t max)
 	if (!d)
 		return NULL;
 	d->max = max;
-	d->seed = wire_hash_seed();
+	d->seed = setup_seed();
 	for (int i = 0; i < DIFFERENCE_FORMS; i++) {
 		d->forms[i].snapshot.buffer = malloc(FORM_AT + max);
 		if (!d->forms[i].snapshot.buffer) {

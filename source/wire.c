@@ -1,7 +1,6 @@
 #include "wire.h"
 
 #include <string.h>
-#include <sys/random.h>
 
 enum {
 	TAG_MAX = 5,   /* bytes of a tag or a length, as most decoders read no more than 32 bits */
@@ -375,14 +374,6 @@ uint64_t wire_hash(uint64_t seed, const void *in, size_t len)
 		hash ^= hash >> 32;
 	}
 	return hash | (hash == 0);
-}
-
-uint64_t wire_hash_seed(void)
-{
-	uint64_t seed;
-
-	/* Early after boot there may be no random bytes yet; where the stack is, is random, too. */
-	return getrandom(&seed, sizeof seed, GRND_NONBLOCK) == sizeof seed ? seed : (uintptr_t)&seed;
 }
 
 uint32_t wire_checksum(const uint8_t *in, size_t len)

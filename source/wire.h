@@ -125,9 +125,6 @@ void wire_show_runtime(Introspection__Runtime *shown, Introspection__Runtime **k
  * in pieces, the hash of the piece before. */
 uint64_t wire_hash(uint64_t seed, const void *in, size_t len);
 
-/* A seed for it. */
-uint64_t wire_hash_seed(void);
-
 /* FNV-1a with 32 bits: the checksum of recordings and of the command protocol. */
 uint32_t wire_checksum(const uint8_t *in, size_t len);
 
