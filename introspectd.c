@@ -229,11 +229,11 @@ static bool watches(const struct server *srv, const struct slot *s)
 }
 
 /* Who asks gets a snapshot that was no older than the interval when he asked, or, if none
- * comes within STALE_MS, the one there is. */
+ * can come or comes within STALE_MS, the one there is. */
 static bool is_fresh(const struct server *srv, const struct slot *s)
 {
 	return srv->store.latest->taken >= s->asked - srv->options.interval ||
-	       srv->now >= s->asked + STALE_MS;
+	       srv->now >= s->asked + STALE_MS || srv->now < srv->source->newest_until;
 }
 
 /* The rule: a snapshot goes to a client that is open and has a credit, if it is newer than

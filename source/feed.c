@@ -42,6 +42,8 @@ struct feed {
 	size_t state_len;
 	int64_t state_at;        /* ms; when it came */
 	bool asked;              /* and no state has come since */
+	int64_t asked_at;        /* ms; when */
+	bool own_clock;          /* the last state came unasked, or too late for an answer */
 	int64_t refresh_by;      /* ms; then the held state will do, or the node is asked again;
 	                            0: not waiting */
 
@@ -146,6 +148,7 @@ static void hold_state(struct feed *f, const struct wire_payload *state, size_t 
 	f->state_len = wire_strip_state(state->bytes, state->len, &ignored);
 	f->state = state->bytes;
 	f->state_at = now;
+	f->own_clock = !f->asked || now - f->asked_at >= REFRESH_MAX;
 	f->asked = false;
 	f->refresh_by = 0;
 	memcpy(f->in, f->held + used, f->in_len - used);
@@ -214,6 +217,12 @@ static nfds_t feed_poll(struct source *s, struct pollfd fds[SOURCE_FDS], int64_t
 	return n;
 }
 
+/* Nothing newer can come when there is no node, or one that cannot be asked. */
+static void set_newest(struct feed *f)
+{
+	f->source.newest_until = !f->state && (f->node < 0 || f->listener < 0) ? INT64_MAX : 0;
+}
+
 static void feed_serve(struct source *s, const struct pollfd *fds, nfds_t n, int64_t now)
 {
 	struct feed *f = (struct feed *)s;
@@ -233,6 +242,16 @@ static void feed_serve(struct source *s, const struct pollfd *fds, nfds_t n, int
 		f->refresh_by = 0;
 		f->state_at = now;
 	}
+	set_newest(f);
+}
+
+/* Whatever is in the way, it is tried again; a broken connection shows when it is read. */
+static void ask(struct feed *f, int64_t now)
+{
+	if (f->asked)
+		return;
+	f->asked = send(f->node, "r", 1, MSG_NOSIGNAL | MSG_DONTWAIT) == 1;
+	f->asked_at = now;
 }
 
 static int feed_take(struct source *s, int64_t now, struct snapshot_input *out)
@@ -241,18 +260,19 @@ static int feed_take(struct source *s, int64_t now, struct snapshot_input *out)
 	bool old = f->state && now - f->state_at > f->interval;
 
 	if (f->listener >= 0 && f->node >= 0 && (!f->state || old)) {
-		/* Whatever is in the way, it is tried again; a broken connection shows
-		 * when it is read. */
-		if (!f->asked)
-			f->asked = send(f->node, "r", 1, MSG_NOSIGNAL | MSG_DONTWAIT) == 1;
-		if ((old || !f->asked) && !f->refresh_by)
-			f->refresh_by = now + REFRESH_MAX;
-		return 0;
+		ask(f, now);
+		/* A node on its own clock does not send another because it was asked. */
+		if (!f->state || !f->own_clock) {
+			if ((old || !f->asked) && !f->refresh_by)
+				f->refresh_by = now + REFRESH_MAX;
+			return 0;
+		}
 	}
 	if (!f->state)
 		return 0;
 	*out = (struct snapshot_input){.bytes = f->state, .len = f->state_len};
 	f->state = NULL;
+	set_newest(f);
 	return 1;
 }
 

@@ -41,6 +41,10 @@ struct source {
 	 * logged, asked again after an interval. */
 	int (*take)(struct source *s, int64_t now, struct snapshot_input *out);
 
+	/* ms, monotonic: before, nothing newer can come than what was handed over
+	 * last, however old that is. 0: something may. */
+	int64_t newest_until;
+
 	/* Releases everything, s included. */
 	void (*close)(struct source *s);
 

@@ -317,12 +317,17 @@ static void an_old_state(void **state)
 	(void)state;
 	open_feed(path);
 	int node = connect_node();
+	turn();
+	assert_null(take());
 	say_state(node, "a");
 	now += INTERVAL;
 	assert_string_equal(take(), "a");
+	assert_int_equal(asked(node), 1);
 
 	/* nothing newer comes in time */
+	assert_null(take());
 	say_state(node, "b");
+	assert_int_equal(asked(node), 1);
 	now += INTERVAL + 1;
 	int64_t deadline = now + REFRESH;
 	assert_null(take());
@@ -337,6 +342,10 @@ static void an_old_state(void **state)
 	assert_string_equal(take(), "b");
 
 	/* something does */
+	say_state(node, "late");
+	assert_string_equal(take(), "late");
+	assert_null(take());
+	assert_int_equal(asked(node), 1);
 	say_state(node, "c");
 	now += INTERVAL + 1;
 	assert_null(take());
@@ -346,6 +355,8 @@ static void an_old_state(void **state)
 	assert_string_equal(take(), "d");
 
 	/* nobody wants it any more at the deadline, and later somebody does */
+	assert_null(take());
+	assert_int_equal(asked(node), 1);
 	say_state(node, "e");
 	now += INTERVAL + 1;
 	assert_null(take());
@@ -358,8 +369,46 @@ static void an_old_state(void **state)
 	/* the node goes away: there is nobody to wait for */
 	close(node);
 	assert_true(turn() == INT64_MAX);
+	assert_int_equal(feed->newest_until, 0);
 	assert_string_equal(take(), "e");
+	assert_true(feed->newest_until == INT64_MAX);
 	assert_null(take());
+	node = connect_node();
+	turn();
+	assert_int_equal(feed->newest_until, 0);
+	close(node);
+	close_feed();
+}
+
+/* A node that sends states unasked, or long after it was asked, has its own clock: what it
+ * sent last is handed over at once, however old. */
+static void its_own_clock(void **state)
+{
+	(void)state;
+	open_feed(path);
+	int node = connect_node();
+	say_state(node, "a");
+	for (int i = 0; i < 3; i++) {
+		now += 10 * INTERVAL;
+		assert_string_equal(take(), i == 0 ? "a" : "b");
+		assert_null(take());
+		now += 10 * REFRESH;
+		say_state(node, "b");
+	}
+	now += 10 * INTERVAL;
+	assert_string_equal(take(), "b");
+
+	/* it begins to answer, and is given time to */
+	assert_null(take());
+	say_state(node, "c");
+	assert_string_equal(take(), "c");
+	assert_null(take());
+	say_state(node, "d");
+	now += INTERVAL + 1;
+	assert_null(take());
+	say_state(node, "e");
+	assert_string_equal(take(), "e");
+	close(node);
 	close_feed();
 }
 
@@ -715,6 +764,7 @@ int main(void)
 		cmocka_unit_test(small_and_large),
 		cmocka_unit_test(what_the_daemon_adds_is_taken_out),
 		cmocka_unit_test(an_old_state),
+		cmocka_unit_test(its_own_clock),
 		cmocka_unit_test(one_node),
 		cmocka_unit_test(out_of_descriptors),
 		cmocka_unit_test(runtimes),
