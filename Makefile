@@ -35,7 +35,7 @@ HOSTCC ?= cc
 LIBS = $(shell $(PKG_CONFIG) --libs libprotobuf-c) $(if $(filter 1,$(TLS)),-lmbedtls -lmbedx509) -lmbedcrypto
 
 # Everything but the two programs' main files, which the unit tests cannot have.
-COMMON = ws.c base/log.c guard/auth.c guard/tls.c source/wire.c
+COMMON = ws.c base/log.c base/usage.c guard/auth.c guard/tls.c source/wire.c
 DAEMON = snapshot.c $(filter-out $(COMMON),$(wildcard base/*.c endpoint/*.c guard/*.c source/*.c))
 CLIENT = $(filter-out client/introspect.c,$(wildcard client/*.c))
 

@@ -1036,8 +1036,9 @@ static void log_slots(const struct server *srv)
 }
 
 /* Says goodbye to everybody; the second time, stops waiting for their answers. */
-static void stop(struct server *srv)
+static void stop(struct server *srv, const char *signal)
 {
+	log_event("stopping signal=%s clients=%zu", signal, srv->clients);
 	srv->stop_at = srv->stop_at ? srv->now : srv->now + STOP_MS;
 	listen_close(srv->listeners, &srv->listener_count);
 	for (size_t i = 0; i < LISTENERS_MAX; i++)
@@ -1075,6 +1076,17 @@ static int reload(struct server *srv)
 	return result;
 }
 
+static void reload_and_tell(struct server *srv)
+{
+	const char *token = srv->options.token_file, *cert = srv->options.tls_cert;
+
+	if (!token && !cert)
+		log_event("reloaded nothing=\"there is neither --token-file nor --tls-cert\"");
+	else if (reload(srv) == 0)
+		log_event("reloaded%s%s%s%s", token ? " token_file=" : "", token ? token : "",
+		          cert ? " tls_cert=" : "", cert ? cert : "");
+}
+
 /* -1: they cannot be read, so that nothing could end the daemon any more. */
 static int serve_signals(struct server *srv)
 {
@@ -1085,9 +1097,9 @@ static int serve_signals(struct server *srv)
 		if (info.ssi_signo == SIGUSR1)
 			log_slots(srv);
 		else if (info.ssi_signo == SIGHUP)
-			reload(srv);
+			reload_and_tell(srv);
 		else
-			stop(srv);
+			stop(srv, info.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM");
 	}
 	return n < 0 && errno != EAGAIN && errno != EINTR ? -1 : 0;
 }

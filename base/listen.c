@@ -65,41 +65,43 @@ static int in_use(const struct sockaddr_un *address)
 	return result;
 }
 
-/* Removes a socket file that nobody listens at. False: there is something that
- * must stay; logged. */
-static bool clear_path(const char *path, const struct sockaddr_un *address)
+/* Says what is in the way of a socket. Always -1. */
+static int refuse(const char *option, const char *path, const char *reason)
+{
+	log_event("error %s=%s reason=\"%s\"", option, path, reason);
+	return -1;
+}
+
+/* Removes a socket file that nobody listens at. -1: there is something that must stay. */
+static int clear_path(const char *option, const char *path, const struct sockaddr_un *address)
 {
 	struct stat st;
 
 	if (lstat(path, &st) != 0)
-		return true;
-	if (!S_ISSOCK(st.st_mode)) {
-		log_event("error listen=%s reason=\"exists and is not a socket\"", path);
-		return false;
-	}
+		return 0;
+	if (S_ISDIR(st.st_mode))
+		return refuse(option, path, "is a folder: name a socket in it");
+	if (!S_ISSOCK(st.st_mode))
+		return refuse(option, path, "exists and is not a socket");
 	int used = in_use(address);
-	if (used > 0) {
-		log_event("error listen=%s reason=\"in use by another process\"", path);
-		return false;
-	}
-	if (used < 0 || (unlink(path) != 0 && errno != ENOENT)) {
-		log_event("error listen=%s reason=\"%s\"", path, strerror(errno));
-		return false;
-	}
-	return true;
+	if (used > 0)
+		return refuse(option, path, "in use by another process");
+	if (used < 0 || (unlink(path) != 0 && errno != ENOENT))
+		return refuse(option, path, strerror(errno));
+	return 0;
 }
 
-int listen_unix(const char *path, mode_t mode)
+int listen_unix(const char *option, const char *path, mode_t mode, struct stat *file)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 
 	if (strlen(path) >= sizeof address.sun_path) {
-		log_event("error listen=%s reason=\"path over %zu bytes\"", path,
+		log_event("error %s=%s reason=\"path over %zu bytes\"", option, path,
 		          sizeof address.sun_path - 1);
 		return -1;
 	}
 	strcpy(address.sun_path, path);
-	if (!clear_path(path, &address))
+	if (clear_path(option, path, &address) != 0)
 		return -1;
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd >= 0) {
@@ -107,20 +109,32 @@ int listen_unix(const char *path, mode_t mode)
 		int bound = bind(fd, (struct sockaddr *)&address, sizeof address);
 
 		umask(before);
-		if (bound == 0 && listen(fd, BACKLOG) == 0)
+		if (bound == 0 && listen(fd, BACKLOG) == 0 && lstat(path, file) == 0)
 			return fd;
 	}
-	log_event("error listen=%s reason=\"%s\"", path, strerror(errno));
+	refuse(option, path,
+	       errno == ENOENT   ? "its folder does not exist: make it first"
+	       : errno == EACCES ? "this user may not make files in its folder"
+	                         : strerror(errno));
 	if (fd >= 0)
 		close(fd);
 	return -1;
+}
+
+void listen_remove(const char *path, const struct stat *file)
+{
+	struct stat st;
+
+	if (lstat(path, &st) == 0 && st.st_dev == file->st_dev && st.st_ino == file->st_ino)
+		unlink(path);
 }
 
 void listen_close(struct listener list[LISTENERS_MAX], size_t *count)
 {
 	for (size_t i = 0; i < *count; i++) {
 		if (list[i].address.ss_family == AF_UNIX)
-			unlink(((const struct sockaddr_un *)&list[i].address)->sun_path);
+			listen_remove(((const struct sockaddr_un *)&list[i].address)->sun_path,
+			              &list[i].file);
 		close(list[i].fd);
 	}
 	*count = 0;
@@ -177,6 +191,27 @@ static char *split_port(char *text, char **port)
 	return *host ? host : NULL;
 }
 
+static int listen_at_path(struct listener *l, const char *path)
+{
+	l->fd = listen_unix("listen", path, 0666, &l->file);
+	if (l->fd < 0)
+		return -1;
+	memset(&l->address, 0, sizeof l->address);
+	l->address.ss_family = AF_UNIX;
+	strcpy(((struct sockaddr_un *)&l->address)->sun_path, path);
+	return 0;
+}
+
+/* What is wrong with an address that cannot be read. */
+static const char *form_of(const char *text)
+{
+	const char *digits = text + (*text == ':');
+
+	return *digits && strspn(digits, "0123456789") == strlen(digits)
+	               ? "a port alone: put 127.0.0.1: before it or, to let others in, 0.0.0.0:"
+	               : "not HOST:PORT, [IPV6]:PORT or /PATH";
+}
+
 int listen_on(struct listener list[LISTENERS_MAX], size_t *count, const char *text, bool optional)
 {
 	const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
@@ -188,27 +223,19 @@ int listen_on(struct listener list[LISTENERS_MAX], size_t *count, const char *te
 		return -1;
 	}
 	if (*text == '/') {
-		int fd = listen_unix(text, 0666);
-
-		if (fd < 0)
+		if (listen_at_path(&list[*count], text) != 0)
 			return -1;
-		list[*count].fd = fd;
-		memset(&list[*count].address, 0, sizeof list[*count].address);
-		list[*count].address.ss_family = AF_UNIX;
-		strcpy(((struct sockaddr_un *)&list[*count].address)->sun_path, text);
 		++*count;
 		return 0;
 	}
-	if (strlen(text) >= sizeof copy || !(host = split_port(strcpy(copy, text), &port))) {
-		log_event("error listen=%s reason=\"not HOST:PORT, [IPV6]:PORT or /PATH\"", text);
-		return -1;
-	}
+	/* The C library takes a number for an address: 4801 for 0.0.18.193. */
+	if (strlen(text) >= sizeof copy || !(host = split_port(strcpy(copy, text), &port)) ||
+	    strchr(host, '/') || strspn(host, "0123456789") == strlen(host))
+		return refuse("listen", text, form_of(text));
 	int error = getaddrinfo(host, port ? port : DEFAULT_PORT, &hints, &found);
-	if (error != 0) {
-		log_event("error listen=%s reason=\"%s\"", text,
-		          error == EAI_SYSTEM ? strerror(errno) : gai_strerror(error));
-		return -1;
-	}
+	if (error != 0)
+		return refuse("listen", text,
+		              error == EAI_SYSTEM ? strerror(errno) : gai_strerror(error));
 	for (info = found; info; info = info->ai_next) {
 		if (*count == LISTENERS_MAX) {
 			log_event("error listen=%s reason=\"more than %d addresses\"", text, LISTENERS_MAX);

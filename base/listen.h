@@ -18,6 +18,7 @@ enum {
 struct listener {
 	int fd;
 	struct sockaddr_storage address;   /* as bound, its port filled in */
+	struct stat file;                  /* of a Unix socket */
 };
 
 /* Binds to HOST:PORT, [V6]:PORT, HOST, or the path of a Unix socket, adding a
@@ -29,14 +30,17 @@ int listen_on(struct listener list[LISTENERS_MAX], size_t *count, const char *te
 /* Logs where to look, and what is dangerous about it. anybody: who reaches it may watch. */
 void listen_announce(const struct listener *list, size_t count, bool tls, bool anybody);
 
-/* Closes all of them and removes the files of Unix sockets. */
+/* Closes all of them and removes the files of their Unix sockets. */
 void listen_close(struct listener list[LISTENERS_MAX], size_t *count);
 
 /* A Unix stream socket that listens at path, non-blocking, its mode set before
- * anyone can connect. A socket file nobody listens at is replaced; one that is
- * in use, and anything that is not a socket, is left alone. -1 with one line
- * logged. */
-int listen_unix(const char *path, mode_t mode);
+ * anyone can connect; *file is filled in for listen_remove. A socket file nobody
+ * listens at is replaced; one that is in use, and anything that is not a socket, is
+ * left alone. -1 with one line logged, which names the option. */
+int listen_unix(const char *option, const char *path, mode_t mode, struct stat *file);
+
+/* Removes the file of a Unix socket, unless another one stands there by now. */
+void listen_remove(const char *path, const struct stat *file);
 
 /* Writes ADDR:PORT, [V6]:PORT or unix:PATH. Returns out. */
 const char *address_text(char out[ADDRESS_TEXT_MAX], const struct sockaddr *address);

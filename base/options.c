@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/http.h"
+#include "base/usage.h"
 
 enum {
 	INTERVAL = 256,
@@ -295,6 +296,7 @@ int options_read(struct options *o, int argc, char **argv)
 		{"version", no_argument, NULL, SHOW_VERSION},
 		{0},
 	};
+	static const char letters[] = ":l:vh";
 	const char *wrong = NULL;
 	int option, index = -1;
 
@@ -305,9 +307,12 @@ int options_read(struct options *o, int argc, char **argv)
 	                      .ping = DEFAULT_PING_MS,
 	                      .drain = DEFAULT_DRAIN_MS,
 	                      .feed_mode = DEFAULT_FEED_MODE};
-	while ((option = getopt_long(argc, argv, "l:vh", names, &index)) != -1) {
-		if (option == '?')
+	opterr = 0;
+	while ((option = getopt_long(argc, argv, letters, names, &index)) != -1) {
+		if (option == '?' || option == ':') {
+			usage_refused("introspectd", option, argv, letters);
 			return 2;
+		}
 		if (option == 'h') {
 			help();
 			return 0;
@@ -324,7 +329,7 @@ int options_read(struct options *o, int argc, char **argv)
 		index = -1;
 	}
 	if (optind < argc) {
-		fprintf(stderr, "introspectd: %s: not an option\n", argv[optind]);
+		fprintf(stderr, "introspectd: %s: not an option: see --help\n", argv[optind]);
 		return 2;
 	}
 	if ((wrong = conflict(o)) != NULL) {

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/options.h"
+#include "base/usage.h"
 
 enum { MAX_MESSAGE = 256, TOKEN_FILE, CA, INSECURE };
 
@@ -160,14 +161,18 @@ int arguments_read(struct arguments *a, int argc, char **argv)
 	    {"version", no_argument, NULL, 'V'},
 	    {0},
 	};
+	static const char letters[] = ":jeo:fn:t:i:whV";
 	const char *wrong;
 	int option;
 
 	*a = (struct arguments){
 	    .duration = NEVER, .interval = -1, .max_message = DEFAULT_MAX_MESSAGE};
-	while ((option = getopt_long(argc, argv, "jeo:fn:t:i:whV", names, NULL)) != -1) {
-		if (option == '?')
+	opterr = 0;
+	while ((option = getopt_long(argc, argv, letters, names, NULL)) != -1) {
+		if (option == '?' || option == ':') {
+			usage_refused("introspect", option, argv, letters);
 			return STATUS_USAGE;
+		}
 		if (option == 'h') {
 			help();
 			return STATUS_DONE;

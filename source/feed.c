@@ -28,6 +28,7 @@ struct feed {
 	struct stat file;        /* that file when it was made */
 	int listener;            /* -1: the node is on standard input */
 	int node;                /* -1: none */
+	bool refused;            /* logged that there was another one beside it */
 	int64_t accept_at;       /* ms; 0: at once */
 
 	size_t max_message;      /* bytes */
@@ -65,6 +66,7 @@ static void disconnect(struct feed *f)
 static void connect_node(struct feed *f, int fd)
 {
 	f->node = fd;
+	f->refused = false;
 	f->node_state.connected = true;
 	f->node_state.connections++;
 }
@@ -193,7 +195,9 @@ static void accept_node(struct feed *f, int64_t now)
 		log_event("feed_accept_paused reason=\"%s\" ms=%d", strerror(errno), ACCEPT_PAUSE);
 		f->accept_at = now + ACCEPT_PAUSE;
 	} else if (f->node >= 0) {
-		log_limited(&f->refusals, now, "feed_refused reason=\"another node is connected\"");
+		if (!f->refused)
+			log_limited(&f->refusals, now, "feed_refused reason=\"another node is connected\"");
+		f->refused = true;
 		close(fd);
 	} else {
 		log_limited(&f->visits, now, "feed_connected");
@@ -279,14 +283,11 @@ static int feed_take(struct source *s, int64_t now, struct snapshot_input *out)
 static void feed_close(struct source *s)
 {
 	struct feed *f = (struct feed *)s;
-	struct stat st;
 
 	if (f->node >= 0)
 		close(f->node);
 	if (f->listener >= 0) {
-		if (lstat(f->path, &st) == 0 && st.st_dev == f->file.st_dev &&
-		    st.st_ino == f->file.st_ino)
-			unlink(f->path);
+		listen_remove(f->path, &f->file);
 		close(f->listener);
 	}
 	introspection__runtime__free_unpacked(f->runtime, NULL);
@@ -324,10 +325,8 @@ struct source *feed_open(const char *path, mode_t mode, size_t max_message, int6
 	} else if (strcmp(path, "-") == 0) {
 		connect_node(f, STDIN_FILENO);
 		return &f->source;
-	} else if ((f->listener = listen_unix(path, mode)) >= 0) {
-		if (lstat(path, &f->file) == 0)
-			return &f->source;
-		log_event("error feed=%s reason=\"%s\"", path, strerror(errno));
+	} else if ((f->listener = listen_unix("feed", path, mode, &f->file)) >= 0) {
+		return &f->source;
 	}
 	feed_close(&f->source);
 	return NULL;

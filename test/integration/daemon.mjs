@@ -88,7 +88,7 @@ export async function daemon (t, options = [], { expect = [], prefix = [], stdin
   t.after(async () => {
     const { code } = await d.stop()
     assert.equal(code, 0, `exit status ${code}: ${lines.join('\n')}`)
-    const allowed = [/^listening /, ...expect]
+    const allowed = [/^(listening|stopping|reloaded) /, ...expect]
     const wrong = lines.filter(line => !allowed.some(pattern => pattern.test(line)))
     assert.deepEqual(wrong, [], 'unexpected lines on stderr')
   })

