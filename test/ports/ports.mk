@@ -72,4 +72,12 @@ deb-check: deb
 		bogus-mail-host,bogus-mail-host-in-debian-changelog,root-in-contact
 	$(SUDO) test/ports/package $(BUILD)/deb/introspectd_*.deb $(BUILD)/debian
 
-.PHONY: cross-check cross-deps musl-check musl mbedtls3-check mbedtls3 sizes deb deb-check
+# The README's two commands in bare Debians, about a quarter of an hour each.
+DEBIANS ?= bookworm trixie
+
+debian-check: $(DEBIANS:%=debian-check-%)
+
+debian-check-%:
+	test/ports/debian $* $(abspath $(BUILD))/debian
+
+.PHONY: debian-check cross-check cross-deps musl-check musl mbedtls3-check mbedtls3 sizes deb deb-check
