@@ -356,6 +356,20 @@ int ws_response(const char *head, size_t len, const char key[WS_KEY_LEN + 1])
 	return n;
 }
 
+struct ws_text ws_field(const char *head, size_t len, const char *name)
+{
+	struct ws_text found, value;
+	int n = head_length(head, len);
+	struct ws_text rest = {head, n > 0 ? (size_t)n : 0};
+
+	if (n > 0)
+		cut_line(&rest);
+	while (rest.len > 0 && cut_field(&rest, &found, &value) > 0)
+		if (ws_text_is(found, name))
+			return value;
+	return (struct ws_text){NULL, 0};
+}
+
 /* Is the text well formed so far (RFC 3629)? Takes it in any pieces. */
 static bool utf8_check(struct ws_utf8 *u, const uint8_t *p, size_t len)
 {

@@ -98,6 +98,10 @@ void ws_key(char out[WS_KEY_LEN + 1], const uint8_t nonce[16]);
  * when the answer is not one of an RFC 6455 server. */
 int ws_response(const char *head, size_t len, const char key[WS_KEY_LEN + 1]);
 
+/* The value of the first field of that name in a whole head, which ws_response may have
+ * refused. Its at is NULL: there is none. */
+struct ws_text ws_field(const char *head, size_t len, const char *name);
+
 /* What a call of ws_decode ended on. */
 enum ws_event {
 	WS_NOTHING = 0,       /* all input used, no event */

@@ -1,7 +1,9 @@
 #include "address.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <netdb.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,12 +27,29 @@ static const char *read_port(struct address *a, const char *text, const char *fa
 	return NULL;
 }
 
+/* Is it an IPv6 address that was meant to have a port? ::1:4801 is a valid address, of a range
+ * that nobody uses any more; others end by chance in the port that this project uses. */
+static bool means_port(const char *text)
+{
+	struct in6_addr v6;
+
+	return inet_pton(AF_INET6, text, &v6) == 1 &&
+	       (IN6_IS_ADDR_V4COMPAT(&v6) || strcmp(strrchr(text, ':') + 1, DEFAULT_PORT) == 0);
+}
+
 /* HOST[:PORT], [V6][:PORT] or a bare V6. */
 static const char *read_authority(struct address *a, const char *text, const char *port)
 {
 	const char *host = text;
 	size_t len = strcspn(text, ":");
 
+	if (strchr(text, '@'))
+		return "user and password are not shown to a daemon: see --token-file";
+	/* The C library takes a number for an address: 4801 for 0.0.18.193. */
+	if (len > 0 && strspn(text, "0123456789") == len && strchr(text, ':') == strrchr(text, ':'))
+		return "a number is no host: put 127.0.0.1: before a port";
+	if (means_port(text))
+		return "an IPv6 address with a port is written as [::1]:4801, one without as [::1]";
 	if (text[0] == '[') {
 		host++;
 		len = strcspn(host, "]");
@@ -57,19 +76,23 @@ static const char *read_authority(struct address *a, const char *text, const cha
 static const char *read_url(struct address *a, const char *text)
 {
 	char authority[HOST_MAX + 8];
-	size_t len = strcspn(text, "/#");
+	size_t len = strcspn(text, "/?#");
 	size_t target = strcspn(text + len, "#");
+	size_t slash = text[len] == '?'; /* a query alone has the path "/" before it */
 
-	if (len >= sizeof authority || target >= sizeof a->target)
+	if (len >= sizeof authority || slash + target >= sizeof a->target)
 		return "the URL is too long";
 	for (size_t i = 0; i < len + target; i++)
 		if (text[i] <= ' ' || text[i] > '~')
 			return "the URL has a character that no URL has";
 	memcpy(authority, text, len);
 	authority[len] = '\0';
+	char *zone = authority[0] == '[' ? strstr(authority, "%25") : NULL;
+	if (zone) /* what stands for % in a URL (RFC 6874 section 2) */
+		memmove(zone + 1, zone + 3, strlen(zone + 3) + 1);
 	if (target > 0) {
-		memcpy(a->target, text + len, target);
-		a->target[target] = '\0';
+		memcpy(a->target + slash, text + len, target);
+		a->target[slash + target] = '\0';
 	}
 	return read_authority(a, authority, a->secure ? SECURE_URL_PORT : URL_PORT);
 }

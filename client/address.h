@@ -33,9 +33,9 @@ struct endpoint {
 	char host[HOST_MAX + 8];  /* value of the Host field */
 };
 
-/* Reads HOST[:PORT], [V6][:PORT], a bare V6, ws:// and http:// URLs (port 80
- * unless they say), wss:// and https:// URLs (port 443), or a path with a '/' in it; NULL stands for the daemon of
- * this machine. NULL when it could be read, else what was wrong with it. */
+/* Reads HOST[:PORT], [V6][:PORT], a bare V6, ws:// and http:// URLs (port 80 unless they
+ * say), wss:// and https:// URLs (port 443), or a path with a '/' in it; NULL stands for the
+ * daemon of this machine. NULL when it could be read, else what was wrong with it. */
 const char *address_read(struct address *a, const char *text);
 
 /* Looks the address up (this may block for as long as the resolver takes) and

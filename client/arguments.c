@@ -114,6 +114,18 @@ static const char *take(struct arguments *a, int option, const char *value)
 	}
 }
 
+/* What must hold between options. NULL, or what is wrong. */
+static const char *conflict(const struct arguments *a)
+{
+	if (a->force && a->mode != RECORD)
+		return "--force goes with --record";
+	if (a->ca && a->insecure)
+		return "only one of --ca and --insecure";
+	if ((a->ca || a->insecure) && !a->address.secure)
+		return "--ca and --insecure go with a wss:// address";
+	return NULL;
+}
+
 /* What remains to be decided and checked once all options are read. */
 static int settle(struct arguments *a, const char *address)
 {
@@ -122,6 +134,10 @@ static int settle(struct arguments *a, const char *address)
 
 	if (wrong) {
 		fprintf(stderr, "introspect: %s: %s\n", address, wrong);
+		return STATUS_USAGE;
+	}
+	if ((wrong = conflict(a)) != NULL) {
+		fprintf(stderr, "introspect: %s\n", wrong);
 		return STATUS_USAGE;
 	}
 	if (a->mode == AUTO)

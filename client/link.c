@@ -217,20 +217,53 @@ static enum link_event start_handshake(struct link *l, int64_t now)
 	return flush(l) ? LINK_NOTHING : broken(l, now);
 }
 
+/* The line in which a daemon says why it refused, if it came with the head of its answer;
+ * at is NULL: there is none. */
+static struct ws_text refusal_line(const struct link *l, int status)
+{
+	const char *head = (const char *)l->rx;
+	const char *end = memmem(head, l->rx_len, "\r\n\r\n", 4);
+	char start[8];
+	struct ws_text line = {NULL, 0};
+
+	snprintf(start, sizeof start, "%d ", status);
+	if (!end || l->rx_len < (size_t)(end - head) + 4 + strlen(start) ||
+	    memcmp(end + 4, start, strlen(start)) != 0)
+		return line;
+	line.at = end + 4;
+	while (line.at + line.len < head + l->rx_len && line.at[line.len] != '\n')
+		line.len++;
+	return line;
+}
+
 /* The server did not open a WebSocket: what that means, and what helps. */
 static enum link_event refused(struct link *l, int status, int64_t now)
 {
 	const struct address *a = &l->address;
+	struct ws_text line = refusal_line(l, status);
+	struct ws_text location = ws_field((const char *)l->rx, l->rx_len, "Location");
+	char text[LOG_ESCAPED_MAX];
 
+	if (status / 100 == 3 && location.at)
+		return fail(l, now, "has moved (%d): use the address %s", status,
+			    log_escape(text, location.at, location.len));
+	if (line.at && status != 401 && status != 503)
+		return fail(l, now, "refuses: %s", log_escape(text, line.at, line.len));
 	if (status == 403 && a->host[0] != '\0' && !a->is_path)
 		return fail(l, now,
 			    "does not answer to this name (403): use its IP address, or start "
 			    "introspectd with --allow-host %s",
 			    a->host);
 	switch (status) {
+	case 200:
+		return fail(l, now,
+			    "answers with a page (200): does a proxy before it pass Upgrade on?");
 	case 401:
 		return fail(l, now, "%s (401)",
 			    l->token ? "does not take this token" : "wants a token: see --token-file");
+	case 502:
+	case 504:
+		return fail(l, now, "is a proxy that reaches no daemon (%d)", status);
 	case 503:
 		return fail(l, now,
 			    "serves as many clients as it may (503): see its --max-clients");

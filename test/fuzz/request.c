@@ -63,6 +63,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		check_answer(&a);
 	}
 	ws_response(head, in.left, "AAAAAAAAAAAAAAAAAAAAAA==");
+	check_within(ws_field(head, in.left, "Location"), head, in.left);
 	free(head);
 	return 0;
 }

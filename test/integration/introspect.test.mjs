@@ -413,8 +413,8 @@ describe('introspect connects', () => {
     const d = await own(t, ['--listen', '127.0.0.1:0', '--listen', '[::1]:0', '--listen', path, '--interval', '10'])
     await until(d.child, 'line', () => d.lines.filter(line => line.startsWith('listening ')).length === 3)
     const v6 = d.lines.find(line => line.includes('[::1]')).match(/\[::1\]:(\d+)/)[1]
-    for (const address of [d.host, `localhost:${d.port}`, `ws://${d.host}`, `ws://${d.host}/`, d.url,
-      `${d.url}#/connections`, `[::1]:${v6}`, `ws://[::1]:${v6}/`, path]) {
+    for (const address of [d.host, `localhost:${d.port}`, `ws://${d.host}`, `ws://${d.host}/`, d.url, `ws://${d.host}?x=1`,
+      `${d.url}?x=1#y`, `${d.url}#/connections`, `[::1]:${v6}`, `ws://[::1]:${v6}/`, path]) {
       const p = await quietly(t, ['--json', '--count', '1', address])
       assert.equal(p.lines().length, 1, address)
     }
@@ -458,8 +458,18 @@ describe('introspect connects', () => {
       [await answering(t, null), /closed the connection without an answer: if it speaks TLS, use wss:\/\/$/],
       [await answering(t, 'SSH-2.0-OpenSSH_9.2\r\n\r\n'), /is not a WebSocket server$/],
       [await answering(t, http('404 Not Found')), /answers HTTP 404: is it an introspectd\?$/],
+      [await answering(t, http('403 Forbidden').replace('0\r\n\r\n', '4\r\n\r\n403 not \x1b[31m you\nmore')),
+        /refuses: "403 not \\x1b\[31m you"$/],
+      [await answering(t, 'HTTP/1.1 301 Moved Permanently\r\nlocation: https://node.example/\x07\r\n\r\n'), /is not a WebSocket server$/],
+      [await answering(t, 'HTTP/1.1 301 Moved Permanently\r\nlocation: https://node.example/n/\r\n\r\n'),
+        /has moved \(301\): use the address "https:\/\/node\.example\/n\/"$/],
+      [await answering(t, http('307 Temporary Redirect')), /answers HTTP 307: is it an introspectd\?$/],
+      [await answering(t, http('200 OK')), /answers with a page \(200\): does a proxy before it pass Upgrade on\?$/],
+      [await answering(t, http('502 Bad Gateway')), /is a proxy that reaches no daemon \(502\)$/],
+      [`ws://${d.host}/nothing`, /refuses: "404 Not Found: no WebSocket at this path; there is one at \/ and at \/introspect"$/],
       [await answering(t, http('401 Unauthorized')), /wants a token: see --token-file \(401\)/],
       [await answering(t, http('101 Switching Protocols')), /is not a WebSocket server$/],
+      ['ws://[fe80::1%25nozone]:4801/', /: fe80::1%nozone: ./],
       ['nobody.invalid', /nobody\.invalid: ./]
     ]) {
       const { code, errors } = await introspect(t, ['--json', address]).end
@@ -544,6 +554,19 @@ describe('introspect on the command line', () => {
     [['host:1x'], 'host:1x: what follows the host is not a port from 1 to 65535'],
     [[':1'], ':1: the host is missing'],
     [['[::1'], "[::1: the ']' is missing"],
+    [['4801'], '4801: a number is no host: put 127.0.0.1: before a port'],
+    [['ws://4801/'], 'ws://4801/: a number is no host: put 127.0.0.1: before a port'],
+    [['::1:4801'], '::1:4801: an IPv6 address with a port is written as [::1]:4801, one without as [::1]'],
+    [['2001:db8::7:4801'], '2001:db8::7:4801: an IPv6 address with a port is written as [::1]:4801, one without as [::1]'],
+    [['ws://user:pass@node.example/'], 'ws://user:pass@node.example/: user and password are not shown to a daemon: see --token-file'],
+    [['ws://127.0.0.1:x?y=1'], 'ws://127.0.0.1:x?y=1: what follows the host is not a port from 1 to 65535'],
+    [['--force'], '--force goes with --record'],
+    [['-f', '--json'], '--force goes with --record'],
+    [['--ca', 'x'], '--ca and --insecure go with a wss:// address'],
+    [['--ca', 'x', '127.0.0.1'], '--ca and --insecure go with a wss:// address'],
+    [['--insecure', 'ws://127.0.0.1'], '--ca and --insecure go with a wss:// address'],
+    [['--insecure', '--ca', 'x', 'wss://127.0.0.1'], 'only one of --ca and --insecure'],
+    [['--lisen'], '--lisen: no such option, or more than one that begins so: see --help'],
     [['ftp://host/'], 'ftp://host/: not a ws:// or wss:// URL'],
     [['ws://host/a b'], 'ws://host/a b: the URL has a character that no URL has'],
     [['/' + 'x'.repeat(200)], `/${'x'.repeat(200)}: the path is too long for a Unix socket`],

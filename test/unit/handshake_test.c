@@ -496,6 +496,22 @@ static void longest_response(void **state)
 	assert_int_equal(ws_response(guarded(head, WS_HEAD_MAX), WS_HEAD_MAX, key), -1002);
 }
 
+static void response_fields(void **state)
+{
+	char head[1024];
+	size_t len = wire(head, "HTTP/1.1 301 Moved\nX: y\nLOCATION:  /a b \nLocation: c\nEmpty:\n\n");
+	const char *at = guarded(head, len);
+
+	(void)state;
+	assert_text(ws_field(at, len, "Location"), "/a b");
+	assert_text(ws_field(at, len, "Empty"), "");
+	assert_text(ws_field(at, len, "Y"), NULL);
+	assert_text(ws_field(guarded(head, len - 1), len - 1, "Location"), NULL);   /* not whole */
+	len = wire(head, "HTTP/1.1 301\nnonsense\nLocation: c\n\n");
+	assert_text(ws_field(guarded(head, len), len, "Location"), NULL);
+	assert_text(ws_field(guarded("", 0), 0, "Location"), NULL);
+}
+
 static void texts(void **state)
 {
 	(void)state;
@@ -522,6 +538,7 @@ int main(void)
 		cmocka_unit_test(client_key),
 		cmocka_unit_test(response_table),
 		cmocka_unit_test(longest_response),
+		cmocka_unit_test(response_fields),
 		cmocka_unit_test(texts),
 	};
 
