@@ -251,6 +251,14 @@ static const char *take(struct options *o, int option, const char *value)
 	}
 }
 
+static bool has_tcp(const struct options *o)
+{
+	for (size_t i = 0; i < o->listen_count; i++)
+		if (*o->listen[i] != '/')
+			return true;
+	return false;
+}
+
 /* What must hold between options. NULL, or what is wrong. */
 static const char *conflict(const struct options *o)
 {
@@ -262,6 +270,8 @@ static const char *conflict(const struct options *o)
 		return "--feed-mode goes with --feed PATH";
 	if (!o->tls_cert != !o->tls_key)
 		return "--tls-cert goes with --tls-key";
+	if (o->tls_cert && o->listen_count > 0 && !has_tcp(o))
+		return "--tls-cert goes with a TCP address: Unix sockets have no TLS";
 	if (o->tls_client_ca && !o->tls_cert)
 		return "--tls-client-ca goes with --tls-cert";
 	return NULL;

@@ -223,7 +223,7 @@ static struct ws_text refusal_line(const struct link *l, int status)
 {
 	const char *head = (const char *)l->rx;
 	const char *end = memmem(head, l->rx_len, "\r\n\r\n", 4);
-	char start[8];
+	char start[16];
 	struct ws_text line = {NULL, 0};
 
 	snprintf(start, sizeof start, "%d ", status);

@@ -75,6 +75,7 @@ const wrong = [
   [['--tls-cert', 'x'], '--tls-cert goes with --tls-key'],
   [['--tls-key', 'x'], '--tls-cert goes with --tls-key'],
   [['--tls-client-ca', 'x'], '--tls-client-ca goes with --tls-cert'],
+  [['--tls-cert', 'x', '--tls-key', 'y', '--listen', '/z'], '--tls-cert goes with a TCP address: Unix sockets have no TLS'],
   [['4801'], '4801: not an option: see --help'],
   [['--', '-v'], '-v: not an option: see --help'],
   [['--lisen', '127.0.0.1:4801'], '--lisen: no such option, or more than one that begins so: see --help'],
