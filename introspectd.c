@@ -1062,10 +1062,15 @@ static int reload(struct server *srv)
 {
 	const struct options *o = &srv->options;
 	char why[TLS_WHY_MAX];
-	int result = o->token_file ? auth_read(&srv->auth, o->token_file) : 0;
+	int result = 0;
 
+	if (o->token_file) {
+		setup_warn_readable(o->token_file);
+		result = auth_read(&srv->auth, o->token_file);
+	}
 	if (!o->tls_cert)
 		return result;
+	setup_warn_readable(o->tls_key);
 	struct tls_config *tls = tls_server(o->tls_cert, o->tls_key, o->tls_client_ca, why);
 	if (!tls) {
 		log_event("error tls=\"%s\"", why);
@@ -1329,13 +1334,27 @@ static void release(struct server *srv)
 	free(srv->buffers);
 }
 
-/* Are there Unix sockets, whose files are removed at the end? */
-static bool has_files(const struct server *srv)
+/* Gives up all that the loop and its source do without. */
+static int give_up_rights(const struct server *srv)
 {
+	const struct options *o = &srv->options;
+	const char *const read_again[] = {o->token_file, o->tls_cert, o->tls_key, o->tls_client_ca};
+	struct sandbox needs = {
+		.user = o->user,
+		.capabilities = srv->source->capabilities,
+		.sees_processes = srv->source->sees_processes,
+	};
+
+	for (size_t i = 0; i < sizeof read_again / sizeof *read_again; i++)
+		if (read_again[i])
+			needs.reads[needs.read_count++] = read_again[i];
 	for (size_t i = 0; i < srv->listener_count; i++)
 		if (srv->own[i].ss_family == AF_UNIX)
-			return true;
-	return srv->options.feed && strcmp(srv->options.feed, "-") != 0;
+			needs.removes[needs.remove_count++] =
+				((const struct sockaddr_un *)&srv->own[i])->sun_path;
+	if (o->feed && strcmp(o->feed, "-") != 0)
+		needs.removes[needs.remove_count++] = o->feed;
+	return sandbox_drop(&needs) != 0 || (!o->no_sandbox && sandbox_enter(&needs) != 0) ? -1 : 0;
 }
 
 /* Everything that needs more than the loop does. */
@@ -1343,12 +1362,12 @@ static int start(struct server *srv)
 {
 	struct options *o = &srv->options;
 
+	setup_no_core();
 	if (setup_standard() != 0 ||
 	    setup_descriptors(&o->max_clients, SPARE_SLOTS + FD_SLOTS + OTHER_FDS) != 0 ||
 	    make_table(srv) != 0 || (srv->set.fds[FD_SIGNALS].fd = setup_signals()) < 0 ||
 	    reload(srv) != 0 || open_listeners(srv) != 0 || open_source(srv) != 0 ||
-	    (o->user && sandbox_user(o->user) != 0) ||
-	    (!o->no_sandbox && sandbox_enter(o->feed || o->replay, has_files(srv)) != 0))
+	    give_up_rights(srv) != 0)
 		return -1;
 	srv->started = clock_ms(CLOCK_BOOTTIME);
 	listen_announce(srv->listeners, srv->listener_count, srv->tls != NULL,

@@ -1,10 +1,11 @@
 #include "guard/auth.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
-#include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 #include "base/log.h"
 
@@ -15,31 +16,51 @@ enum {
 	NETWORK_BYTES = 8,       /* what one owner has of an IPv6 address at least */
 };
 
+/* Reads the beginning of a file and ends it with a NUL, past no buffer that would keep it.
+ * 0, or -1 with errno. */
+static int read_beginning(const char *file, char *text, size_t size)
+{
+	int fd = open(file, O_RDONLY | O_CLOEXEC);
+	size_t len = 0;
+	ssize_t n = fd < 0 ? -1 : 1;
+
+	while (fd >= 0 && len < size - 1 && (n > 0 || (n < 0 && errno == EINTR))) {
+		n = read(fd, text + len, size - 1 - len);
+		len += n > 0 ? (size_t)n : 0;
+	}
+	text[len] = '\0';
+	int error = errno;
+	if (fd >= 0)
+		close(fd);
+	errno = error;
+	return n < 0 ? -1 : 0;
+}
+
 int auth_read(struct auth *a, const char *file)
 {
 	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 	                              "0123456789._~-";
-	char line[AUTH_TOKEN_MAX + 2] = "";
-	FILE *f = fopen(file, "re");
+	char line[AUTH_TOKEN_MAX + 2];
+	int result = read_beginning(file, line, sizeof line);
 
-	if (!f || (!fgets(line, sizeof line, f) && ferror(f))) {
+	if (result != 0)
 		log_event("error token_file=%s reason=\"%s\"", file, strerror(errno));
-		if (f)
-			fclose(f);
-		return -1;
-	}
-	fclose(f);
 	line[strcspn(line, "\r\n")] = '\0';
 	size_t len = strlen(line);
-	if (len < AUTH_TOKEN_MIN || len > AUTH_TOKEN_MAX || strspn(line, allowed) != len) {
+	if (result == 0 &&
+	    (len < AUTH_TOKEN_MIN || len > AUTH_TOKEN_MAX || strspn(line, allowed) != len)) {
 		log_event("error token_file=%s reason=\"its first line must be %d to %d letters, digits "
 		          "or . _ ~ -\"",
 		          file, AUTH_TOKEN_MIN, AUTH_TOKEN_MAX);
-		return -1;
+		result = -1;
 	}
-	memcpy(a->token, line, len + 1);
-	a->len = len;
-	return 0;
+	if (result == 0) {
+		explicit_bzero(a->token, sizeof a->token);
+		memcpy(a->token, line, len + 1);
+		a->len = len;
+	}
+	explicit_bzero(line, sizeof line);
+	return result;
 }
 
 /* Takes the same time wherever the first difference is. */

@@ -3,7 +3,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <limits.h>
 #include <linux/audit.h>
+#include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/landlock.h>
 #include <linux/net.h>
@@ -11,6 +13,8 @@
 #include <pwd.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -39,7 +43,7 @@
 #define ARCH AUDIT_ARCH_RISCV64
 #endif
 
-int sandbox_user(const char *name)
+static int become(const char *name)
 {
 	errno = 0;
 	const struct passwd *user = getpwnam(name);
@@ -55,24 +59,105 @@ int sandbox_user(const char *name)
 	return -1;
 }
 
-/* No rule follows: of what is handled, nothing is allowed. Reading is not handled,
- * since /proc and renewed certificates are read. 0, or -1 with errno. */
-static int forbid_writing(void)
+/* Those that are kept go from the inheritable set, too: nothing is ever executed. 0, or -1
+ * with errno. */
+static int keep_capabilities(uint64_t kept)
 {
-	const struct landlock_ruleset_attr attr = {
-		.handled_access_fs = LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_WRITE_FILE |
-	                             LANDLOCK_ACCESS_FS_MAKE_CHAR | LANDLOCK_ACCESS_FS_MAKE_DIR |
-	                             LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_MAKE_SOCK |
-	                             LANDLOCK_ACCESS_FS_MAKE_FIFO | LANDLOCK_ACCESS_FS_MAKE_BLOCK |
-	                             LANDLOCK_ACCESS_FS_MAKE_SYM | LANDLOCK_ACCESS_FS_REMOVE_DIR,
-	};
-	long fd = syscall(SYS_landlock_create_ruleset, &attr, sizeof attr, 0);
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3];
+	uint32_t more = 0;
 
-	if (fd < 0)
-		return 0; /* a kernel before 5.13, or one without it */
-	long result = syscall(SYS_landlock_restrict_self, fd, 0);
-	close((int)fd);
+	if (syscall(SYS_capget, &header, sets) != 0)
+		return -1;
+	for (size_t i = 0; i < _LINUX_CAPABILITY_U32S_3; i++) {
+		const uint32_t mask = (uint32_t)(kept >> 32 * i);
+
+		more |= (sets[i].permitted & ~mask) | sets[i].inheritable;
+		sets[i].permitted &= mask;
+		sets[i].effective = sets[i].permitted;
+		sets[i].inheritable = 0;
+	}
+	return more ? (int)syscall(SYS_capset, &header, sets) : 0;
+}
+
+int sandbox_drop(const struct sandbox *needs)
+{
+	const uint64_t kept = needs->user ? 0 : needs->capabilities;
+
+	/* Without CAP_SETPCAP the bounding set stays; then there is no more to be had. */
+	for (unsigned long i = 0; i < 64; i++)
+		if (!(kept >> i & 1) && prctl(PR_CAPBSET_DROP, i, 0, 0, 0) != 0)
+			break;
+	if (needs->user && become(needs->user) != 0)
+		return -1;
+	if (keep_capabilities(kept) == 0)
+		return 0;
+	log_event("error capabilities=\"%s\"", strerror(errno));
+	return -1;
+}
+
+/* Of what exists since Landlock's 4th and 6th version, newer than some headers. */
+struct ruleset {
+	uint64_t files, network, scopes;
+};
+
+/* Allows this access to whatever is in the folder of the file. */
+static int allow_folder(int ruleset, const char *file, uint64_t access)
+{
+	char folder[PATH_MAX];
+	const char *slash = strrchr(file, '/');
+
+	snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - file) + 1 : 1, slash ? file : ".");
+	struct landlock_path_beneath_attr rule = {
+		.allowed_access = access,
+		.parent_fd = open(folder, O_PATH | O_CLOEXEC),
+	};
+	if (rule.parent_fd < 0)
+		return -1;
+	long result = syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0);
+	close(rule.parent_fd);
 	return (int)result;
+}
+
+/* Certificates are often symbolic links to files that are elsewhere. */
+static int allow_files(int ruleset, const struct sandbox *needs)
+{
+	char target[PATH_MAX];
+
+	for (size_t i = 0; i < needs->read_count; i++)
+		if (allow_folder(ruleset, needs->reads[i], LANDLOCK_ACCESS_FS_READ_FILE) != 0 ||
+		    !realpath(needs->reads[i], target) ||
+		    allow_folder(ruleset, target, LANDLOCK_ACCESS_FS_READ_FILE) != 0)
+			return -1;
+	for (size_t i = 0; i < needs->remove_count; i++)
+		if (allow_folder(ruleset, needs->removes[i], LANDLOCK_ACCESS_FS_REMOVE_FILE) != 0)
+			return -1;
+	return 0;
+}
+
+/* Whatever this kernel's Landlock knows is handled, and so forbidden but for the rules. Each
+ * version has one more kind of access to files, but the 4th, 6th and later ones. 0, or -1
+ * with errno. */
+static int confine(const struct sandbox *needs)
+{
+	long version = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+
+	if (version < 1)
+		return 0; /* a kernel before 5.13, or one without it */
+	const int kinds = 13 + (version >= 2) + (version >= 3) + (version >= 5);
+	const struct ruleset all = {
+		.files = (UINT64_C(1) << kinds) - 1,
+		.network = version >= 4 ? 3 : 0,
+		.scopes = version >= 6 ? 3 : 0,
+	};
+	long fd = syscall(SYS_landlock_create_ruleset, &all, sizeof all, 0);
+	if (fd < 0)
+		return -1;
+	int result = allow_files((int)fd, needs);
+	if (result == 0)
+		result = (int)syscall(SYS_landlock_restrict_self, fd, 0);
+	close((int)fd);
+	return result;
 }
 
 #ifdef ARCH
@@ -291,10 +376,11 @@ static int filter_calls(bool removes)
 
 #endif
 
-int sandbox_enter(bool landlock, bool removes)
+int sandbox_enter(const struct sandbox *needs)
 {
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && (!landlock || forbid_writing() == 0) &&
-	    filter_calls(removes) == 0)
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0 &&
+	    (needs->sees_processes || confine(needs) == 0) &&
+	    filter_calls(needs->remove_count > 0) == 0)
 		return 0;
 	log_event("error sandbox=\"%s\" reason=\"start with --no-sandbox where it cannot be had\"",
 	          strerror(errno));

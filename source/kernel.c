@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/capability.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -711,6 +712,10 @@ struct source *kernel_open(const char *process, const struct sockaddr_storage *o
 	k->source.take = take;
 	k->source.close = close_kernel;
 	k->source.events_when_taken = true;
+	/* Only these show whose sockets they are: to list the descriptors of others, and to
+	 * look where they lead. */
+	k->source.capabilities = UINT64_C(1) << CAP_DAC_READ_SEARCH | UINT64_C(1) << CAP_SYS_PTRACE;
+	k->source.sees_processes = true;
 	k->own = own;
 	k->own_count = own_count;
 	k->process = process;

@@ -57,6 +57,11 @@ struct source {
 	/* NULL: no node feeds the source. */
 	const struct feed_state *feed;
 
+	/* What code inside could misuse, and the source cannot do without once it is open: bits
+	 * 1 << CAP_..., and whether it looks into other processes. */
+	uint64_t capabilities;
+	bool sees_processes;
+
 	/* Events are differences between snapshots: seen only when one is taken. */
 	bool events_when_taken;
 };

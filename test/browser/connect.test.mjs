@@ -204,7 +204,7 @@ test('after a restart of the daemon the page comes back by itself; until then it
 const TOKEN = 'correct-horse.battery_staple~1'
 const tokenFile = t => {
   const file = join(folder(t), 'token')
-  writeFileSync(file, `${TOKEN}\n`)
+  writeFileSync(file, `${TOKEN}\n`, { mode: 0o600 })
   return file
 }
 const useToken = async (page, token) => {

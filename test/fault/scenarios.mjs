@@ -30,7 +30,7 @@ export function prepare () {
   execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes',
     '-days', '30', '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1',
     '-keyout', files.key, '-out', files.cert], { stdio: 'pipe' })
-  writeFileSync(files.token, `${TOKEN}\n`)
+  writeFileSync(files.token, `${TOKEN}\n`, { mode: 0o600 })
   writeFileSync(files.recording, damaged())
   writeFileSync(files.suppressions, 'leak:mbedtls_ssl_tls13_populate_transform\n')
   files.ca = readFileSync(files.cert)

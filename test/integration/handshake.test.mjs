@@ -202,7 +202,7 @@ test('what a proxy sends: the URL that it shows is the daemon\'s own, and no oth
 test('a token and the subprotocol in lines of their own, in any order', async t => {
   const token = 'correct-horse.battery_staple~1'
   const file = join(folder(t), 'token')
-  writeFileSync(file, token)
+  writeFileSync(file, token, { mode: 0o600 })
   const d = await daemon(t, [...HOUR, '--token-file', file])
   const line = value => `Sec-WebSocket-Protocol: ${value}\r\n`
   const [offer, name, other] = [`introspect.token.${token}`, 'introspect', 'chat'].map(line)

@@ -173,7 +173,7 @@ proxied('a browser\'s cookies, of all that is served at that name, do not count'
 
 proxied('right tokens never wait, however many wrong ones come from the same proxy', async t => {
   const file = join(folder(t), 'token')
-  writeFileSync(file, TOKEN)
+  writeFileSync(file, TOKEN, { mode: 0o600 })
   const d = await behind(t, ['--token-file', file, ...SHORT])
   const wrong = d.from(d.origin, {}, ['introspect', `introspect.token.${WRONG}`])
   const first = await ask(t, d, wrong)

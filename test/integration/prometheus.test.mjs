@@ -41,7 +41,7 @@ async function prometheus (t, config) {
 
 test('a fleet, scraped by Prometheus and shown by Grafana', async t => {
   const token = join(folder(t), 'token')
-  writeFileSync(token, `${TOKEN}\n`)
+  writeFileSync(token, `${TOKEN}\n`, { mode: 0o600 })
   const kernel = await daemon(t, [...SHORT, '--token-file', token])
   const feed = await feedDaemon(t, SHORT)
   await node(t, feed, i => encodeState(0, { ...bigState(), resources: [{ scope: 'system', name: 'answers', used: i, limit: 1e6 }] }))

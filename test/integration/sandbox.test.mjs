@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, renameSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'node:test'
@@ -26,6 +26,17 @@ const TOKEN = 'correct-horse.battery_staple~1'
 
 const status = pid => Object.fromEntries(readFileSync(`/proc/${pid}/status`, 'utf8').split('\n')
   .map(line => line.split(/:\s+/)))
+
+function hasLandlock () {
+  const source = `#include <linux/landlock.h>
+    #include <sys/syscall.h>
+    #include <unistd.h>
+    int main(void) { return syscall(SYS_landlock_create_ruleset, 0, 0, LANDLOCK_CREATE_RULESET_VERSION) < 1; }`
+  return spawnSync('sh', ['-c', 'cc -xc - -o "$0" && "$0"; s=$?; rm -f "$0"; exit $s', join(tmpdir(), `landlock-${process.pid}`)],
+    { input: source }).status === 0
+}
+
+const landlock = hasLandlock()
 
 sandboxed('no new privileges, and a filter on what it calls', async t => {
   for (const options of [[], ['--feed', '-']]) {
@@ -152,27 +163,34 @@ sandboxed('the command protocol, refusals, a full house, large answers', async t
   }
 })
 
-sandboxed('TLS, a token, a reload of both', async t => {
+for (const source of ['kernel', 'feed']) sandboxed(`TLS, a token, a reload of both: ${source}`, async t => {
   const path = folder(t)
   execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes',
     '-keyout', 'key', '-out', 'cert', '-days', '30', '-subj', '/CN=localhost',
     '-addext', 'subjectAltName=IP:127.0.0.1'],
   { cwd: path, stdio: 'pipe' })
-  writeFileSync(join(path, 'token'), TOKEN)
+  writeFileSync(join(path, 'token'), TOKEN, { mode: 0o600 })
+  // As certificates often are, one of them is a symbolic link to where it is renewed.
+  mkdirSync(join(path, 'archive'))
+  renameSync(join(path, 'cert'), join(path, 'archive/cert1'))
+  symlinkSync('archive/cert1', join(path, 'cert'))
   const file = name => join(path, name)
   const d = await daemon(t, ['--tls-cert', file('cert'), '--tls-key', file('key'), '--token-file', file('token'),
-    '-v', ...SHORT], { expect: [/^(open|clos|refused)/, /^error (tls|token_file)=/] })
+    '-v', ...SHORT, ...source === 'feed' ? ['--feed', join(path, 'feed')] : []], { expect: [/^(open|clos|refused|feed)/, /^error (tls|token_file)=/] })
   const options = { ca: readFileSync(file('cert')), headers: { Authorization: `Bearer ${TOKEN}` } }
   const c = await client(t, d.ws, options)
+  if (source === 'feed') await node(t, { feed: join(path, 'feed') })
   for (let i = 0; i < 10; i++) await c.next()
   await assert.rejects(client(t, d.ws, { ca: options.ca }), /401/)
   await assert.rejects(client(t, d.ws, { headers: options.headers }))
   d.child.kill('SIGHUP')
   await (await client(t, d.ws, options)).next()
   await (await client(t, d.ws, options)).next()
-  writeFileSync(file('cert'), 'nothing')
+  writeFileSync(join(path, 'archive/cert2'), 'nothing')
+  symlinkSync('archive/cert2', file('new'))
+  renameSync(file('new'), file('cert'))
   d.child.kill('SIGHUP')
-  await d.line(/^error tls=/)
+  await d.line(/^error tls=".*archive|^error tls=".*cert: X509/)
   writeFileSync(file('token'), 'short')
   d.child.kill('SIGHUP')
   await d.line(/^error token_file=/)
@@ -232,18 +250,35 @@ for (const [name, [cc, ...options]] of Object.entries(compilers)) {
       assert.deepEqual({ stderr, signal }, { stderr: '', signal: null })
       return stdout.trim().split('\n')
     }
+    mkdirSync(join(path, 'home'))
     // The attempts are real: without the sandbox they succeed, but for two that never could.
     const free = run('free')
     const vain = ['connect by fast open alone', 'send with the flag of fast open']
     assert.deepEqual(free.filter(line => !line.endsWith(' done')), vain.map(what => `${what} refused`))
-    const lines = run('sandboxed')
     const isCall = line => /^(native|x32|i386) \d+$/.test(line)
-    const attempts = lines.filter(line => !isCall(line))
+    const expected = exceptions => free.map(line => line.replace(/ \w+$/, ''))
+      .map(what => `${what} ${exceptions[what] ?? 'killed'}`)
     // The arguments of socketcall(), by which glibc makes the calls of sockets on i386, stand
     // in memory, where the filter cannot see them: none of those it allows takes an address.
-    const open = options.includes('-m32') ? ['send with the flag of fast open refused', 'stop listening done'] : []
-    const killed = free.map(line => line.replace(/ \w+$/, ' killed'))
-    assert.deepEqual(attempts, killed.map(line => open.find(other => other.startsWith(line.replace(/ killed$/, ' '))) ?? line))
+    const ours = {
+      'end a connection of others': 'refused',
+      ...options.includes('-m32') && { 'send with the flag of fast open': 'refused', 'stop listening': 'done' }
+    }
+    const open = { read: 'done', 'list a folder': 'done', 'read the memory of others': 'done', 'read the token again': 'done' }
+    const lines = run('kernel')
+    assert.deepEqual(lines.filter(line => !isCall(line)), expected({ ...ours, ...open }))
+    const closed = {
+      read: 'refused',
+      'list a folder': 'refused',
+      'read the memory of others': 'refused',
+      'read the token again': 'done',
+      'signal through a descriptor': 'refused',
+      lease: 'refused',
+      lock: 'refused',
+      remove: 'refused',
+      'remove by descriptor': 'refused'
+    }
+    if (landlock) assert.deepEqual(run('feed'), expected({ ...ours, ...closed }))
     // By number: nothing but what is listed, and nothing at all as x32 or, on x86-64, as i386.
     const ask = join(path, 'numbers')
     build(ask, numbers, ['-x', 'c', '-'])
@@ -308,15 +343,6 @@ int accept4(int fd, struct sockaddr *peer, socklen_t *len, int flags)
 }
 `
 
-function hasLandlock () {
-  const source = `#include <linux/landlock.h>
-    #include <sys/syscall.h>
-    #include <unistd.h>
-    int main(void) { return syscall(SYS_landlock_create_ruleset, 0, 0, LANDLOCK_CREATE_RULESET_VERSION) < 1; }`
-  return spawnSync('sh', ['-c', 'cc -xc - -o "$0" && "$0"; s=$?; rm -f "$0"; exit $s', join(tmpdir(), `landlock-${process.pid}`)],
-    { input: source }).status === 0
-}
-
 sandboxed('what the loop never does ends the process', async t => {
   const path = folder(t)
   const library = join(path, 'trespasser.so')
@@ -346,15 +372,62 @@ sandboxed('what the loop never does ends the process', async t => {
     assert.deepEqual(await run(what, options), { answered: true, code: 0, signal: null }, what)
   }
   // Landlock is there for the sources that read no /proc: whom it confines cannot look
-  // into other processes.
+  // into other processes, as cannot a root that has given up its capabilities.
   const feed = ['--feed', join(path, 'feed')]
-  assert.deepEqual(await run('look', feed), hasLandlock()
+  assert.deepEqual(await run('look', feed), landlock || process.getuid() === 0
     ? { answered: false, code: 42, signal: null }
     : { answered: true, code: 0, signal: null })
   // The library does what it says: without the sandbox nobody minds.
-  for (const what of ['create', 'look']) {
-    assert.deepEqual(await run(what, ['--no-sandbox', ...feed]), { answered: true, code: 0, signal: null })
+  for (const [what, ...options] of [['create', ...feed], ['look']]) {
+    assert.deepEqual(await run(what, ['--no-sandbox', ...options]), { answered: true, code: 0, signal: null })
   }
+})
+
+// CAP_DAC_READ_SEARCH and CAP_SYS_PTRACE, without which the kernel does not say whose sockets
+// they are; feeds and recordings need none. With or without the sandbox.
+test('of root it keeps what its source needs', { skip: asRoot }, async t => {
+  const NONE = '0000000000000000'
+  const sources = [['0000000000080004', () => []],
+    [NONE, () => ['--feed', join(folder(t), 'feed')]], [NONE, () => ['--replay', recording(t)]]]
+  for (const sandbox of ['1', '']) {
+    process.env.SANDBOX = sandbox
+    for (const [kept, source] of sources) {
+      const options = source()
+      const d = await daemon(t, options, { expect: [/^replay/] }).finally(() => { process.env.SANDBOX = '1' })
+      const is = status(d.pid)
+      for (const set of ['CapPrm', 'CapEff', 'CapBnd']) assert.equal(is[set], kept, `${set} ${options}`)
+      for (const set of ['CapInh', 'CapAmb']) assert.equal(is[set], NONE, `${set} ${options}`)
+    }
+  }
+})
+
+// As root the kernel source still names the processes of others.
+test('the processes of other users, with no more than that', { skip: asRoot }, async t => {
+  const child = spawn(process.execPath, ['-e', `
+    const s = require('net').createServer().listen(0, '127.0.0.1', () => {
+      require('net').connect(s.address().port, '127.0.0.1', () => console.log('up'))
+    })`], { stdio: ['ignore', 'pipe', 'inherit'], uid: 65534, gid: 65534 })
+  t.after(() => child.kill('SIGKILL'))
+  await once(child.stdout, 'data')
+  const d = await daemon(t, SHORT)
+  const c = await client(t, d.ws)
+  const { state } = await c.received(1)
+  assert.ok(state.subsystems.connections.some(({ userProvidedTags: tags }) => tags?.includes(`pid=${child.pid}`)))
+})
+
+// What every user of the machine could read of a process of its own user, or find in a core
+// file, is root's.
+test('its memory is its own', { skip: asRoot }, async t => {
+  const owner = { uid: 65534, gid: 65534 }
+  const start = async options => {
+    const child = spawn(program, ['--listen', '127.0.0.1:0', ...options], { stdio: ['ignore', 'ignore', 'pipe'], ...owner })
+    t.after(() => child.kill('SIGKILL'))
+    await once(child.stderr, 'data')
+    assert.match(readFileSync(`/proc/${child.pid}/limits`, 'utf8'), /^Max core file size +0 +0 /m)
+    return statSync(`/proc/${child.pid}/mem`).uid
+  }
+  assert.equal(await start([]), 0)
+  assert.equal(await start(['--no-sandbox']), owner.uid)
 })
 
 test('it becomes another user, and none that does not exist', { skip: asRoot }, async t => {
@@ -365,7 +438,7 @@ test('it becomes another user, and none that does not exist', { skip: asRoot }, 
   assert.equal(is.Uid, Array(4).fill(uid).join('\t'))
   assert.equal(is.Gid, Array(4).fill(gid).join('\t'))
   assert.deepEqual(is.Groups.trim().split(' ').sort(), groups.split(' ').sort())
-  assert.equal(is.CapEff, '0000000000000000')
+  for (const set of ['CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb']) assert.equal(is[set], '0000000000000000', set)
   const c = await client(t, d.ws)
   await c.next()
   const { status: code, stderr } = spawnSync(program, ['--listen', '127.0.0.1:0', '--user', 'nonexistent'],

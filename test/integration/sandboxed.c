@@ -135,7 +135,8 @@ int main(int argc, char **argv)
 	MUST(bind(listener, (struct sockaddr *)&address, sizeof address) == 0);
 	MUST(listen(listener, 1) == 0);
 	MUST(connect(client, (struct sockaddr *)&address, sizeof address) == 0);
-	MUST(sandbox_enter(false, true) == 0);
+	const struct sandbox needs = {.sees_processes = true, .removes = {address.sun_path}, .remove_count = 1};
+	MUST(sandbox_enter(&needs) == 0);
 	use_sockets(listener, client);
 	use_files(token, address.sun_path);
 	use_processes();

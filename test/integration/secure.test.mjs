@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { copyFileSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, copyFileSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import https from 'node:https'
 import net from 'node:net'
 import { join } from 'node:path'
@@ -21,7 +21,7 @@ const SHORT = ['--interval', '10']
 
 function tokenFile (t, text = `${TOKEN}\n`) {
   const path = join(folder(t), 'token')
-  writeFileSync(path, text)
+  writeFileSync(path, text, { mode: 0o600 })
   return path
 }
 
@@ -211,6 +211,20 @@ test('a token file that is not there, or a folder, is refused at start', t => {
   }
 })
 
+test('a token or a key that others may read is warned of', async t => {
+  const file = tokenFile(t)
+  const key = join(folder(t), 'key')
+  copyFileSync(pki.file('server.key'), key)
+  const start = () => daemon(t, ['--token-file', file, '--tls-cert', pki.file('server.pem'), '--tls-key', key],
+    { expect: [/^warning file=/] })
+  const warnings = d => d.lines.filter(line => line.startsWith('warning file='))
+  assert.deepEqual(warnings(await start()), [])
+  chmodSync(file, 0o644)
+  chmodSync(key, 0o604)
+  assert.deepEqual(warnings(await start()), [[file, '0644'], [key, '0604']].map(([name, mode]) => `warning file=${name} ` +
+    `mode=${mode} reason="it is a secret that every user of this machine may read: chmod 600"`))
+})
+
 test('SIGHUP takes a new token, and none that is wrong; who is in stays in', async t => {
   const file = tokenFile(t)
   const d = await daemon(t, ['--token-file', file, ...SHORT], { expect: [/^error token_file=/] })
@@ -365,7 +379,7 @@ test('with --tls-client-ca only who has a certificate of it gets in', async t =>
 
 test('certificates and keys that are wrong: one line, exit status 1', t => {
   const nothing = join(folder(t), 'nothing')
-  writeFileSync(nothing, 'nothing')
+  writeFileSync(nothing, 'nothing', { mode: 0o600 })
   for (const [options, reason] of [
     [[pki.file('server.pem'), pki.file('renewed.key')], /renewed\.key is not the key of .*server\.pem"$/],
     [[pki.file('expired.pem'), pki.file('expired.key')], /expired\.pem expired on \d{4}-\d\d-\d\d"$/],

@@ -1,12 +1,16 @@
 /* Does in the sandbox what SECURITY.md says cannot be done there, each in a process of its
  * own, and prints what came of it: "NAME killed", "NAME refused" or "NAME done". Arguments:
- * a folder, and "sandboxed" or "free", which does without the sandbox. Then, sandboxed, it
- * makes every system call that there is, by every number and table, and prints those that
+ * a folder with an empty one in it, "home", and "kernel" or "feed", as whose source it
+ * behaves, or "free", which does without the sandbox. Then, as the kernel's, it makes every system call that there is, by every number and table, and prints those that
  * it came back from: "native NUMBER", "x32 NUMBER" or "i386 NUMBER". */
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
+#include <linux/inet_diag.h>
+#include <linux/netlink.h>
+#include <linux/sock_diag.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdint.h>
@@ -27,8 +31,11 @@ enum { NUMBERS = 1024, X32 = 0x40000000 };
 
 static struct sockaddr_in other;   /* another service, which listens */
 static int other_fd;
-static int listener, connected;    /* the daemon's own */
-static char folder[200], file[220], sibling[220];
+static int parent;                 /* a process that is not in the sandbox */
+static int others[2];              /* a connection of other processes */
+static struct sockaddr_in other_ends[2];
+static int listener, connected, netlink;   /* the daemon's own */
+static char folder[200], file[220], sibling[220], token[220], endpoint[220];
 static char page[4096] __attribute__((aligned(4096)));
 
 static int tcp(struct sockaddr_in *address)
@@ -150,26 +157,26 @@ static int by_receiving_descriptors(void)
 
 static int by_signal(void)
 {
-	return kill(getppid(), 0);
+	return kill(parent, 0);
 }
 
 static int by_signal_through_a_descriptor(void)
 {
 	char path[40];
 
-	snprintf(path, sizeof path, "/proc/%d", (int)getppid());
+	snprintf(path, sizeof path, "/proc/%d", parent);
 	int fd = open(path, O_RDONLY | O_DIRECTORY);
 	return fd < 0 ? -1 : (int)syscall(424 /* pidfd_send_signal, everywhere */, fd, 0, NULL, 0);
 }
 
 static int by_ordering_signals(void)
 {
-	return fcntl(listener, F_SETOWN, getppid());
+	return fcntl(listener, F_SETOWN, parent);
 }
 
 static int by_ordering_signals_for_a_thread(void)
 {
-	return fcntl(listener, F_SETOWN_EX, &(struct f_owner_ex){F_OWNER_TID, getppid()});
+	return fcntl(listener, F_SETOWN_EX, &(struct f_owner_ex){F_OWNER_TID, parent});
 }
 
 static int by_ptrace(void)
@@ -247,6 +254,58 @@ static int by_rename(void)
 	return rename(file, sibling);
 }
 
+static int by_reading(void)
+{
+	return open(file, O_RDONLY) < 0 ? -1 : 0;
+}
+
+static int by_listing(void)
+{
+	return open(folder, O_RDONLY | O_DIRECTORY) < 0 ? -1 : 0;
+}
+
+static int by_reading_the_memory_of_others(void)
+{
+	char path[40], byte;
+
+	snprintf(path, sizeof path, "/proc/%d/mem", parent);
+	int fd = open(path, O_RDONLY);
+	return fd < 0 || pread(fd, &byte, 1, (off_t)(uintptr_t)page) != 1 ? -1 : 0;
+}
+
+static int by_reading_the_token_again(void)
+{
+	return open(token, O_RDONLY) < 0 ? -1 : 0;
+}
+
+static int by_destroying(void)
+{
+	struct {
+		struct nlmsghdr header;
+		struct inet_diag_req_v2 body;
+	} request = {
+		.header = {sizeof request, SOCK_DESTROY, NLM_F_REQUEST | NLM_F_ACK, 1, 0},
+		.body = {.sdiag_family = AF_INET, .sdiag_protocol = IPPROTO_TCP, .idiag_states = ~0U},
+	};
+	struct {
+		struct nlmsghdr header;
+		struct nlmsgerr error;
+	} answer = {0};
+
+	request.body.id = (struct inet_diag_sockid){
+		.idiag_sport = other_ends[0].sin_port,
+		.idiag_dport = other_ends[1].sin_port,
+		.idiag_src = {other_ends[0].sin_addr.s_addr},
+		.idiag_dst = {other_ends[1].sin_addr.s_addr},
+		.idiag_cookie = {INET_DIAG_NOCOOKIE, INET_DIAG_NOCOOKIE},
+	};
+	if (send(netlink, &request, sizeof request, 0) < 0 ||
+	    recv(netlink, &answer, sizeof answer, MSG_TRUNC) < (ssize_t)sizeof answer)
+		return -1;
+	errno = -answer.error.error;
+	return errno == 0 ? 0 : -1;
+}
+
 #ifdef __x86_64__
 static long i386(long number, long a, long b, long c, long d, long e)
 {
@@ -310,6 +369,11 @@ static const struct attempt {
 	{"remove by descriptor", by_unlinkat},
 	{"remove a folder", by_removing_a_folder},
 	{"rename", by_rename},
+	{"read", by_reading},
+	{"list a folder", by_listing},
+	{"read the memory of others", by_reading_the_memory_of_others},
+	{"read the token again", by_reading_the_token_again},
+	{"end a connection of others", by_destroying},
 #ifdef __x86_64__
 	{"call as i386", by_i386},
 #endif
@@ -318,14 +382,26 @@ static const struct attempt {
 #endif
 };
 
-static void write_file(void)
+static void write_file(const char *path)
 {
-	int fd = open(file, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
 
 	if (fd < 0 || write(fd, "text", 4) != 4)
-		perror(file), exit(1);
+		perror(path), exit(1);
 	close(fd);
-	remove(sibling);
+}
+
+static void connect_others(void)
+{
+	socklen_t len = sizeof *other_ends;
+	int fd = tcp(&other_ends[1]);
+
+	others[0] = socket(AF_INET, SOCK_STREAM, 0);
+	if (connect(others[0], (void *)&other_ends[1], len) != 0 ||
+	    getsockname(others[0], (void *)other_ends, &len) != 0 ||
+	    (others[1] = accept(fd, NULL, NULL)) < 0)
+		perror("a connection"), exit(1);
+	close(fd);
 }
 
 /* What did to the world show in it? */
@@ -333,16 +409,18 @@ static int has_effect(void)
 {
 	struct stat st;
 	int fd = accept4(other_fd, NULL, NULL, SOCK_NONBLOCK);
+	ssize_t sent = send(others[0], "x", 1, MSG_NOSIGNAL);
 
 	if (fd >= 0)
 		close(fd);
-	return fd >= 0 || stat(file, &st) != 0 || st.st_size != 4 || (st.st_mode & 0777) != 0600;
+	return fd >= 0 || sent != 1 || stat(file, &st) != 0 || st.st_size != 4 || (st.st_mode & 0777) != 0600;
 }
 
 static void open_own(void)
 {
 	struct sockaddr_in own;
 
+	netlink = socket(AF_NETLINK, SOCK_DGRAM, NETLINK_SOCK_DIAG);
 	listener = tcp(&own);
 	int client = socket(AF_INET, SOCK_STREAM, 0);
 	if (connect(client, (void *)&own, sizeof own) != 0 || (connected = accept(listener, NULL, NULL)) < 0)
@@ -358,14 +436,30 @@ static int wait_for(int pid)
 	return status;
 }
 
-static void try(const struct attempt *a, int sandboxed)
+static void enter(const char *as)
 {
-	write_file();
+	struct sandbox needs = {.reads = {token}, .read_count = 1};
+
+	if (strcmp(as, "kernel") == 0) {
+		needs.sees_processes = true;
+		needs.capabilities = 1 << CAP_DAC_READ_SEARCH | 1 << CAP_SYS_PTRACE;
+	} else {
+		needs.removes[needs.remove_count++] = endpoint;
+	}
+	if (strcmp(as, "free") != 0 && (sandbox_drop(&needs) != 0 || sandbox_enter(&needs) != 0))
+		_exit(1);
+}
+
+static void try(const struct attempt *a, const char *as)
+{
+	write_file(file);
+	write_file(token);
+	remove(sibling);
+	connect_others();
 	int pid = fork();
 	if (pid == 0) {
 		open_own();
-		if (sandboxed && sandbox_enter(false, false) != 0)
-			_exit(1);
+		enter(as);
 		_exit(a->make() == 0 ? 0 : 1);
 	}
 	int status = wait_for(pid);
@@ -374,6 +468,8 @@ static void try(const struct attempt *a, int sandboxed)
 	       done                                                ? "done"
 	       : WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS ? "killed"
 	                                                           : "refused");
+	close(others[0]);
+	close(others[1]);
 }
 
 /* -1 as every argument is no pointer, no descriptor and no small number. */
@@ -382,8 +478,7 @@ static void call(const char *table, long number)
 	int pid = fork();
 
 	if (pid == 0) {
-		if (sandbox_enter(false, false) != 0)
-			_exit(1);
+		enter("kernel");
 #ifdef __x86_64__
 		if (strcmp(table, "i386") == 0)
 			_exit((int)i386(number, -1, -1, -1, -1, -1) & 0);
@@ -398,19 +493,20 @@ static void call(const char *table, long number)
 
 int main(int argc, char **argv)
 {
-	const int sandboxed = argc == 3 && strcmp(argv[2], "sandboxed") == 0;
-
 	if (argc != 3)
 		return 2;
+	parent = (int)getpid();
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	snprintf(folder, sizeof folder, "%s", argv[1]);
 	snprintf(file, sizeof file, "%s/file", folder);
 	snprintf(sibling, sizeof sibling, "%s/sibling", folder);
+	snprintf(token, sizeof token, "%s/home/token", folder);
+	snprintf(endpoint, sizeof endpoint, "%s/home/socket", folder);
 	other_fd = tcp(&other);
 	fcntl(other_fd, F_SETFL, O_NONBLOCK);
 	for (size_t i = 0; i < sizeof attempts / sizeof *attempts; i++)
-		try(&attempts[i], sandboxed);
-	for (long n = 0; sandboxed && n < NUMBERS; n++) {
+		try(&attempts[i], argv[2]);
+	for (long n = 0; strcmp(argv[2], "kernel") == 0 && n < NUMBERS; n++) {
 		call("native", n);
 #ifdef __x86_64__
 		call("x32", n | X32);

@@ -323,7 +323,7 @@ async function reload (member, files, pki) {
     const name = n % 2 ? 'renewed' : 'server'
     copyFileSync(pki.file(`${name}.pem`), files.cert)
     copyFileSync(pki.file(`${n % 5 === 4 ? 'stranger' : name}.key`), files.key)
-    writeFileSync(files.token, n % 7 === 6 ? 'short' : TOKEN)
+    writeFileSync(files.token, n % 7 === 6 ? 'short' : TOKEN, { mode: 0o600 })
     for (const { d } of members) d.child.kill(n % 3 === 2 ? 'SIGUSR1' : 'SIGHUP')
     totals.reloads++
     await pause(7000 * SLOWER)
@@ -334,7 +334,7 @@ async function guardedMember (t, folder, pki) {
   const files = { cert: join(folder, 'cert'), key: join(folder, 'key'), token: join(folder, 'token') }
   copyFileSync(pki.file('server.pem'), files.cert)
   copyFileSync(pki.file('server.key'), files.key)
-  writeFileSync(files.token, TOKEN)
+  writeFileSync(files.token, TOKEN, { mode: 0o600 })
   const feed = join(folder, 'feed'), socket = join(folder, 'socket')
   const member = await start(t, folder, 'feed', ['--feed', feed, '--listen', '127.0.0.1:0', '--listen', socket,
     '--tls-cert', files.cert, '--tls-key', files.key, '--token-file', files.token, '--interval', '500',
