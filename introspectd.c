@@ -889,13 +889,13 @@ static void slot_open(struct server *srv, int fd, const struct sockaddr_in6 *pee
 	while (srv->first_free < srv->slot_count &&
 	       srv->slots[srv->first_free].state != SLOT_FREE)
 		srv->first_free++;
-	if ((srv->first_free == srv->slot_count && !make_slot_free(srv)) ||
-	    !pollset_add(&srv->set, srv->first_free, fd)) {
+	if (srv->first_free == srv->slot_count && !make_slot_free(srv)) {
 		refuse_at_once(srv, fd);
 		return;
 	}
 	size_t i = srv->first_free;
 	struct slot *s = &srv->slots[i];
+	pollset_add(&srv->set, i, fd);
 	s->fd = fd;
 	s->state = SLOT_HEAD;
 	s->since = s->quiet = srv->now;

@@ -1,69 +1,71 @@
 #ifndef POLLSET_H
 #define POLLSET_H
 
-/* The descriptors that the loop waits for: some fixed ones, and a socket for each slot that is
- * in use. poll() pays for every entry of its table each time, so that one client among
- * thousands would cost as much as all of them. Sockets that only wait for input and were looked
- * at in vain for some time therefore leave the table; the kernel tells by signal when something
- * comes (O_ASYNC in fcntl(2), signalfd(2)), and they are back in it. Where it does not, or as
- * long as there are few, poll() looks at all of them. */
+/* The descriptors that the loop waits for: some fixed ones, and a socket for each slot in use.
+ *
+ * The kernel pays for every entry of poll()'s table in every call, so that one client among
+ * thousands would cost as much as all of them. Above POLLSET_FEW slots in use, the sockets of
+ * which nothing but input is wanted therefore stand in an epoll set, and the table has a
+ * single entry for all of them: the descriptor of that set. Sockets of which anything else is
+ * wanted stand in the table, and so do all of them where the kernel refuses one its epoll set.
+ * Whatever is not served is found again by the next call (level-triggered). */
 
 #include <poll.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/epoll.h>
 #include <sys/types.h>
 
+enum { POLLSET_FEW = 64 };   /* slots in use for which an epoll set does not pay */
+
 struct pollset {
-	struct pollfd *fds;   /* the fixed ones, for the caller to fill in, but for the first; then the
-	                         slots', in any order */
+	struct pollfd *fds;     /* the table of poll(): the fixed entries, of which the first is for
+	                           the epoll set and the others are the caller's to fill in; then
+	                           those slots, in any order, that are not in the epoll set */
+	uint32_t *slot_at;      /* the slot of each entry of fds, beyond the fixed ones */
 	size_t fixed, slots;
-	size_t polled;        /* entries of fds that poll() looks at */
-	size_t used;          /* entries of fds that are used */
-	size_t found;         /* pollset_next() has been through the entries from here on */
+	size_t polled;          /* entries of fds */
+	size_t used;            /* slots in use */
+	int group;              /* the epoll set; -1: there is none */
 	struct pollset_slot {
-		uint32_t place;   /* in fds */
-		uint8_t vain;     /* looks of poll() that found nothing */
-		bool addressed;   /* its socket knows where to send which signal */
-		bool signals;     /* and sends it */
+		int fd;
+		uint32_t place; /* in fds; 0: not there */
+		short revents;  /* found by the last poll() and not taken yet */
+		bool grouped;   /* in the epoll set */
 	} *slot;
-	uint32_t *slot_of;    /* the slot of each descriptor */
-	size_t bound;         /* no descriptor of a slot is as high */
-	pid_t pid;
-	bool signals;         /* the kernel has signals for sockets */
-	bool lost;            /* there were more than it can queue */
+	uint32_t *found;        /* slots for which the last pollset_poll() found something */
+	size_t found_count, next;
+	struct epoll_event *events;
 };
 
-/* For as many fixed entries, of which the first is taken for signals from sockets (SIGRTMIN and
- * SIGIO, which are blocked from now on), and slots. Descriptors that are open already may stay so.
- * Lowers RLIMIT_SIGPENDING to the number of slots. 0, or -1: out of memory. */
+/* Makes room for as many fixed entries, at least one, and slots. 0, or -1: out of memory. To be
+ * closed in both cases. */
 int pollset_open(struct pollset *p, size_t fixed, size_t slots);
 void pollset_close(struct pollset *p);
 
-enum { POLLSET_OTHER_FDS = 64 };
+/* The slot, which was not in use, gets a socket, of which nothing is wanted yet. */
+void pollset_add(struct pollset *p, size_t slot, int fd);
 
-/* The slot gets a socket that is not blocking. False: its descriptor is too high, which takes more
- * open ones than there were at the start, slots, and POLLSET_OTHER_FDS. */
-bool pollset_add(struct pollset *p, size_t slot, int fd);
-
-/* To be called after the socket was closed, which is what ends its signals. */
+/* The slot is in use no more. To be called after the socket was closed, which is what takes it
+ * out of the epoll set. */
 void pollset_remove(struct pollset *p, size_t slot);
 
 /* What is wanted of the socket, as events of struct pollfd. */
 void pollset_want(struct pollset *p, size_t slot, short events);
 
-/* poll(2), with its result and errors. It may return early, with nothing for any slot. After an
- * error nothing is found. */
+/* poll(2), with its result and errors; the epoll set counts as one descriptor. After an error
+ * nothing is found for any slot. */
 int pollset_poll(struct pollset *p, int timeout_ms);
 
-/* Goes through the slots for which something was found; -1: those were all. In between, slots
- * may be added, removed and taken. */
+/* Goes through the slots for which the last pollset_poll() found something that was not taken
+ * since; -1: those were all. In between, slots may be added, removed and taken. */
 ssize_t pollset_next(struct pollset *p);
 
-/* What poll() found for the slot. POLLIN may be said of a socket that has nothing to read. */
+/* What the last pollset_poll() found for the slot and was not taken yet; 0: nothing. */
 short pollset_revents(const struct pollset *p, size_t slot);
 
-/* The same, and from now on nothing. To be called before the socket is read. */
+/* The same; from now on there is nothing. */
 short pollset_take(struct pollset *p, size_t slot);
 
 #endif

@@ -192,11 +192,10 @@ static int confine(const struct sandbox *needs)
 		HIGH_ARGUMENT(4), UNLESS(0, 1), RETURN(SECCOMP_RET_ALLOW),                         \
 		RETURN(SECCOMP_RET_KILL_PROCESS)
 
-/* What fdopendir(), fopen() and mbedtls do, and the signals that poll() lives by: not
- * leases and locks, which make other processes wait. */
+/* What fdopendir(), fopen() and mbedtls do: not leases and locks, which make other processes
+ * wait, nor signals, which would go to them. */
 #define ALLOW_FCNTL(call)                                                                          \
-	UNLESS(call, 9), ARGUMENT(1), IF(F_GETFD, 6), IF(F_SETFD, 5), IF(F_GETFL, 4),              \
-		IF(F_SETFL, 3), IF(F_SETSIG, 2), IF(F_SETOWN, 1),                                  \
+	UNLESS(call, 6), ARGUMENT(1), IF(F_GETFD, 3), IF(F_SETFD, 2), IF(F_GETFL, 1),              \
 		RETURN(SECCOMP_RET_KILL_PROCESS), RETURN(SECCOMP_RET_ALLOW)
 
 enum {
@@ -220,6 +219,11 @@ static const struct sock_filter filter[] = {
 #ifdef SYS_ppoll_time64
 	ALLOW(SYS_ppoll_time64),
 #endif
+	ALLOW(SYS_epoll_ctl),
+#ifdef SYS_epoll_wait
+	ALLOW(SYS_epoll_wait),
+#endif
+	ALLOW(SYS_epoll_pwait),
 	ALLOW(SYS_restart_syscall),
 #ifdef SYS_socketcall
 	/* i386 and s390x: the arguments are in memory, where they cannot be seen. None of
@@ -335,8 +339,7 @@ static int install(const struct sock_filter *instructions, size_t bytes)
 	return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
 }
 
-/* On top of that, who has no file to remove removes none, and the signals that fcntl() orders
- * are for this process. */
+/* On top of that, who has no file to remove removes none. */
 static int filter_calls(bool removes)
 {
 	const uint32_t removal = removes ? SECCOMP_RET_ALLOW : SECCOMP_RET_KILL_PROCESS;
@@ -348,18 +351,7 @@ static int filter_calls(bool removes)
 #endif
 		UNLESS(SYS_unlinkat, 1),
 		RETURN(removal),
-#ifdef SYS_fcntl64
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_fcntl64, 1, 0),
-#endif
-		UNLESS(SYS_fcntl, 6),
-		ARGUMENT(1),
-		UNLESS(F_SETOWN_EX, 1),
-		RETURN(SECCOMP_RET_KILL_PROCESS),
-		UNLESS(F_SETOWN, 2),
-		ARGUMENT(2),
-		UNLESS((uint32_t)getpid(), 1),
 		RETURN(SECCOMP_RET_ALLOW),
-		RETURN(SECCOMP_RET_KILL_PROCESS),
 	};
 
 	return install(narrower, sizeof narrower) != 0 ? -1 : install(filter, sizeof filter);

@@ -32,23 +32,22 @@ static int script_close(int fd);
 #include "../../introspectd.c"
 #undef close
 
-/* Descriptors must be below the pollset's bound. */
-enum { FIRST_FD = 40, FDS = 32, CLIENTS = 3, LIMIT = 4096, HISTORY = 128 << 10, TURNS = 1000 };
+enum {
+	FIRST_FD = 40,
+	FDS = 128,
+	CLIENTS = 3,
+	CROWD = POLLSET_FEW + 4,   /* connections with which some inputs begin */
+	LIMIT = 4096,
+	HISTORY = 128 << 10,
+	TURNS = 1000,
+};
 
 static struct input in;
 static int64_t clock_now;
 static bool is_open[FDS];
-
-/* Before libFuzzer has threads, which would get what is meant for the loop. */
-__attribute__((constructor)) static void block_signals(void)
-{
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGRTMIN);
-	sigaddset(&set, SIGIO);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-}
+static int crowd;             /* connections that are still to come before the input is read */
+static bool grouped[FDS];     /* in the epoll set */
+static uint64_t slot_of[FDS];
 
 static int fail(int code)
 {
@@ -66,22 +65,58 @@ int poll(struct pollfd *fds, nfds_t n, int wait)
 
 	CHECK(!ended || wait >= 0);
 	clock_now += ended ? steps[3] : steps[take_byte(&in) % 8];
-	fds[0].revents = 0;
-	for (nfds_t i = 1; i < n; i++) {
+	for (nfds_t i = 0; i < n; i++) {
 		const short errors = fds[i].fd >= FIRST_FD ? POLLERR | POLLHUP : 0;
 
 		fds[i].revents = 0;
 		if (fds[i].fd >= 0)
-			fds[i].revents = (short)((ended ? POLLOUT : take_byte(&in)) &
+			fds[i].revents = (short)((ended ? POLLOUT : crowd > 0 ? POLLIN : take_byte(&in)) &
 			                         (fds[i].events | errors));
 		answers += fds[i].revents != 0;
 	}
 	return answers;
 }
 
+/* So do these. Only the epoll set's own descriptor is real. */
+int epoll_ctl(int group, int operation, int fd, struct epoll_event *event)
+{
+	const int i = fd - FIRST_FD;
+	const bool add = operation == EPOLL_CTL_ADD;
+
+	(void)group;
+	CHECK(i >= 0 && i < FDS && is_open[i] && grouped[i] != add);
+	if (add && crowd == 0 && take_byte(&in) == 255)
+		return fail(ENOSPC);
+	grouped[i] = add;
+	if (add) {
+		CHECK(event->events == EPOLLIN);
+		slot_of[i] = event->data.u64;
+	}
+	return 0;
+}
+
+int epoll_wait(int group, struct epoll_event *events, int most, int wait)
+{
+	int n = 0;
+
+	(void)group;
+	CHECK(wait == 0);
+	if (take_byte(&in) == 255)
+		return fail(EBADF);
+	for (int i = 0; i < FDS; i++) {
+		const uint32_t found = grouped[i] ? take_byte(&in) & (EPOLLIN | EPOLLERR | EPOLLHUP) : 0;
+
+		if (found) {
+			CHECK(n < most);
+			events[n++] = (struct epoll_event){.events = found, .data = {.u64 = slot_of[i]}};
+		}
+	}
+	return n;
+}
+
 static ssize_t script_recv(int fd, void *out, size_t room, int flags)
 {
-	const size_t n = take_byte(&in);
+	const size_t n = crowd > 0 ? 253 : take_byte(&in);
 
 	(void)fd;
 	(void)flags;
@@ -106,7 +141,7 @@ static ssize_t script_send(int fd, const void *bytes, size_t n, int flags)
 static int script_accept4(int fd, struct sockaddr *peer, socklen_t *len, int flags)
 {
 	static const int errors[] = {EAGAIN, EMFILE, ECONNABORTED, EINTR};
-	const uint8_t what = take_byte(&in);
+	const uint8_t what = crowd > 0 ? 255 : take_byte(&in);
 	struct sockaddr_in address = {.sin_family = AF_INET};
 	int i = 0;
 
@@ -119,6 +154,7 @@ static int script_accept4(int fd, struct sockaddr *peer, socklen_t *len, int fla
 	while (is_open[i])
 		CHECK(++i < FDS);
 	is_open[i] = true;
+	crowd -= crowd > 0;
 	return FIRST_FD + i;
 }
 
@@ -149,7 +185,7 @@ static int script_shutdown(int fd, int how)
 static int script_close(int fd)
 {
 	CHECK(is_open[fd - FIRST_FD]);
-	is_open[fd - FIRST_FD] = false;
+	is_open[fd - FIRST_FD] = grouped[fd - FIRST_FD] = false;
 	return 0;
 }
 
@@ -186,7 +222,7 @@ static void open_server(struct server *srv, bool token)
 	write_recording(fd);
 	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
 	*srv = (struct server){
-		.options = {.max_clients = CLIENTS, .max_snapshot = LIMIT, .history = HISTORY,
+		.options = {.max_clients = crowd > 0 ? CROWD : CLIENTS, .max_snapshot = LIMIT, .history = HISTORY,
 		            .interval = 100, .ping = DEFAULT_PING_MS, .drain = DEFAULT_DRAIN_MS,
 		            .replay = path, .loop = true},
 		.auth = {.token = "0123456789abcdef", .len = token ? 16 : 0},
@@ -208,12 +244,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	in = (struct input){data, size};
 	clock_now = 1000;
 	log_set_verbose(true);
-	open_server(&srv, take_byte(&in) & 1);
+	const uint8_t kind = take_byte(&in);
+	crowd = kind & 0x80 ? CROWD : 0;
+	open_server(&srv, kind & 1);
 	while (in.left > 0 && (!srv.stop_at || srv.now < srv.stop_at))
 		CHECK(turn(&srv) == 0);
 	in.left = 0;
+	crowd = 0;
 	if (!srv.stop_at)
-		stop(&srv);
+		stop(&srv, "SIGTERM");
 	for (int turns = 0; srv.high > 0; turns++)
 		CHECK(turns < TURNS && turn(&srv) == 0);
 	CHECK(srv.clients == 0 && srv.waiting == 0 && srv.event_readers == 0 && srv.state_holders == 0);

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -28,8 +29,9 @@ static void fail(const char *what)
 	_exit(write(STDOUT_FILENO, text, (size_t)len) == len ? 1 : 2);
 }
 
-static void use_sockets(int listener, int client)
+static void use_sockets(int listener, int client, int epoll)
 {
+	struct epoll_event event = {.events = EPOLLIN};
 	struct sockaddr_un peer;
 	socklen_t len = sizeof peer;
 	char text[8];
@@ -44,9 +46,9 @@ static void use_sockets(int listener, int client)
 	MUST(send(client, "x", 1, 0) == 1 && recv(server, text, 1, MSG_DONTWAIT | MSG_TRUNC) == 1);
 	MUST(write(client, "x", 1) == 1 && read(server, text, 1) == 1);   /* as mbedtls does */
 	MUST(fcntl(server, F_GETFL) & O_NONBLOCK);
-	MUST(fcntl(server, F_SETOWN, getpid()) == 0 && fcntl(server, F_SETSIG, SIGRTMIN) == 0);
-	MUST(fcntl(server, F_SETFL, O_NONBLOCK | O_ASYNC) == 0);
-	MUST(fcntl(server, F_SETFL, O_NONBLOCK) == 0);
+	MUST(epoll_ctl(epoll, EPOLL_CTL_ADD, server, &event) == 0);
+	MUST(epoll_wait(epoll, &event, 1, 0) == 0);
+	MUST(epoll_ctl(epoll, EPOLL_CTL_DEL, server, NULL) == 0);
 	MUST(shutdown(server, SHUT_WR) == 0);
 	MUST(read(client, text, sizeof text) == 0);
 	MUST(close(server) == 0);
@@ -128,6 +130,7 @@ int main(int argc, char **argv)
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	char token[sizeof address.sun_path];
 	int listener = socket(AF_UNIX, SOCK_STREAM, 0), client = socket(AF_UNIX, SOCK_STREAM, 0);
+	int epoll = epoll_create1(EPOLL_CLOEXEC);
 
 	MUST(argc == 2);
 	snprintf(address.sun_path, sizeof address.sun_path, "%s/socket", argv[1]);
@@ -137,7 +140,7 @@ int main(int argc, char **argv)
 	MUST(connect(client, (struct sockaddr *)&address, sizeof address) == 0);
 	const struct sandbox needs = {.sees_processes = true, .removes = {address.sun_path}, .remove_count = 1};
 	MUST(sandbox_enter(&needs) == 0);
-	use_sockets(listener, client);
+	use_sockets(listener, client, epoll);
 	use_files(token, address.sun_path);
 	use_processes();
 	use_memory();
