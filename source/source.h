@@ -71,14 +71,21 @@ struct source {
 
 /* process: NULL for every TCP connection of the network namespace, else a PID
  * or a process name. own: the addresses that the daemon listens on, whose
- * connections are left out; borrowed for the source's life. */
-struct source *kernel_open(const char *process, const struct sockaddr_storage *own, size_t own_count);
+ * connections are left out; borrowed for the source's life. udp: flows of UDP that are not
+ * QUIC are shown, too. */
+struct source *kernel_open(const char *process, const struct sockaddr_storage *own, size_t own_count,
+                           bool udp);
 
 /* path: a Unix stream socket to listen on, created with mode, or "-" for
  * standard input; borrowed for the source's life. max_message: bytes of the
  * largest ServerMessage accepted; interval: ms after which a state that nobody
  * took is too old to stand for a fresh one. */
 struct source *feed_open(const char *path, mode_t mode, size_t max_message, int64_t interval);
+
+/* The feed's States with what the kernel knows of the watched process put into them, and what
+ * only the kernel knows added (join.h). Takes over both, also when it fails, and when one is
+ * NULL because it could not be opened. max_message: bytes of a joined State. */
+struct source *joined_open(struct source *feed, struct source *kernel, size_t max_message);
 
 /* path: a recording; loop: start again at its end. max_message: as above. */
 struct source *replay_open(const char *path, bool loop, size_t max_message);
