@@ -1296,11 +1296,19 @@ static int open_source(struct server *srv)
 {
 	const struct options *o = &srv->options;
 	const char *name = o->feed ? "feed" : o->replay ? "replay" : "kernel";
+	struct source *kernel = NULL;
 	char hostname[sizeof srv->hostname] = "";
 
-	srv->source = o->feed     ? feed_open(o->feed, o->feed_mode, o->max_snapshot, o->interval)
-	              : o->replay ? replay_open(o->replay, o->loop, o->max_snapshot)
-	                          : kernel_open(o->process, srv->own, srv->listener_count);
+	if (!o->feed || o->process)
+		kernel = o->replay ? NULL : kernel_open(o->process, srv->own, srv->listener_count, o->udp);
+	if (o->feed)
+		srv->source = feed_open(o->feed, o->feed_mode, o->max_snapshot, o->interval);
+	if (o->feed && o->process)
+		srv->source = joined_open(srv->source, kernel, o->max_snapshot);
+	else if (o->replay)
+		srv->source = replay_open(o->replay, o->loop, o->max_snapshot);
+	else if (!o->feed)
+		srv->source = kernel;
 	if (!srv->source)
 		return -1;
 	gethostname(hostname, sizeof hostname - 1);

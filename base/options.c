@@ -18,6 +18,7 @@ enum {
 	PING,
 	DRAIN,
 	PROCESS,
+	UDP,
 	FEED,
 	FEED_MODE,
 	REPLAY,
@@ -51,8 +52,9 @@ static void help(void)
 	       "      --tls-client-ca F  ... to clients that have a certificate of these authorities\n\n",
 	       LISTENERS_MAX, DEFAULT_LISTEN, DEFAULT_LISTEN_6, DEFAULT_MAX_CLIENTS);
 	printf("What it shows (default: every TCP connection of this machine):\n"
-	       "      --pid PID|NAME     the TCP connections of one process; a name is followed\n"
-	       "                         across restarts\n"
+	       "      --pid PID|NAME     the connections of one process; a name is followed across\n"
+	       "                         restarts; with --feed, its numbers on the node's names\n"
+	       "      --udp              with the flows of UDP that are not QUIC\n"
 	       "      --feed PATH|-      what a libp2p node publishes on a Unix socket made at\n"
 	       "                         PATH, or on standard input\n"
 	       "      --feed-mode MODE   of that socket, octal (default: %04o)\n"
@@ -218,6 +220,9 @@ static const char *take(struct options *o, int option, const char *value)
 	case PROCESS:
 		o->process = value;
 		return is_process(value) ? NULL : "a process ID or a name";
+	case UDP:
+		o->udp = true;
+		return NULL;
 	case FEED:
 		o->feed = value;
 		return *value ? NULL : "a path or -";
@@ -262,8 +267,10 @@ static bool has_tcp(const struct options *o)
 /* What must hold between options. NULL, or what is wrong. */
 static const char *conflict(const struct options *o)
 {
-	if ((o->process != NULL) + (o->feed != NULL) + (o->replay != NULL) > 1)
-		return "only one of --pid, --feed and --replay";
+	if (o->replay && (o->process || o->feed))
+		return "--replay goes with neither --pid nor --feed";
+	if (o->udp && (o->replay || (o->feed && !o->process)))
+		return "--udp goes with --pid or with all connections of this machine";
 	if (o->loop && !o->replay)
 		return "--loop goes with --replay";
 	if (o->feed_mode_given && (!o->feed || strcmp(o->feed, "-") == 0))
@@ -288,6 +295,7 @@ int options_read(struct options *o, int argc, char **argv)
 		{"ping", required_argument, NULL, PING},
 		{"drain", required_argument, NULL, DRAIN},
 		{"pid", required_argument, NULL, PROCESS},
+		{"udp", no_argument, NULL, UDP},
 		{"feed", required_argument, NULL, FEED},
 		{"feed-mode", required_argument, NULL, FEED_MODE},
 		{"replay", required_argument, NULL, REPLAY},

@@ -37,6 +37,7 @@ struct options {
 	int64_t ping;                   /* ms of silence before a ping */
 	int64_t drain;                  /* ms without progress before a client is dropped */
 	const char *process;            /* of the kernel source; NULL: all */
+	bool udp;                  /* with the flows of UDP that are not QUIC */
 	const char *feed;
 	mode_t feed_mode;
 	bool feed_mode_given;

@@ -5,6 +5,7 @@
 #include <grp.h>
 #include <limits.h>
 #include <linux/audit.h>
+#include <linux/bpf.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/landlock.h>
@@ -198,6 +199,11 @@ static int confine(const struct sandbox *needs)
 	UNLESS(call, 6), ARGUMENT(1), IF(F_GETFD, 3), IF(F_SETFD, 2), IF(F_GETFL, 1),              \
 		RETURN(SECCOMP_RET_KILL_PROCESS), RETURN(SECCOMP_RET_ALLOW)
 
+/* Reading maps that are open already. */
+#define ALLOW_BPF                                                                                  \
+	UNLESS(SYS_bpf, 5), ARGUMENT(0), IF(BPF_MAP_LOOKUP_ELEM, 2), IF(BPF_MAP_LOOKUP_BATCH, 1),  \
+		RETURN(SECCOMP_RET_KILL_PROCESS), RETURN(SECCOMP_RET_ALLOW)
+
 enum {
 	WRITES = O_ACCMODE | O_CREAT | O_TRUNC,
 	SEND_FLAGS = MSG_NOSIGNAL | MSG_DONTWAIT | MSG_MORE,
@@ -228,9 +234,10 @@ static const struct sock_filter filter[] = {
 #ifdef SYS_socketcall
 	/* i386 and s390x: the arguments are in memory, where they cannot be seen. None of
 	 * these takes an address to send or connect to. */
-	UNLESS(SYS_socketcall, 7),
+	UNLESS(SYS_socketcall, 8),
 	ARGUMENT(0),
-	IF(SYS_ACCEPT4, 4),
+	IF(SYS_ACCEPT4, 5),
+	IF(SYS_BIND, 4),
 	IF(SYS_SEND, 3),
 	IF(SYS_RECV, 2),
 	IF(SYS_SHUTDOWN, 1),
@@ -252,7 +259,12 @@ static const struct sock_filter filter[] = {
 	ALLOW(SYS_write),
 	ALLOW(SYS_close),
 
-	/* the kernel source: /proc */
+	/* the kernel source: what was counted of UDP, switched on and off by bind(); that is good
+	 * for the packet socket alone, since all others are bound and no socket can be made */
+	ALLOW_BPF,
+	ALLOW(SYS_bind),
+
+	/* ... and /proc */
 	ALLOW(SYS_readlinkat),
 	ALLOW(SYS_getdents64),
 #ifdef SYS_newfstatat

@@ -14,89 +14,13 @@
 #include "events.h"
 #include "base/log.h"
 #include "process.h"
-#include "tcpdiag.h"
+#include "kernel.h"
 #include "wire.h"
 
 enum {
-	TABLE_BITS = 16,
-	CONNECTIONS_MAX = 1 << TABLE_BITS,
-	SHOWN_NAME_MAX = 32,    /* bytes of a process name, NUL included */
-	MULTIADDR_MAX = 64,     /* bytes of "/ip6/.../tcp/65535", NUL included */
 	NUMBERS_MAX = 192,      /* encoded bytes of a connection besides its texts */
 	STATE_MAX = 1024,       /* encoded bytes of a State besides its connections */
 	EPOCH_SLACK = 10000000, /* ns by which the clock may be set before it shows */
-	LOOKUPS = 2,            /* snapshots in which the process of a new socket is searched */
-};
-
-struct connection {
-	uint64_t cookie;                 /* the kernel's name of the socket, never used again */
-	uint64_t seen;                   /* the last dump it was part of; 0: the entry is free */
-	struct connection *next;         /* with the same hash of cookie, or the next free one */
-	uint64_t place;                  /* key of by_place, see look_up */
-	struct connection *next_place;   /* with the same hash of place */
-	int64_t opened;                  /* ns of CLOCK_BOOTTIME */
-	uint32_t inode;                  /* 0: no process has it open */
-	int pid, fd;                     /* where it was found; pid 0: nowhere yet */
-	int lookups;                     /* snapshots in which it was searched */
-	bool told;                       /* the kernel has told who dialled */
-	bool announced;                  /* it was told, or is not to be told, that it opened */
-	uint32_t packets_in, packets_out;   /* as the kernel counts them, wrapping */
-	uint64_t before_in, before_out;  /* bytes, as of the previous snapshot */
-
-	Introspection__Connection message;
-	Introspection__EndpointPair endpoints;
-	Introspection__Connection__Timeline timeline;
-	Introspection__Traffic traffic;
-	Introspection__DataGauge in, out;
-	char src[MULTIADDR_MAX], dst[MULTIADDR_MAX];
-	char name[sizeof "process=" + SHOWN_NAME_MAX], number[sizeof "pid=2147483647"];
-	char *tags[2];                   /* name and number */
-	size_t texts;                    /* bytes of src, dst and tags */
-};
-
-struct kernel {
-	struct source source;   /* first, so that a pointer to it is one to all of this */
-	const struct sockaddr_storage *own;
-	size_t own_count;
-
-	const char *process;           /* as asked for; NULL: all connections are shown */
-	bool by_name;
-	struct process watched;
-	bool unreadable;               /* logged that the watched process may not be read */
-	struct log_limit failures, visits;   /* of log lines on them */
-
-	uint64_t dump;                 /* number of the last one */
-	size_t left_out;               /* connections for which there was no entry, in this dump */
-	size_t left_out_before;        /* ... and in the previous one */
-	bool look_up;                  /* there are sockets whose process is to be searched */
-	bool listening[2][65536];      /* local ports: of IPv4, of IPv6 */
-
-	int64_t before;                /* ms, the loop's clock, of the previous snapshot */
-	int64_t instant, previous;     /* ns of CLOCK_BOOTTIME, of this and the previous snapshot;
-	                                  0: there is none */
-	int64_t epoch;                 /* ns since 1970, at 0 of CLOCK_BOOTTIME */
-
-	Introspection__State state;
-	size_t most;                   /* bytes that state takes at most when it is encoded */
-	Introspection__Subsystems subsystems;
-	Introspection__DHT dht;
-	Introspection__DHT__Bucket *buckets[1];
-	Introspection__Traffic traffic;
-	Introspection__DataGauge in, out;
-	Introspection__DataGauge past_in, past_out;   /* of connections that have been forgotten */
-	Introspection__Resource files, memory;
-	Introspection__Resource *resources[2];
-	char implementation[SHOWN_NAME_MAX + sizeof "process  (not running)"];
-	char release[sizeof((struct utsname *)0)->release];
-	char platform[sizeof((struct utsname *)0)->sysname * 2];
-
-	struct connection *free;
-	size_t used;                   /* entries of all[] that have been in use */
-	struct connection *by_cookie[CONNECTIONS_MAX];
-	struct connection *by_place[CONNECTIONS_MAX];
-	Introspection__Connection *shown[CONNECTIONS_MAX];
-	struct connection all[CONNECTIONS_MAX];
-	struct tcpdiag diag;
 };
 
 static int64_t clock_ns(clockid_t clock)
@@ -110,7 +34,7 @@ static int64_t clock_ns(clockid_t clock)
 /* A time of day, in ms since 1970. Somebody may set the clock, as when a machine
  * without a battery reaches its time server; what is kept are therefore times of
  * a clock that nobody sets and that suspend does not stop. */
-static uint64_t time_of_day(const struct kernel *k, int64_t boottime)
+uint64_t kernel_time_of_day(const struct kernel *k, int64_t boottime)
 {
 	int64_t t = boottime + k->epoch;
 
@@ -130,19 +54,9 @@ static void read_clocks(struct kernel *k)
 		k->instant = clock_ns(CLOCK_BOOTTIME);
 		epoch -= k->instant;
 	} while (k->instant - before > EPOCH_SLACK && ++tries < 8);
+	k->monotonic = k->instant - clock_ns(CLOCK_MONOTONIC);
 	if (llabs(epoch - k->epoch) > EPOCH_SLACK + k->instant - before)
 		k->epoch = epoch;
-}
-
-static bool is_ip4(const struct tcpdiag_end *e)
-{
-	return IN6_IS_ADDR_V4MAPPED(&e->address);
-}
-
-static bool is_wildcard(const struct tcpdiag_end *e)
-{
-	return IN6_IS_ADDR_UNSPECIFIED(&e->address) ||
-	       (is_ip4(e) && e->address.s6_addr32[3] == INADDR_ANY);
 }
 
 static bool is_loopback(const struct tcpdiag_end *e)
@@ -151,20 +65,16 @@ static bool is_loopback(const struct tcpdiag_end *e)
 	       (is_ip4(e) && e->address.s6_addr[12] == IN_LOOPBACKNET);
 }
 
-static bool same_address(const struct tcpdiag_end *a, const struct tcpdiag_end *b)
-{
-	return IN6_ARE_ADDR_EQUAL(&a->address, &b->address);
-}
-
-/* Returns its length. */
-static size_t write_multiaddr(char out[MULTIADDR_MAX], const struct tcpdiag_end *e)
+/* transport: what follows the address, "tcp" or "udp", and what the port. Returns its length. */
+static size_t write_multiaddr(char out[MULTIADDR_MAX], const struct tcpdiag_end *e,
+                              const char *transport, const char *rest)
 {
 	char address[INET6_ADDRSTRLEN];
 
 	inet_ntop(is_ip4(e) ? AF_INET : AF_INET6, &e->address.s6_addr[is_ip4(e) ? 12 : 0], address,
 	          sizeof address);
-	return (size_t)snprintf(out, MULTIADDR_MAX, "/%s/%s/tcp/%u", is_ip4(e) ? "ip4" : "ip6",
-	                        address, e->port);
+	return (size_t)snprintf(out, MULTIADDR_MAX, "/%s/%s/%s/%u%s", is_ip4(e) ? "ip4" : "ip6",
+	                        address, transport, e->port, rest);
 }
 
 /* Is it a connection of the daemon with one of its clients, seen from either
@@ -203,7 +113,7 @@ static struct connection **bucket(struct connection **table, uint64_t key)
 	return &table[key * UINT64_C(0x9e3779b97f4a7c15) >> (64 - TABLE_BITS)];
 }
 
-static struct connection *find(struct kernel *k, uint64_t cookie)
+struct connection *kernel_find(struct kernel *k, uint64_t cookie)
 {
 	struct connection *c = *bucket(k->by_cookie, cookie);
 
@@ -223,11 +133,12 @@ static Introspection__StreamList no_streams = INTROSPECTION__STREAM_LIST__INIT;
 static Introspection__DHT__Bucket no_peers = INTROSPECTION__DHT__BUCKET__INIT;
 static Introspection__DHT__Params no_params = INTROSPECTION__DHT__PARAMS__INIT;
 
-/* Ties the parts of the message together, and fills what never changes. */
-static void describe(struct kernel *k, struct connection *c, const struct tcpdiag_socket *s)
+/* Ties the parts of the message together. */
+void kernel_describe(struct kernel *k, struct connection *c, const struct tcpdiag_end *local,
+                     const struct tcpdiag_end *remote, const char *id)
 {
-	static char ip4[] = "ip4+tcp", ip6[] = "ip6+tcp";
-	bool v4 = is_ip4(&s->local);
+	const bool tcp = strcmp(id, "+tcp") == 0;
+	const char *rest = strcmp(id, "+udp+quic-v1") == 0 ? "/quic-v1" : "";
 
 	introspection__connection__init(&c->message);
 	introspection__endpoint_pair__init(&c->endpoints);
@@ -237,27 +148,27 @@ static void describe(struct kernel *k, struct connection *c, const struct tcpdia
 	introspection__data_gauge__init(&c->out);
 	c->message.id.data = (uint8_t *)&c->cookie;
 	c->message.id.len = sizeof c->cookie;
-	c->message.transport_id.data = (uint8_t *)(v4 ? ip4 : ip6);
-	c->message.transport_id.len = strlen(ip4);
+	c->message.transport_id.len =
+		(size_t)snprintf(c->transport, sizeof c->transport, "ip%c%s", is_ip4(local) ? '4' : '6', id);
+	c->message.transport_id.data = (uint8_t *)c->transport;
 	c->message.endpoints = &c->endpoints;
 	c->message.timeline = &c->timeline;
 	c->message.traffic = &c->traffic;
 	c->message.streams = &no_streams;
 	c->traffic.traffic_in = &c->in;
 	c->traffic.traffic_out = &c->out;
-	c->texts = write_multiaddr(c->src, &s->local) + write_multiaddr(c->dst, &s->remote);
+	c->texts = c->message.transport_id.len +
+	           write_multiaddr(c->src, local, tcp ? "tcp" : "udp", rest) +
+	           write_multiaddr(c->dst, remote, tcp ? "tcp" : "udp", rest);
 	c->endpoints.src_multiaddr = c->src;
 	c->endpoints.dst_multiaddr = c->dst;
+	c->message.user_provided_tags = c->tags;
 	c->tags[0] = c->name;
 	c->tags[1] = c->number;
 	c->opened = k->instant;
-	/* Until the kernel tells; some nodes dial from the port they listen on. */
-	if (*listening(k, s))
-		c->message.role = INTROSPECTION__ROLE__RESPONDER;
 }
 
-/* NULL: the table is full. */
-static struct connection *add(struct kernel *k, uint64_t cookie)
+struct connection *kernel_add(struct kernel *k, uint64_t cookie)
 {
 	struct connection **list = bucket(k->by_cookie, cookie);
 	struct connection *c = k->free;
@@ -267,6 +178,8 @@ static struct connection *add(struct kernel *k, uint64_t cookie)
 	else if (k->used < CONNECTIONS_MAX)
 		c = &k->all[k->used++];
 	else
+		k->left_out++;
+	if (!c)
 		return NULL;
 	*c = (struct connection){.cookie = cookie, .next = *list};
 	return *list = c;
@@ -314,14 +227,6 @@ static Introspection__Status status_of(int state)
 	}
 }
 
-/* A counter of the kernel may seem to step back, as when a retransmission was
- * counted and could not be sent; a cumulative one must not. */
-static void raise_to(uint64_t *counter, uint64_t value)
-{
-	if (*counter < value)
-		*counter = value;
-}
-
 static void measure(struct connection *c, const struct tcpdiag_socket *s)
 {
 	raise_to(&c->in.cum_bytes, s->bytes_in);
@@ -342,16 +247,17 @@ static void on_socket(void *arg, const struct tcpdiag_socket *s)
 		*listening(k, s) = true;
 		return;
 	}
-	struct connection *c = find(k, s->cookie);
+	struct connection *c = kernel_find(k, s->cookie);
 	if (!c) {
 		if (is_own(k, &s->local, &s->remote))
 			return;
-		c = add(k, s->cookie);
-		if (!c) {
-			k->left_out++;
+		c = kernel_add(k, s->cookie);
+		if (!c)
 			return;
-		}
-		describe(k, c, s);
+		kernel_describe(k, c, &s->local, &s->remote, "+tcp");
+		/* Until the kernel tells; some nodes dial from the port they listen on. */
+		if (*listening(k, s))
+			c->message.role = INTROSPECTION__ROLE__RESPONDER;
 	}
 	c->seen = k->dump;
 	c->message.status = status_of(s->state);
@@ -378,6 +284,8 @@ static bool dump(struct kernel *k, int64_t now)
 	k->look_up = false;
 	memset(k->listening, 0, sizeof k->listening);
 	const char *wrong = tcpdiag_dump(&k->diag, on_socket, k);
+	if (!wrong && k->udp)
+		wrong = kernel_udp->dump(k, now);
 	if (wrong) {
 		log_limited(&k->failures, now, "error source=kernel reason=\"%s\"",
 		            wrong);
@@ -431,7 +339,6 @@ static void on_descriptor(void *arg, struct process *p, int fd, uint64_t inode)
 	c->fd = fd;
 	c->texts += (size_t)snprintf(c->name, sizeof c->name, "process=%s", p->name) +
 	            (size_t)snprintf(c->number, sizeof c->number, "pid=%d", p->pid);
-	c->message.user_provided_tags = c->tags;
 	c->message.n_user_provided_tags = 2;
 }
 
@@ -518,16 +425,20 @@ static void follow(struct kernel *k, int64_t now)
 static void fill_resources(struct kernel *k)
 {
 	struct process_usage u;
+	size_t n = 0;
 
-	k->state.n_resources = 0;
-	if ((k->process && k->watched.dir < 0) ||
-	    !process_usage(k->process ? &k->watched : NULL, &u))
-		return;
-	k->state.n_resources = 2;
-	k->files.used = u.files;
-	k->files.limit = u.files_limit;
-	k->memory.used = u.memory;
-	k->memory.limit = u.memory_limit;
+	if ((!k->process || k->watched.dir >= 0) &&
+	    process_usage(k->process ? &k->watched : NULL, &u)) {
+		k->resources[n++] = &k->files;
+		k->resources[n++] = &k->memory;
+		k->files.used = u.files;
+		k->files.limit = u.files_limit;
+		k->memory.used = u.memory;
+		k->memory.limit = u.memory_limit;
+	}
+	if (k->udp)
+		k->resources[n++] = &k->flows;
+	k->state.n_resources = n;
 }
 
 /* Bytes per second. elapsed: ms; 0: there is nothing to compare with. */
@@ -557,20 +468,22 @@ static void fill_connections(struct kernel *k, int64_t elapsed, int64_t now)
 				continue;
 			}
 			c->message.status = INTROSPECTION__STATUS__CLOSED;
-			c->timeline.close_ts = time_of_day(k, k->instant);
+			c->timeline.close_ts = kernel_time_of_day(k, k->instant);
 		}
-		c->timeline.open_ts = time_of_day(k, c->opened);
+		c->timeline.open_ts = kernel_time_of_day(k, c->opened);
 		fill_rate(&c->in, &c->before_in, elapsed);
 		fill_rate(&c->out, &c->before_out, elapsed);
 		if (!is_shown(k, c))
+			continue;
+		add_up(&k->in, &c->in);
+		add_up(&k->out, &c->out);
+		if (c->hidden)
 			continue;
 		if (!c->announced && elapsed > 0)
 			events_connection(&k->source, &c->message, c->timeline.open_ts, now);
 		if (c->announced && c->message.status == INTROSPECTION__STATUS__CLOSED)
 			events_connection(&k->source, &c->message, c->timeline.close_ts, now);
 		c->announced = true;
-		add_up(&k->in, &c->in);
-		add_up(&k->out, &c->out);
 		k->shown[n++] = &c->message;
 		k->most += NUMBERS_MAX + c->texts;
 	}
@@ -593,8 +506,8 @@ static int take(struct source *s, int64_t now, struct snapshot_input *out)
 	fill_connections(k, k->previous ? now - k->before : 0, now);
 	fill_resources(k);
 	k->before = now;
-	k->state.start_ts = time_of_day(k, k->previous ? k->previous : k->instant);
-	k->state.instant_ts = time_of_day(k, k->instant);
+	k->state.start_ts = kernel_time_of_day(k, k->previous ? k->previous : k->instant);
+	k->state.instant_ts = kernel_time_of_day(k, k->instant);
 	k->previous = k->instant;
 	k->state.snapshot_duration_ms = (uint32_t)((clock_ns(CLOCK_MONOTONIC) - begin) / 1000000);
 	*out = (struct snapshot_input){.state = &k->state, .most = k->most};
@@ -602,15 +515,23 @@ static int take(struct source *s, int64_t now, struct snapshot_input *out)
 }
 
 /* A dump is answered at once: there is nothing to wait for. */
-static nfds_t wait_for_nothing(struct source *s, struct pollfd fds[SOURCE_FDS], int64_t *deadline)
+static nfds_t kernel_poll(struct source *s, struct pollfd fds[SOURCE_FDS], int64_t *deadline)
 {
-	(void)s, (void)fds, (void)deadline;
+	const struct kernel *k = (struct kernel *)s;
+
+	(void)fds;
+	if (k->udp)
+		kernel_udp->poll(k, deadline);
 	return 0;
 }
 
-static void serve_nothing(struct source *s, const struct pollfd *fds, nfds_t n, int64_t now)
+static void kernel_serve(struct source *s, const struct pollfd *fds, nfds_t n, int64_t now)
 {
-	(void)s, (void)fds, (void)n, (void)now;
+	struct kernel *k = (struct kernel *)s;
+
+	(void)fds, (void)n;
+	if (k->udp)
+		kernel_udp->serve(k, now);
 }
 
 static void close_kernel(struct source *s)
@@ -618,6 +539,8 @@ static void close_kernel(struct source *s)
 	struct kernel *k = (struct kernel *)s;
 
 	process_close(&k->watched);
+	if (k->udp)
+		kernel_udp->close(k);
 	if (k->diag.fd >= 0)
 		close(k->diag.fd);
 	free(k);
@@ -662,8 +585,6 @@ static void init_messages(struct kernel *k)
 	k->files.name = (char *)"open-files";
 	k->memory.name = (char *)"memory";
 	k->files.scope = k->memory.scope = (char *)(k->process ? "process" : "system");
-	k->resources[0] = &k->files;
-	k->resources[1] = &k->memory;
 	k->state.resources = k->resources;
 }
 
@@ -698,7 +619,7 @@ static bool open_watched(struct kernel *k)
 }
 
 struct source *kernel_open(const char *process, const struct sockaddr_storage *own,
-                           size_t own_count)
+                           size_t own_count, bool udp)
 {
 	/* Pages that are never needed are never touched, and cost nothing. */
 	struct kernel *k = calloc(1, sizeof *k);
@@ -707,8 +628,8 @@ struct source *kernel_open(const char *process, const struct sockaddr_storage *o
 		log_event("error source=kernel reason=\"%s\"", strerror(errno));
 		return NULL;
 	}
-	k->source.poll = wait_for_nothing;
-	k->source.serve = serve_nothing;
+	k->source.poll = kernel_poll;
+	k->source.serve = kernel_serve;
 	k->source.take = take;
 	k->source.close = close_kernel;
 	k->source.events_when_taken = true;
@@ -731,6 +652,8 @@ struct source *kernel_open(const char *process, const struct sockaddr_storage *o
 		close_kernel(&k->source);
 		return NULL;
 	}
+	if (kernel_udp)
+		kernel_udp->open(k, udp);
 	if (!process && access("/proc/self", F_OK) != 0)
 		log_event("warning source=kernel reason=\"/proc is not mounted: connections are "
 		          "shown without their processes\"");

@@ -4,6 +4,7 @@
 #include <linux/inet_diag.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
+#include <linux/sock_diag.h>
 #include <linux/tcp.h>
 #include <stddef.h>
 #include <string.h>
@@ -68,7 +69,8 @@ static bool read_socket(struct tcpdiag_socket *s, const struct nlmsghdr *m)
 {
 	const struct inet_diag_msg *d = NLMSG_DATA(m);
 
-	if (m->nlmsg_type != TCPDIAG_GETSOCK || m->nlmsg_len < NLMSG_LENGTH(sizeof *d))
+	if ((m->nlmsg_type != TCPDIAG_GETSOCK && m->nlmsg_type != SOCK_DIAG_BY_FAMILY) ||
+	    m->nlmsg_len < NLMSG_LENGTH(sizeof *d))
 		return false;
 	*s = (struct tcpdiag_socket){
 		.cookie = (uint64_t)d->id.idiag_cookie[1] << 32 | d->id.idiag_cookie[0],
@@ -104,7 +106,7 @@ static const char *end_of_dump(const struct nlmsghdr *m)
 	if (m->nlmsg_len >= NLMSG_LENGTH(sizeof error))
 		memcpy(&error, NLMSG_DATA(m), sizeof error);
 	if (error == -ENOENT || error == -EOPNOTSUPP)
-		return "this kernel cannot list TCP sockets, it has no tcp_diag";
+		return "this kernel cannot list its sockets, it has no tcp_diag or udp_diag";
 	if (error != 0)
 		return strerror((int)(0U - (unsigned)error));
 	return m->nlmsg_type == NLMSG_DONE ? NULL : malformed;
@@ -161,6 +163,23 @@ int tcpdiag_open(struct tcpdiag *d)
 	return d->fd < 0 ? -1 : connect(d->fd, (struct sockaddr *)&kernel, sizeof kernel);
 }
 
+/* Sends a request and tells its answer. */
+static const char *ask(struct tcpdiag *d, const struct nlmsghdr *request,
+                       void (*each)(void *arg, const struct tcpdiag_socket *socket), void *arg)
+{
+	ssize_t sent;
+
+	do
+		sent = send(d->fd, request, request->nlmsg_len, 0);
+	while (sent < 0 && errno == EINTR);
+	if (sent < 0)
+		return strerror(errno);
+	const char *wrong = read_answer(d, each, arg);
+	if (wrong)
+		drain(d);
+	return wrong;
+}
+
 /* The older of two requests: only it lists all families at once, so that the kernel's
  * table, which is large even when few of its sockets are ours, is gone through once. */
 const char *tcpdiag_dump(struct tcpdiag *d,
@@ -179,14 +198,31 @@ const char *tcpdiag_dump(struct tcpdiag *d,
 		.body.idiag_states = STATES,
 	};
 
-	ssize_t sent;
-	do
-		sent = send(d->fd, &request, sizeof request, 0);
-	while (sent < 0 && errno == EINTR);
-	if (sent < 0)
-		return strerror(errno);
-	const char *wrong = read_answer(d, each, arg);
-	if (wrong)
-		drain(d);
+	return ask(d, &request.header, each, arg);
+}
+
+const char *tcpdiag_dump_udp(struct tcpdiag *d,
+                             void (*each)(void *arg, const struct tcpdiag_socket *socket),
+                             void *arg)
+{
+	static const uint8_t families[] = {AF_INET, AF_INET6};
+	const char *wrong = NULL;
+
+	for (size_t i = 0; !wrong && i < sizeof families; i++) {
+		struct {
+			struct nlmsghdr header;
+			struct inet_diag_req_v2 body;
+		} request = {
+			.header.nlmsg_len = sizeof request,
+			.header.nlmsg_type = SOCK_DIAG_BY_FAMILY,
+			.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP,
+			.header.nlmsg_seq = ++d->request,
+			.body.sdiag_family = families[i],
+			.body.sdiag_protocol = IPPROTO_UDP,
+			.body.idiag_states = UINT32_MAX,
+		};
+
+		wrong = ask(d, &request.header, each, arg);
+	}
 	return wrong;
 }

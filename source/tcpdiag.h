@@ -1,7 +1,7 @@
 #ifndef TCPDIAG_H
 #define TCPDIAG_H
 
-/* The TCP sockets of this network namespace, as the kernel lists them to
+/* The TCP and UDP sockets of this network namespace, as the kernel lists them to
  * everyone: sock_diag(7). The only file that knows its messages. */
 
 #include <netinet/in.h>
@@ -75,5 +75,10 @@ int tcpdiag_open(struct tcpdiag *d);
  * may not have been told. */
 const char *tcpdiag_dump(struct tcpdiag *d,
                          void (*each)(void *arg, const struct tcpdiag_socket *socket), void *arg);
+
+/* The same for UDP sockets, of which the kernel tells ends, inode and cookie alone. */
+const char *tcpdiag_dump_udp(struct tcpdiag *d,
+                             void (*each)(void *arg, const struct tcpdiag_socket *socket),
+                             void *arg);
 
 #endif

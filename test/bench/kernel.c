@@ -214,7 +214,7 @@ int main(void)
 	unsigned held = 0;
 
 	enter_own_network();
-	b.source = kernel_open(NULL, NULL, 0);
+	b.source = kernel_open(NULL, NULL, 0, false);
 	b.packed = malloc(SNAPSHOT_MAX);
 	need(b.source && b.packed && snapshot_open(&b.store, SNAPSHOT_MAX) == 0, "source");
 	need(tcpdiag_open(&b.bare) == 0, "netlink");

@@ -43,17 +43,6 @@ export async function until (emitter, event, value, ms = 10000) {
   }
 }
 
-// What must take less than ms may take longer on a machine that has others to serve: one of
-// five attempts, each of which tells how long it took, must do.
-export async function quick (ms, attempt) {
-  const took = []
-  while (took.length < 5) {
-    took.push(await attempt())
-    if (took.at(-1) < ms) return
-  }
-  assert.fail(`at least ${ms} ms each time: ${took.map(Math.round)}`)
-}
-
 // KiB of the memory that a process may write. What counts is that it was allocated, not when
 // its pages are first used, so a limit for its growth holds on a busy machine, too.
 export const memory = ({ pid }) => Number(readFileSync(`/proc/${pid}/status`, 'utf8').match(/^VmData:\s+(\d+) kB$/m)[1])

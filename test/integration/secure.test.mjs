@@ -161,12 +161,12 @@ test('each wrong token from an address waits longer, nobody else does', async t 
   const waits = [(await ask(t, target, bearer(WRONG))).ms, (await ask(t, target, bearer(WRONG))).ms,
     (await ask(t, target, bearer(WRONG))).ms]
   for (const [i, least] of [250, 500, 1000].entries()) {
-    assert.ok(waits[i] >= least - 5 && waits[i] < least + 5000, `${i}: ${waits[i]} ms`)
+    assert.ok(waits[i] >= least - 5 && waits[i] < least + 900, `${i}: ${waits[i]} ms`)
   }
   const held = ask(t, target, bearer(WRONG))
   let answered = false
   held.then(() => { answered = true })
-  assert.equal((await ask(t, { ...target, localAddress: '127.0.0.2' }, bearer(WRONG))).status, 401, 'another address')
+  assert.ok((await ask(t, { ...target, localAddress: '127.0.0.2' }, bearer(WRONG))).ms < 900, 'another address')
   assert.equal((await ask(t, target, bearer(TOKEN))).status, 101)
   for (let i = 0; i < 10; i++) await watching.next()
   assert.equal(answered, false)
@@ -353,9 +353,11 @@ test('half handshakes end after 5 s and hold up nobody, garbage ends at once', a
     Buffer.concat([Buffer.from([22, 3, 1, 0xff, 0xff]), Buffer.alloc(70000)])].map(bytes => plain(t, d, bytes)))
   const c = await client(t, d.ws, { ca: pki.ca })
   for (let i = 0; i < 20; i++) await c.next()
-  const times = await Promise.all([...slow, drip].map(({ closed }) => closed))
-  for (const ms of times) assert.ok(ms > 4500 && ms < 15000, `${ms} ms`)
-  for (const { closed } of garbage) assert.ok(await closed < Math.min(...times))
+  for (const { closed } of garbage) assert.ok(await closed < 3000)
+  for (const { closed } of [...slow, drip]) {
+    const ms = await closed
+    assert.ok(ms > 4500 && ms < 8000, `${ms} ms`)
+  }
   await c.next()
 })
 

@@ -110,7 +110,7 @@ int clock_gettime(clockid_t clock, struct timespec *t)
 static struct source *open_source(const char *process)
 {
 	log_begin();
-	struct source *s = kernel_open(process, NULL, 0);
+	struct source *s = kernel_open(process, NULL, 0, false);
 	log_end();
 	assert_non_null(s);
 	return s;
@@ -762,7 +762,7 @@ static void own_connections(void **unused)
 			v6->sin6_family = AF_INET6;
 			assert_int_equal(inet_pton(AF_INET6, rows[i].own, &v6->sin6_addr), 1);
 		}
-		struct source *s = kernel_open(NULL, own, 2);
+		struct source *s = kernel_open(NULL, own, 2, false);
 		assert_non_null(s);
 		State *state = take(s, 0);
 		assert_int_equal(find(state, p.client) == NULL, rows[i].left_out);
@@ -922,7 +922,7 @@ static void process_by_number(void **unused)
 	assert_int_equal(state->traffic->traffic_out->cum_bytes, 1000);
 	end_node(&n);
 	log_begin();
-	assert_null(kernel_open(pid, NULL, 0));
+	assert_null(kernel_open(pid, NULL, 0, false));
 	log_end();
 	bury_node(&n);
 	/* Another process takes over the number at once. */
@@ -955,7 +955,7 @@ static void process_that_is_none(void **unused)
 
 		log_clear();
 		log_begin();
-		assert_null(kernel_open(names[i], NULL, 0));
+		assert_null(kernel_open(names[i], NULL, 0, false));
 		log_end();
 		snprintf(expected, sizeof expected,
 		         "error pid=\"%s\" reason=\"there is no such process\"\n", names[i]);
@@ -1140,7 +1140,7 @@ static bool says(const char *process, const char *expected)
 {
 	log_clear();
 	log_begin();
-	struct source *s = kernel_open(process, NULL, 0);
+	struct source *s = kernel_open(process, NULL, 0, false);
 	log_end();
 	if (s)
 		s->close(s);
@@ -1182,7 +1182,7 @@ static bool sees_why_unreadable(const char *pid)
 		return false;
 	log_clear();
 	log_begin();
-	struct source *s = kernel_open(pid, NULL, 0);
+	struct source *s = kernel_open(pid, NULL, 0, false);
 	for (int i = 0; s && i < 3; i++)
 		if (s->take(s, i * 1000, &in) != 1 || in.state->subsystems->n_connections != 0)
 			return false;
@@ -1206,13 +1206,13 @@ static bool sees_other_namespace(const char *pid)
 {
 	log_clear();
 	log_begin();
-	struct source *s = kernel_open(pid, NULL, 0);
+	struct source *s = kernel_open(pid, NULL, 0, false);
 	log_end();
 	if (!s || strstr(logged, "nsenter") || unshare(CLONE_NEWNET) != 0)
 		return false;
 	s->close(s);
 	log_begin();
-	s = kernel_open(pid, NULL, 0);
+	s = kernel_open(pid, NULL, 0, false);
 	log_end();
 	if (s)
 		s->close(s);
@@ -1765,7 +1765,7 @@ static void failed_dumps(void **unused)
 	s->close(s);
 	answer = no_buffer;
 	log_begin();
-	assert_null(kernel_open(NULL, NULL, 0));
+	assert_null(kernel_open(NULL, NULL, 0, false));
 	log_end();
 	answer = NULL;
 	reset(&p);

@@ -714,7 +714,7 @@ static void sample(void **state)
 	unsigned states = 0;
 
 	(void)state;
-	if (!recording || !*recording) {
+	if (!recording) {
 		print_message("SAMPLE_RECORDING is not set\n");
 		skip();
 	}

@@ -1,13 +1,12 @@
 import { PropertyType } from './schema.js'
 
-// No MULTIADDR: the observer toolkit's UI ends when one is to be shown.
-const { PEERID, STRING, TIME } = PropertyType
+const { MULTIADDR, PEERID, STRING, TIME } = PropertyType
 
 const connection = {
   properties: {
     connectionId: STRING,
     peerId: PEERID,
-    multiaddr: STRING,
+    multiaddr: MULTIADDR,
     direction: STRING
   },
   content: ({ id, remotePeer, remoteAddr, direction }) => ({
@@ -45,8 +44,8 @@ const EVENTS = {
       agentVersion: STRING,
       protocolVersion: STRING,
       protocols: [STRING],
-      listenAddrs: [STRING],
-      observedAddr: STRING
+      listenAddrs: [MULTIADDR],
+      observedAddr: MULTIADDR
     },
     content: ({ peerId, connection, agentVersion, protocolVersion, protocols, listenAddrs, observedAddr }) => ({
       peerId,

@@ -1,0 +1,158 @@
+#ifndef KERNEL_H
+#define KERNEL_H
+
+/* What the parts of the kernel source share: kernel.c owns the table of connections, udp.c adds
+ * flows of UDP to it. */
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/utsname.h>
+
+#include "source/process.h"
+#include "source/source.h"
+#include "source/tcpdiag.h"
+
+enum {
+	TABLE_BITS = 16,
+	CONNECTIONS_MAX = 1 << TABLE_BITS,
+	SHOWN_NAME_MAX = 32,    /* bytes of a process name, NUL included */
+	MULTIADDR_MAX = 80,     /* bytes of "/ip6/.../udp/65535/quic-v1", NUL included */
+	LOOKUPS = 2,            /* snapshots in which the process of a new socket is searched */
+};
+
+struct connection {
+	uint64_t cookie;                 /* the kernel's name of the socket, never used again */
+	uint64_t seen;                   /* the last dump it was part of; 0: the entry is free */
+	struct connection *next;         /* with the same hash of cookie, or the next free one */
+	uint64_t place;                  /* key of by_place, see look_up */
+	struct connection *next_place;   /* with the same hash of place */
+	int64_t opened;                  /* ns of CLOCK_BOOTTIME */
+	uint32_t inode;                  /* 0: no process has it open */
+	int pid, fd;                     /* where it was found; pid 0: nowhere yet */
+	int lookups;                     /* snapshots in which it was searched */
+	bool told;                       /* the kernel has told who dialled */
+	bool hidden;                     /* a UDP socket, or a flow that was shown as closed */
+	struct tcpdiag_end local, remote;   /* of a UDP socket ... */
+	struct connection *next_port;    /* ... and the next one with the same local port */
+	bool announced;                  /* it was told, or is not to be told, that it opened */
+	uint32_t packets_in, packets_out;   /* as the kernel counts them, wrapping */
+	uint64_t before_in, before_out;  /* bytes, as of the previous snapshot */
+
+	Introspection__Connection message;
+	Introspection__EndpointPair endpoints;
+	Introspection__Connection__Timeline timeline;
+	Introspection__Traffic traffic;
+	Introspection__DataGauge in, out;
+	char transport[sizeof "ip4+udp+quic-v1"];
+	char src[MULTIADDR_MAX], dst[MULTIADDR_MAX];
+	char name[sizeof "process=" + SHOWN_NAME_MAX], number[sizeof "pid=2147483647"];
+	char *tags[3];                   /* name, number, and of a flow what is not known */
+	size_t texts;                    /* bytes of transport, src, dst and tags */
+};
+
+struct kernel {
+	struct source source;   /* first, so that a pointer to it is one to all of this */
+	const struct sockaddr_storage *own;
+	size_t own_count;
+
+	const char *process;           /* as asked for; NULL: all connections are shown */
+	bool by_name;
+	struct process watched;
+	bool unreadable;               /* logged that the watched process may not be read */
+	struct log_limit failures, visits;   /* of log lines on them */
+
+	uint64_t dump;                 /* number of the last one */
+	size_t left_out;               /* connections for which there was no entry, in this dump */
+	size_t left_out_before;        /* ... and in the previous one */
+	bool look_up;                  /* there are sockets whose process is to be searched */
+	bool listening[2][65536];      /* local ports: of IPv4, of IPv6 */
+
+	int64_t before;                /* ms, the loop's clock, of the previous snapshot */
+	int64_t instant, previous;     /* ns of CLOCK_BOOTTIME, of this and the previous snapshot;
+	                                  0: there is none */
+	int64_t epoch;                 /* ns since 1970, at 0 of CLOCK_BOOTTIME */
+
+	Introspection__State state;
+	size_t most;                   /* bytes that state takes at most when it is encoded */
+	Introspection__Subsystems subsystems;
+	Introspection__DHT dht;
+	Introspection__DHT__Bucket *buckets[1];
+	Introspection__Traffic traffic;
+	Introspection__DataGauge in, out;
+	Introspection__DataGauge past_in, past_out;   /* of connections that have been forgotten */
+	Introspection__Resource files, memory;
+	Introspection__Resource *resources[3];   /* these, and one of udp.c */
+	char implementation[SHOWN_NAME_MAX + sizeof "process  (not running)"];
+	char release[sizeof((struct utsname *)0)->release];
+	char platform[sizeof((struct utsname *)0)->sysname * 2];
+
+	struct connection *free;
+	size_t used;                   /* entries of all[] that have been in use */
+	struct connection *by_cookie[CONNECTIONS_MAX];
+	struct connection *by_place[CONNECTIONS_MAX];
+	Introspection__Connection *shown[CONNECTIONS_MAX];
+	struct connection all[CONNECTIONS_MAX];
+	struct tcpdiag diag;
+
+	struct udp *udp;               /* owned by udp.c; NULL: flows of UDP are not counted */
+	Introspection__Resource flows; /* the kernel's table of them */
+	int64_t monotonic;             /* ns to add to CLOCK_MONOTONIC for CLOCK_BOOTTIME */
+};
+
+/* NULL: there is none. */
+struct connection *kernel_find(struct kernel *k, uint64_t cookie);
+
+/* NULL: the table is full, which is counted. */
+struct connection *kernel_add(struct kernel *k, uint64_t cookie);
+
+/* A time of day, in ms since 1970, for one of CLOCK_BOOTTIME in ns. */
+uint64_t kernel_time_of_day(const struct kernel *k, int64_t boottime);
+
+/* Fills what never changes. id: of the transport, behind "ip4" or "ip6", from "+tcp",
+ * "+udp" and "+udp+quic-v1". */
+void kernel_describe(struct kernel *k, struct connection *c, const struct tcpdiag_end *local,
+                     const struct tcpdiag_end *remote, const char *id);
+
+static inline bool is_ip4(const struct tcpdiag_end *e)
+{
+	return IN6_IS_ADDR_V4MAPPED(&e->address);
+}
+
+static inline bool is_wildcard(const struct tcpdiag_end *e)
+{
+	return IN6_IS_ADDR_UNSPECIFIED(&e->address) ||
+	       (is_ip4(e) && e->address.s6_addr32[3] == INADDR_ANY);
+}
+
+static inline bool same_address(const struct tcpdiag_end *a, const struct tcpdiag_end *b)
+{
+	return IN6_ARE_ADDR_EQUAL(&a->address, &b->address);
+}
+
+/* A cumulative counter never steps back, though what the kernel tells may. */
+static inline void raise_to(uint64_t *counter, uint64_t value)
+{
+	if (*counter < value)
+		*counter = value;
+}
+
+/* Counts flows of UDP; kernel_udp is NULL where the daemon was linked without (base/parts.h). */
+struct kernel_udp {
+	/* Once, at the start. all: flows that are not QUIC are shown, too. What cannot be had is
+	 * logged, and leaves k->udp NULL. */
+	void (*open)(struct kernel *k, bool all);
+	void (*close)(struct kernel *k);
+	/* Brings the table up to date, as a part of the dump. now: ms, the loop's clock. NULL, or
+	 * what went wrong. */
+	const char *(*dump)(struct kernel *k, int64_t now);
+	/* As the functions of struct source. */
+	void (*poll)(const struct kernel *k, int64_t *deadline);
+	void (*serve)(struct kernel *k, int64_t now);
+};
+
+extern const struct kernel_udp *const kernel_udp;
+
+#endif
