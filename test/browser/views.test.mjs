@@ -49,7 +49,7 @@ test('the kernel source', limit, async t => {
     swarm: 'tcp'
   })
   const page = await open(t, `${d.url}#/connections`)
-  await hasText(page, '[role=gridcell]', `[${process.pid}]`)
+  await hasText(page, '[role=gridcell]', `(pid ${process.pid})`)
   await page.click('.thead button:text("Total out")')
   assert.equal(await page.textContent('[aria-sort=descending]'), 'Total out')
   await hasText(page, '[aria-rowindex="2"]', '11.7 KiB')   // 12,000 bytes, the most of the twelve
