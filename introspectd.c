@@ -62,7 +62,7 @@ enum slot_state {
 	SLOT_HEAD,       /* reads a request head, after the TLS handshake if there is one */
 	SLOT_OPEN,       /* a WebSocket client */
 	SLOT_SCRAPE,     /* waits for the snapshot that it asks about with GET /metrics */
-	SLOT_DELAYED,    /* holds back the answer to a wrong token */
+	SLOT_DELAYED,    /* holds back a token that is yet to be compared, or the answer to a wrong one */
 	SLOT_ENDING,     /* writes its last bytes: a close frame or an HTTP answer */
 	SLOT_LINGERING,  /* has written them and waits for the peer to close */
 	SLOT_DROPPED,    /* to be freed */
@@ -155,7 +155,7 @@ struct server {
 	int64_t next_take;           /* no snapshot is taken before */
 	bool asked;                  /* the source will come back to the request */
 	int64_t accept_again;        /* 0: accepting */
-	struct log_limit refusals, pauses, sizes;   /* of log lines on them */
+	struct log_limit refusals, guesses, pauses, sizes;   /* of log lines on them */
 	int64_t stop_at;             /* 0: not stopping */
 	bool too_big;                /* the last snapshot was, and that was logged */
 	bool event_came;             /* and was not sent on yet */
@@ -622,6 +622,32 @@ static void open_client(struct server *srv, struct slot *s, const struct ws_requ
 		client_bytes(srv, s, srv->received, len);
 }
 
+/* A line that is made for fail2ban and its like. */
+static void log_wrong_token(struct server *srv, const struct slot *s, int status)
+{
+	char text[ADDRESS_TEXT_MAX];
+
+	log_limited(&srv->guesses, srv->now, "wrong_token peer=%s status=%d",
+	            address_text(text, &s->peer.any), status);
+}
+
+/* False: the token that the request offers is compared later or not at all. */
+static bool book_token(struct server *srv, struct slot *s)
+{
+	int64_t wait = auth_book(&srv->auth, &s->peer.any, srv->now);
+	struct http_answer a;
+
+	if (wait < 0) {
+		http_refuse(&a, HTTP_TOO_MANY_TOKENS);
+		log_wrong_token(srv, s, a.status);
+		answer(srv, s, &a);
+	} else if (wait > 0) {
+		s->state = SLOT_DELAYED;
+		s->since = srv->now + wait;
+	}
+	return wait == 0;
+}
+
 static void head_bytes(struct server *srv, struct slot *s, size_t len)
 {
 	const struct http_policy policy = {
@@ -639,7 +665,14 @@ static void head_bytes(struct server *srv, struct slot *s, size_t len)
 	int n = ws_request(&request, head, s->head_len);
 	if (n == 0)
 		return;
+	const bool offers = n > 0 && auth_is_offered(&srv->auth, &request);
+	if (offers && s->state == SLOT_HEAD && !book_token(srv, s))
+		return;
 	http_decide(&a, &request, n, &policy);
+	if (offers && auth_shown(&srv->auth, &request))
+		auth_right(&srv->auth, &s->peer.any, srv->now);
+	else if (offers)
+		log_wrong_token(srv, s, a.status);
 	if (a.status == 101 && srv->clients >= srv->options.max_clients)
 		http_refuse(&a, HTTP_CLIENTS_MAX);
 	if (a.metrics) {
@@ -807,6 +840,8 @@ static void slot_expire(struct server *srv, struct slot *s)
 		give_up(srv, s, "handshake not finished in 5 s");
 	} else if (s->state == SLOT_LINGERING) {
 		slot_drop(s, "closed");
+	} else if (s->state == SLOT_DELAYED && s->tx_left == 0) {
+		head_bytes(srv, s, 0);
 	} else if (s->state == SLOT_DELAYED) {
 		s->state = SLOT_ENDING;
 		s->since = srv->now;

@@ -19,6 +19,7 @@ const struct http_reason http_reasons[HTTP_REFUSALS] = {
 	[HTTP_NO_HOST] = {400, "no Host", "only /healthz needs none, in HTTP/1.0"},
 	[HTTP_BAD_HOST] = {400, "malformed Host", NULL},
 	[HTTP_NO_TOKEN] = {401, "a wrong or no token", "send Authorization: Bearer TOKEN"},
+	[HTTP_TOO_MANY_TOKENS] = {429, "too many wrong tokens came before", "try again later"},
 	[HTTP_FOREIGN_HOST] = {403, "this Host is not allowed", NULL},
 	[HTTP_FOREIGN_ORIGIN] = {403, "this Origin is not allowed", NULL},
 	[HTTP_NO_PAGE] = {404, "nothing at this path", NULL},
@@ -53,6 +54,7 @@ static const char *status_text(int status)
 		{405, "Method Not Allowed"},
 		{406, "Not Acceptable"},
 		{426, "Upgrade Required"},
+		{429, "Too Many Requests"},
 		{431, "Request Header Fields Too Large"},
 		{503, "Service Unavailable"},
 	};
@@ -537,7 +539,7 @@ size_t http_head(char *out, const struct http_answer *a, time_t now)
 	                 a->status == 401 ? "WWW-Authenticate: Bearer\r\n" : "",
 	                 a->takes_options ? "Allow: GET, HEAD, OPTIONS\r\n" : a->status == 405 ? "Allow: GET, HEAD\r\n" : "",
 	                 a->status == 426 ? "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n" : "",
-	                 a->status == 503 ? "Retry-After: 5\r\n" : "",
+	                 a->status == 503 || a->status == 429 ? "Retry-After: 5\r\n" : "",
 	                 a->status == 200 && a->no_secret ? "no-cache" : "no-store",
 	                 a->no_secret ? "same-site" : "same-origin",
 	                 a->status == 426 ? ", Upgrade" : "");

@@ -73,24 +73,41 @@ static bool is_token(const struct auth *a, const char *text, size_t len)
 	return difference == 0;
 }
 
-bool auth_shown(const struct auth *a, const struct ws_request *r)
+/* The offers of a request, and the last of them. */
+static unsigned offers_of(const struct ws_request *r, struct ws_text *offer)
 {
 	static const char bearer[] = "Bearer ";
 	const size_t bearer_len = sizeof bearer - 1, prefix_len = sizeof AUTH_TOKEN_PREFIX - 1;
-	struct ws_list offers = r->protocols;
+	struct ws_list list = r->protocols;
+	struct ws_text item;
+	unsigned count = 0;
+
+	if (r->authorization.len > bearer_len &&
+	    strncasecmp(r->authorization.at, bearer, bearer_len) == 0) {
+		*offer = (struct ws_text){r->authorization.at + bearer_len, r->authorization.len - bearer_len};
+		count++;
+	}
+	while (ws_next_token(&list, &item)) {
+		if (item.len > prefix_len && memcmp(item.at, AUTH_TOKEN_PREFIX, prefix_len) == 0) {
+			*offer = (struct ws_text){item.at + prefix_len, item.len - prefix_len};
+			count++;
+		}
+	}
+	return count;
+}
+
+bool auth_is_offered(const struct auth *a, const struct ws_request *r)
+{
 	struct ws_text offer;
 
-	if (a->len == 0)
-		return true;
-	if (r->authorization.len > bearer_len &&
-	    strncasecmp(r->authorization.at, bearer, bearer_len) == 0 &&
-	    is_token(a, r->authorization.at + bearer_len, r->authorization.len - bearer_len))
-		return true;
-	while (ws_next_token(&offers, &offer))
-		if (offer.len > prefix_len && memcmp(offer.at, AUTH_TOKEN_PREFIX, prefix_len) == 0 &&
-		    is_token(a, offer.at + prefix_len, offer.len - prefix_len))
-			return true;
-	return false;
+	return a->len > 0 && offers_of(r, &offer) > 0;
+}
+
+bool auth_shown(const struct auth *a, const struct ws_request *r)
+{
+	struct ws_text offer;
+
+	return a->len == 0 || (offers_of(r, &offer) == 1 && is_token(a, offer.at, offer.len));
 }
 
 static void owner_of(uint8_t out[16], const struct sockaddr *peer)
@@ -106,26 +123,78 @@ static void owner_of(uint8_t out[16], const struct sockaddr *peer)
 	}
 }
 
+/* The entry of the peer; for a new one that of whom was quiet for longest, preferably one that
+ * never showed the right token. */
+static struct auth_owner *find_owner(struct auth *a, const struct sockaddr *peer, int64_t now)
+{
+	struct auth_owner *oldest = a->owners;
+	uint8_t address[16];
+
+	owner_of(address, peer);
+	for (struct auth_owner *o = a->owners; o < a->owners + AUTH_OWNERS; o++) {
+		if (o->last > 0 && memcmp(o->address, address, sizeof address) == 0) {
+			if (now - o->last > FORGET_MS)
+				o->failures = 0;
+			o->last = now;
+			return o;
+		}
+		if (o->known == oldest->known ? o->last < oldest->last : oldest->known)
+			oldest = o;
+	}
+	*oldest = (struct auth_owner){.last = now};
+	memcpy(oldest->address, address, sizeof address);
+	return oldest;
+}
+
+/* When what is booked behind the others may be compared, if burst of them may be at once. */
+static int64_t wait_for(int64_t booked, int64_t now, int64_t burst, int64_t period)
+{
+	int64_t wait = booked - burst * period - now;
+
+	return wait > 0 ? wait : 0;
+}
+
+static int64_t book(int64_t booked, int64_t now, int64_t period)
+{
+	return (booked > now ? booked : now) + period;
+}
+
+int64_t auth_book(struct auth *a, const struct sockaddr *peer, int64_t now)
+{
+	struct auth_owner *o = find_owner(a, peer, now);
+	int64_t booked = book(o->booked, now, AUTH_PERIOD_MS);
+	int64_t all = book(a->booked, now, AUTH_PERIOD_ALL_MS);
+	int64_t wait = wait_for(booked, now, AUTH_BURST, AUTH_PERIOD_MS);
+
+	if (!o->known) {
+		int64_t wait_all = wait_for(all, now, AUTH_BURST_ALL, AUTH_PERIOD_ALL_MS);
+
+		wait = wait > wait_all ? wait : wait_all;
+	}
+	if (wait > AUTH_WAIT_MAX)
+		return -1;
+	o->booked = booked;
+	if (!o->known)
+		a->booked = all;
+	return wait;
+}
+
+void auth_right(struct auth *a, const struct sockaddr *peer, int64_t now)
+{
+	struct auth_owner *o = find_owner(a, peer, now);
+
+	o->booked -= AUTH_PERIOD_MS;
+	if (!o->known)
+		a->booked -= AUTH_PERIOD_ALL_MS;
+	o->known = true;
+}
+
 int64_t auth_delay(struct auth *a, const struct sockaddr *peer, int64_t now)
 {
-	struct auth_failure *oldest = a->failures, *f = NULL;
-	uint8_t owner[16];
+	struct auth_owner *o = find_owner(a, peer, now);
 
-	owner_of(owner, peer);
-	for (size_t i = 0; i < AUTH_FAILURES && !f; i++) {
-		if (a->failures[i].count > 0 && memcmp(a->failures[i].address, owner, sizeof owner) == 0)
-			f = &a->failures[i];
-		else if (a->failures[i].last < oldest->last)
-			oldest = &a->failures[i];
-	}
-	if (!f || now - f->last > FORGET_MS) {
-		f = f ? f : oldest;
-		f->count = 0;
-		memcpy(f->address, owner, sizeof owner);
-	}
-	f->last = now;
-	if (f->count <= DELAY_DOUBLINGS)
-		f->count++;
-	int64_t delay = (int64_t)DELAY_FIRST << (f->count - 1);
+	if (o->failures <= DELAY_DOUBLINGS)
+		o->failures++;
+	int64_t delay = (int64_t)DELAY_FIRST << (o->failures - 1);
 	return delay < AUTH_DELAY_MAX ? delay : AUTH_DELAY_MAX;
 }

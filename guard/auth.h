@@ -18,32 +18,54 @@
 enum {
 	AUTH_TOKEN_MIN = 16,     /* characters */
 	AUTH_TOKEN_MAX = 256,
-	AUTH_FAILURES = 64,      /* addresses of which failures are remembered */
+	AUTH_OWNERS = 64,        /* addresses that are remembered */
 	AUTH_DELAY_MAX = 5000,   /* ms */
+
+	/* Wrong tokens are compared at once up to BURST, and one every PERIOD_MS after that: of an
+	 * address, and of all that have not shown the right one before. */
+	AUTH_BURST = 10,
+	AUTH_PERIOD_MS = 1000,
+	AUTH_BURST_ALL = 50,
+	AUTH_PERIOD_ALL_MS = 100,
+	AUTH_WAIT_MAX = 5000,    /* ms; what would have to wait longer is refused */
 };
 
-struct auth_failure {
+/* Whose tokens were compared. */
+struct auth_owner {
 	uint8_t address[16];   /* IPv6, or IPv4 mapped into it; of an IPv6 network the first half */
-	int64_t last;          /* ms, monotonic */
-	unsigned count;
+	bool known;            /* has shown the right one */
+	int64_t last;          /* ms, monotonic: of the last one that was compared; 0: free */
+	int64_t booked;        /* ms: PERIOD_MS for each one that was wrong lead up to it */
+	unsigned failures;     /* in a row */
 };
 
 /* All zero: no token is needed. */
 struct auth {
 	char token[AUTH_TOKEN_MAX + 1];   /* terminated */
 	size_t len;            /* 0: none is needed */
-	struct auth_failure failures[AUTH_FAILURES];
+	int64_t booked;        /* as of an owner, by all */
+	struct auth_owner owners[AUTH_OWNERS];
 };
 
 /* Reads the token: the file's first line, of letters, digits and . _ ~ -. 0, or -1
  * with one line logged, the token before staying in force. */
 int auth_read(struct auth *a, const char *file);
 
-/* Does the request show the token? In constant time. */
+/* Does the request offer something as the token? Only then is there anything to compare. */
+bool auth_is_offered(const struct auth *a, const struct ws_request *r);
+
+/* Does the request show the token? In constant time. More than one offer is none. */
 bool auth_shown(const struct auth *a, const struct ws_request *r);
 
-/* Notes a failure and returns for how many ms the answer to it is to be held back:
- * each one from the same address longer than the one before. */
+/* In how many ms the offer of this peer may be compared, 0: now; it is booked for then, so
+ * that others of the peer come later. -1: too many are booked already. */
+int64_t auth_book(struct auth *a, const struct sockaddr *peer, int64_t now);
+
+/* The booked offer was right: it counts for nothing. */
+void auth_right(struct auth *a, const struct sockaddr *peer, int64_t now);
+
+/* Notes a failure, of a request that showed no token, too, and returns for how many ms the
+ * answer to it is to be held back: each one from the same address longer than the one before. */
 int64_t auth_delay(struct auth *a, const struct sockaddr *peer, int64_t now);
 
 #endif

@@ -88,10 +88,11 @@ test('every slot taken by connections that say nothing: the oldest makes room', 
 test('those who wait for the answer to a wrong token make room, too', async t => {
   const token = join(folder(t), 'token')
   writeFileSync(token, 'correct-horse.battery_staple~1', { mode: 0o600 })
-  const d = await daemon(t, [...SHORT, '--max-clients', '2', '--token-file', token, '-v'], { expect: connections })
+  const d = await daemon(t, [...SHORT, '--max-clients', '2', '--token-file', token, '-v'],
+    { expect: [...connections, /^wrong_token /] })
   const wrong = []
   for (let i = 0; i < 18; i++) {
-    wrong.push(await connect(t, { port: d.port }))
+    wrong.push(await connect(t, { port: d.port, localAddress: `127.0.1.${i}` }))
     wrong[i].send(handshake({ Authorization: 'Bearer wrong' }))
   }
   await until(d.child, 'line', () => d.lines.filter(line => line.startsWith('refused')).length === wrong.length)

@@ -286,7 +286,7 @@ describe('metrics', { concurrency: true }, () => {
   test('are for those who have the token', async t => {
     const path = join(folder(t), 'token')
     writeFileSync(path, `${TOKEN}\n`, { mode: 0o600 })
-    const d = await daemon(t, [...HOUR, '--token-file', path])
+    const d = await daemon(t, [...HOUR, '--token-file', path], { expect: [/^wrong_token /] })
     for (const method of ['GET', 'HEAD']) {
       const { status } = await fetch(`${d.url}metrics`, { method, headers: { Authorization: 'Bearer wrong-wrong-wrong-wrong' } })
       assert.equal(status, 401)

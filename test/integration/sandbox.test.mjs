@@ -176,7 +176,7 @@ for (const source of ['kernel', 'feed']) sandboxed(`TLS, a token, a reload of bo
   symlinkSync('archive/cert1', join(path, 'cert'))
   const file = name => join(path, name)
   const d = await daemon(t, ['--tls-cert', file('cert'), '--tls-key', file('key'), '--token-file', file('token'),
-    '-v', ...SHORT, ...source === 'feed' ? ['--feed', join(path, 'feed')] : []], { expect: [/^(open|clos|refused|feed)/, /^error (tls|token_file)=/] })
+    '-v', ...SHORT, ...source === 'feed' ? ['--feed', join(path, 'feed')] : []], { expect: [/^(open|clos|refused|feed|wrong_token)/, /^error (tls|token_file)=/] })
   const options = { ca: readFileSync(file('cert')), headers: { Authorization: `Bearer ${TOKEN}` } }
   const c = await client(t, d.ws, options)
   if (source === 'feed') await node(t, { feed: join(path, 'feed') })

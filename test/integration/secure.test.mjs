@@ -25,7 +25,9 @@ function tokenFile (t, text = `${TOKEN}\n`) {
   return path
 }
 
-const guarded = (t, options = [], settings) => daemon(t, ['--token-file', tokenFile(t), ...options], settings)
+const WRONG_TOKEN = /^wrong_token /
+const guarded = (t, options = [], { expect = [], ...settings } = {}) =>
+  daemon(t, ['--token-file', tokenFile(t), ...options], { expect: [WRONG_TOKEN, ...expect], ...settings })
 const bearer = token => ({ Authorization: `Bearer ${token}` })
 
 // A handshake with these fields, answered; how many ms the answer took.
@@ -173,6 +175,42 @@ test('each wrong token from an address waits longer, nobody else does', async t 
   assert.ok((await held).ms >= 1995)
 })
 
+test('tokens are not tried out by not waiting for answers, and whoever has the right one is served', async t => {
+  const d = await guarded(t, [...HOUR, '--max-clients', '200'], { expect: [WRONG_TOKEN] })
+  const target = { port: d.port, host: '127.0.0.1' }
+  const several = await ask(t, { ...target, localAddress: '127.0.3.1' },
+    { 'Sec-WebSocket-Protocol': `introspect, introspect.token.${WRONG}, introspect.token.${TOKEN}` })
+  assert.equal(several.status, 401, 'one offer a request')
+  const both = await ask(t, { ...target, localAddress: '127.0.3.2' },
+    { ...bearer(TOKEN), 'Sec-WebSocket-Protocol': `introspect, introspect.token.${TOKEN}` })
+  assert.equal(both.status, 401)
+
+  // 600 guesses, 24 at a time, of which the 300th is right.
+  const start = performance.now()
+  const counts = {}
+  let next = 0
+  const guess = async () => {
+    while (next < 600) {
+      const token = ++next === 300 ? TOKEN : `wrong-horse.battery_staple~${next}`
+      const c = await connect(t, { ...target, localAddress: '127.0.3.3' })
+      c.send(handshake(bearer(token)))
+      const status = await c.until(() => c.status, 40).catch(() => 'left')
+      counts[status] = (counts[status] ?? 0) + 1
+      c.socket.destroy()
+    }
+  }
+  const attack = Promise.all(Array.from({ length: 24 }, guess))
+  for (let i = 0; i < 5; i++) {
+    assert.equal((await ask(t, { ...target, localAddress: `127.0.4.${i}` }, bearer(TOKEN))).status, 101)
+  }
+  await attack
+  assert.equal(counts[101], undefined, JSON.stringify(counts))
+  assert.ok(counts[429] > 0, JSON.stringify(counts))
+  // fail2ban is told: ten lines and one a second.
+  const lines = d.lines.filter(line => /^wrong_token peer=127\.0\.3\.3:\d+ status=(401|429)$/.test(line))
+  assert.ok(lines.length >= 5 && lines.length <= 12 + (performance.now() - start) / 1000, `${lines.length} lines`)
+})
+
 const ticks = pid => {
   const fields = readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ')[1].split(' ')
   return Number(fields[11]) + Number(fields[12])
@@ -227,7 +265,7 @@ test('a token or a key that others may read is warned of', async t => {
 
 test('SIGHUP takes a new token, and none that is wrong; who is in stays in', async t => {
   const file = tokenFile(t)
-  const d = await daemon(t, ['--token-file', file, ...SHORT], { expect: [/^error token_file=/] })
+  const d = await daemon(t, ['--token-file', file, ...SHORT], { expect: [/^error token_file=/, WRONG_TOKEN] })
   const target = { port: d.port, host: '127.0.0.1' }
   const inside = await client(t, d.ws, { headers: bearer(TOKEN) })
   await inside.received(1)
@@ -297,7 +335,7 @@ test('suites with ephemeral keys and authenticated encryption, and no others', a
 })
 
 test('pages, both protocols and tokens over TLS', async t => {
-  const d = await secured(t, ['--token-file', tokenFile(t), ...SHORT])
+  const d = await secured(t, ['--token-file', tokenFile(t), ...SHORT], { expect: [WRONG_TOKEN] })
   assert.match(d.url, /^https:/)
   assert.equal((await get(d)).body.trim(), 'ok')
   const page = await get(d, '/introspection.proto')

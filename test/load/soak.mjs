@@ -278,7 +278,7 @@ function fetchSomething (url, options) {
       response.on('data', data => { length += data.length; totals.bytes += data.length })
       response.on('end', resolve)
       response.on('error', reject)
-      assert.ok([200, 400, 401, 403, 404, 405, 426, 431, 503].includes(response.statusCode), `${response.statusCode}`)
+      assert.ok([200, 400, 401, 403, 404, 405, 426, 429, 431, 503].includes(response.statusCode), `${response.statusCode}`)
     }).on('error', error => {
       if (method === 'HEAD' && error.code === 'HPE_CLOSED_CONNECTION') resolve()
       else reject(error)
@@ -353,7 +353,7 @@ async function guardedMember (t, folder, pki) {
       repeated('pull over TLS', 3000, t => pull(t, member.d.ws, overTls)),
       repeated('pull on a Unix socket', 2000, t => pull(t, unix, { headers })),
       repeated('wrong token', 3000, async () => {
-        await assert.rejects(scope(t => pull(t, unix, { headers: { Authorization: 'Bearer nobody-has-this' } })), /401|503|ECONNRESET|hang up|closed/)
+        await assert.rejects(scope(t => pull(t, unix, { headers: { Authorization: 'Bearer nobody-has-this' } })), /401|429|503|ECONNRESET|hang up|closed/)
         totals.refusals++
       }),
       repeated('request over TLS', 3000, () => fetchSomething(member.d.url, { ca: pki.ca, servername: 'localhost' })),

@@ -78,16 +78,18 @@ static void as_a_subprotocol(void **state)
 	(void)state;
 	assert_true(shown(NULL, "introspect.token." TOKEN));
 	assert_true(shown(NULL, "introspect, introspect.token." TOKEN));
-	assert_true(shown("Bearer wrong", "a, introspect.token.wrong ,introspect.token." TOKEN ", b"));
-	assert_true(shown("Bearer " TOKEN, "introspect.token.wrong"));
+	assert_true(shown("Basic wrong", "a, introspect.token ,introspect.token." TOKEN ", b"));
 	static const char *const wrong[] = {
 		"", ",,", TOKEN, "introspect", "introspect.token.", "introspect.token",
 		"introspect.token.0123456789abcde", "introspect.token." TOKEN "0",
-		"introspect.token. " TOKEN, "Introspect.Token." TOKEN, "introspect.token.0123,456789abcdef",
+		"introspect.token.wrong,introspect.token." TOKEN, "introspect.token." TOKEN ",introspect.token.wrong",
+		"introspect.token." TOKEN ",introspect.token." TOKEN, "introspect.token. " TOKEN, "Introspect.Token." TOKEN, "introspect.token.0123,456789abcdef",
 	};
 	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
 		if (shown(NULL, wrong[i]))
 			fail_msg("%s", wrong[i]);
+	assert_false(shown("Bearer wrong", "introspect.token." TOKEN));   /* one offer a request */
+	assert_false(shown("Bearer " TOKEN, "introspect.token." TOKEN));
 }
 
 static void none_is_needed(void **state)
@@ -206,17 +208,63 @@ static void more_than_there_is_room_for(void **state)
 	struct auth a = {0};
 	char address[32];
 
-	for (int i = 0; i <= AUTH_FAILURES; i++) {
+	for (int i = 0; i <= AUTH_OWNERS; i++) {
 		snprintf(address, sizeof address, "192.0.2.%d", i);
 		assert_int_equal(delay(&a, address, 1000 + i), 250);
 	}
-	for (int i = 1; i <= AUTH_FAILURES; i++) {
+	for (int i = 1; i <= AUTH_OWNERS; i++) {
 		snprintf(address, sizeof address, "192.0.2.%d", i);
 		assert_int_equal(delay(&a, address, 2000 + i), 500);
 	}
 	assert_int_equal(delay(&a, "192.0.2.0", 3000), 250);
 	assert_int_equal(delay(&a, "192.0.2.1", 3001), 250);
 	assert_int_equal(delay(&a, "192.0.2.3", 3002), 1000);
+}
+
+static int64_t book(struct auth *a, int address, int64_t now)
+{
+	struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0xc0000200U + (unsigned)address)};
+
+	return auth_book(a, (const struct sockaddr *)&v4, now);
+}
+
+/* The burst at once, then one each period in the order in which they came, then no more. */
+static void booked_one_behind_the_other(void **state)
+{
+	(void)state;
+	struct auth a = {0};
+	int64_t wait, before = 0;
+
+	for (int i = 0; i < AUTH_BURST; i++)
+		assert_int_equal(book(&a, 1, 1000), 0);
+	while ((wait = book(&a, 1, 1000)) >= 0) {
+		assert_int_equal(wait, before + AUTH_PERIOD_MS);
+		before = wait;
+	}
+	assert_int_equal(before, AUTH_WAIT_MAX);
+	assert_int_equal(book(&a, 2, 1000), 0); /* others do not wait */
+	assert_int_equal(book(&a, 1, 1999), -1);
+	assert_int_equal(book(&a, 1, 2000), AUTH_WAIT_MAX);
+	assert_int_equal(book(&a, 1, 1000 + 3600000), 0);
+}
+
+/* However many addresses somebody has: who showed the right token before does not wait. */
+static void booked_of_all(void **state)
+{
+	(void)state;
+	const struct sockaddr_in known = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0xc6336401U)};
+	struct auth a = {0};
+	int compared = 0;
+
+	for (int i = 0; i < 1000; i++) {   /* many right ones at once are not many */
+		assert_int_equal(auth_book(&a, (const struct sockaddr *)&known, 1000), 0);
+		auth_right(&a, (const struct sockaddr *)&known, 1000);
+	}
+	for (int64_t now = 1000; now < 61000; now++)
+		compared += book(&a, (int)(now * 7919 % 60000), now) >= 0;
+	assert_in_range(compared, 60000 / AUTH_PERIOD_ALL_MS,
+	                AUTH_BURST_ALL + (60000 + AUTH_WAIT_MAX) / AUTH_PERIOD_ALL_MS);
+	assert_int_equal(auth_book(&a, (const struct sockaddr *)&known, 61000), 0);
 }
 
 int main(void)
@@ -231,6 +279,8 @@ int main(void)
 		cmocka_unit_test(forgotten_after_a_minute),
 		cmocka_unit_test(one_owner_of_a_network),
 		cmocka_unit_test(more_than_there_is_room_for),
+		cmocka_unit_test(booked_one_behind_the_other),
+		cmocka_unit_test(booked_of_all),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -553,6 +553,7 @@ static void heads(void **state)
 		[HTTP_NO_HOST] = {"HTTP/1.1 400 Bad Request\r\n", NULL, NULL},
 		[HTTP_BAD_HOST] = {"HTTP/1.1 400 Bad Request\r\n", NULL, NULL},
 		[HTTP_NO_TOKEN] = {"HTTP/1.1 401 Unauthorized\r\n", "WWW-Authenticate", "Bearer"},
+		[HTTP_TOO_MANY_TOKENS] = {"HTTP/1.1 429 Too Many Requests\r\n", "Retry-After", "5"},
 		[HTTP_FOREIGN_HOST] = {"HTTP/1.1 403 Forbidden\r\n", NULL, NULL},
 		[HTTP_FOREIGN_ORIGIN] = {"HTTP/1.1 403 Forbidden\r\n", NULL, NULL},
 		[HTTP_NO_PAGE] = {"HTTP/1.1 404 Not Found\r\n", NULL, NULL},
