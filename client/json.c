@@ -23,21 +23,54 @@ static void write_name(FILE *out, const char *name)
 	fputs("\":", out);
 }
 
-static void write_string(FILE *out, const char *s)
+/* The character at s, if a terminal would not show but obey it: controls (C0, DEL and C1), line
+ * separators, and those that turn the direction of what stands around them. 0: it is none. */
+static unsigned unprintable(const unsigned char *s, size_t *len)
 {
-	fputc('"', out);
-	while (*s) {
-		size_t plain = 0;
+	unsigned c = *s;
 
-		while ((unsigned char)s[plain] >= ' ' && s[plain] != '"' && s[plain] != '\\')
+	*len = 1;
+	if (c < ' ' || c == 0x7f)
+		return c;
+	if ((c == 0xc2 || c == 0xd8) && s[1]) {
+		c = (c & 0x1f) << 6 | (s[1] & 0x3f);
+		*len = 2;
+		return (c >= 0x80 && c < 0xa0) || c == 0x61c ? c : 0;
+	}
+	if (c == 0xe2 && (s[1] == 0x80 || s[1] == 0x81) && s[2]) {
+		c = 0x2000U | (s[1] & 0x3fU) << 6 | (s[2] & 0x3fU);
+		*len = 3;
+		return c == 0x200e || c == 0x200f || (c >= 0x2028 && c <= 0x202e) ||
+		                       (c >= 0x2066 && c <= 0x2069)
+		               ? c
+		               : 0;
+	}
+	return 0;
+}
+
+static void write_string(FILE *out, const char *string)
+{
+	const unsigned char *s = (const unsigned char *)string;
+	size_t plain = 0, len;
+
+	fputc('"', out);
+	while (s[plain]) {
+		const unsigned c = unprintable(s + plain, &len);
+
+		if (c == 0 && s[plain] != '"' && s[plain] != '\\') {
 			plain++;
+			continue;
+		}
 		fwrite(s, 1, plain, out);
 		s += plain;
-		if (*s == '"' || *s == '\\')
-			fprintf(out, "\\%c", *s++);
-		else if (*s)
-			fprintf(out, "\\u%04x", (unsigned char)*s++);
+		if (c == 0)
+			fprintf(out, "\\%c", *s);
+		else
+			fprintf(out, "\\u%04x", c);
+		s += len;
+		plain = 0;
 	}
+	fwrite(s, 1, plain, out);
 	fputc('"', out);
 }
 
