@@ -112,7 +112,7 @@ PAGE = $(BUILD)/page
 PAGE_FILES = schema.js $(patsubst dashboard/%,%,$(wildcard \
              $(addprefix dashboard/,*.html *.css *.svg *.js views/*.js)))
 SERVED = $(BUILD)/served
-SERVED_FILES = index.html style.css icon.svg app.js
+SERVED_FILES = index.html style.css icon.svg alert.svg app.js
 
 $(BUILD)/dashboard.o: $(BUILD)/dashboard.c $(BUILD)/cflags
 	$(compile) -Idashboard

@@ -6,20 +6,24 @@ import { DecodeError } from './decode.js';
 import { h, render } from './dom.js';
 import { watchEvents } from './events.js';
 import { ago, bytes, count, moment as momentText, plural } from './format.js';
+import { health, worst } from './health.js';
+import { keyboard, sheet } from './keys.js';
 import { Moment } from './model.js';
-import { code, id, onAnnounce, why } from './parts.js';
+import { code, copyLink, id, onAnnounce, why } from './parts.js';
 import { readRecording, writeRecording } from './recording.js';
+import { get, href, onRoute, readRoute, route, set } from './route.js';
 import { CAP, Store } from './store.js';
 import { Timeline } from './timeline.js';
 import connections from './views/connections.js';
 import dht from './views/dht.js';
 import events from './views/events.js';
 import overview from './views/overview.js';
+import peers from './views/peers.js';
 import streams from './views/streams.js';
 import swarm from './views/swarm.js';
 import topics from './views/topics.js';
 
-const VIEWS = { overview, connections, streams, dht, topics, events, swarm };
+const VIEWS = { overview, peers, connections, streams, dht, topics, events, swarm };
 const HIDDEN = 30_000;    // ms between snapshots in a tab that nobody sees
 const STALE = 5000;       // ms without a snapshot, or three intervals
 const RECENT = 10_000;    // ms over which the rate of snapshots is taken
@@ -28,20 +32,23 @@ const SKIPPED = 'Snapshots taken while this page was hidden or busy with an earl
 const SLICE = 12;         // ms of reading a recording at a time
 
 const connection = new Connection();
-const timeline = new Timeline(seek);
+const timeline = new Timeline({ seek, play });
 let live = new Store();
 let file;              // an opened recording: { store, name, problems, loading }
 let chosen;            // the snapshot shown; undefined: the newest
 let moment;            // of it
+let wanted = 0;        // ms, the time in the address, until a snapshot of it is found
 let playing;           // timer
+let speed = 1;         // of playing
+let taken = 0;         // snapshots of this connection that are in the store
 let stopEvents;
 let notice = '';       // said to everybody for a moment
 let trouble = '';      // the last thing that could not be read
 let typed, typedWrong = '', tokenWrong = false;
 let linked = '';       // a daemon that a link leads to, and that the user has not said yes to
-let route = { view: 'overview', params: new URLSearchParams() };
 let drawn = true;      // nothing waits for the next frame
 let unanswered;        // timer of a hidden tab
+let rare = false;      // the next snapshot was asked for late, as nobody looks
 
 const shown = () => file?.store ?? live;
 
@@ -54,14 +61,48 @@ function update() {
   }
 }
 
+// The index of the snapshot that is shown. What is looked at is pinned in its store.
+function chosenIndex({ snapshots, pinned }) {
+  if (!chosen)
+    return snapshots.length - 1;
+  const index = snapshots.lastIndexOf(chosen);
+  if (index >= 0 || !pinned.includes(chosen))
+    return index;
+  chosen = undefined;
+  return snapshots.length - 1;
+}
+
+// Times in the address are those of the node's clock, the store's time line is that of
+// arrivals.
+const toLine = (ts) => {
+  const last = shown().snapshots.at(-1);
+  return ts - last.ts + last.at;
+};
+
+// Finds what the address asks for once there is something to look in.
+function lookBack() {
+  const { snapshots } = shown();
+  if (!wanted || !snapshots.length || file?.loading)
+    return;
+  const at = toLine(wanted), first = snapshots[0];
+  if (at < first.at - 1000)
+    trouble = `${momentText(wanted)} is not held in this page: its past begins at ${momentText(first.ts)}.`;
+  else
+    chosen = at >= snapshots.at(-1).at ? undefined : snapshots[shown().indexAt(at)];
+  wanted = 0;
+}
+
 function draw() {
   drawn = true;
+  lookBack();
   const store = shown(), { snapshots } = store;
-  const index = chosen ? store.indexAt(chosen.at) : snapshots.length - 1;
-  if (chosen && snapshots[index] !== chosen)
-    chosen = snapshots[index];
-  if (moment?.snapshot !== snapshots[index] || moment?.store !== store)
-    moment = snapshots[index] && new Moment(store, index);
+  const range = get('from') && snapshots.length ? [toLine(Number(get('from'))), 0] : undefined;
+  store.pinned = [chosen, range && snapshots[store.indexAt(range[0])]].filter(Boolean);
+  const index = chosenIndex(store), snapshot = snapshots[index];
+  if (range)
+    range[1] = snapshot.at;
+  if (moment?.snapshot !== snapshot || moment?.store !== store || String(moment?.range) !== String(range))
+    moment = snapshot && new Moment(store, index, range);
   else if (moment)
     moment.index = index;
   const focused = document.activeElement;
@@ -70,7 +111,7 @@ function draw() {
   if (document.activeElement === document.body && focused.isConnected)
     focused.focus({ preventScroll: true });
   // By then the frame has been painted; what came meanwhile is not in it.
-  const { received } = connection;
+  const received = taken;
   if (!document.hidden)
     setTimeout(() => connection.ready(received));
 }
@@ -168,29 +209,39 @@ function recordingTools() {
     h('button', { type: 'button', onclick: exportRecording, disabled: !held.snapshots.length }, 'Export recording'),
     h('label', { class: 'button' }, 'Open recording',
       h('input', { type: 'file', class: 'unseen', onchange: pick })),
-    file && h('button', { type: 'button', onclick: closeRecording }, 'Back to live'));
+    file && h('button', { type: 'button', onclick: closeRecording }, 'Back to live'),
+    h('button', { type: 'button', class: 'quiet', onclick: () => sheet().showModal() }, 'Keys ', h('kbd', null, '?')));
 }
+
+// All that is seldom needed, in one line that opens.
+function more() {
+  const last = shown().snapshots.at(-1);
+  return h('details', { class: 'more', open: opened(), ontoggle: (e) => { unfolded = e.target.open; } },
+    h('summary', null, last ? `Snapshot #${last.sequence || count(shown().snapshots.length)}` : 'No snapshot yet',
+      !file && connection.lastAt > 0 && h('span', { class: 'faint' }, ` ${ago(Date.now() - connection.lastAt)}`)),
+    vitals(), addressField(), recordingTools());
+}
+
+let unfolded;
+const opened = () => unfolded ?? innerWidth > 860;
 
 function drawShell() {
   const [state, text] = stateOf();
   document.body.className = isStale() ? 'stale' : '';
   render(document.getElementById('side'), [
-    h('a', { class: 'brand', href: '#/overview' },
+    h('a', { class: 'brand', href: href('overview') },
       h('img', { src: 'icon.svg', alt: '', width: 20, height: 20 }), 'introspectd'),
-    h('div', { class: 'link' },
-      h('p', { class: `state ${state}` }, h('span', { class: 'lamp' }), h('span', { role: 'status' }, text),
-        connection.state === 'waiting' && !file &&
-          h('button', { type: 'button', class: 'quiet', title: 'Try now', onclick: () => connection.retryNow() },
-            connection.retryAt === Infinity ? 'Try again'
-              : `Retry in ${Math.max(0, Math.ceil((connection.retryAt - Date.now()) / 1000))} s`)),
-      addressField()),
-    vitals(),
+    h('p', { class: `state ${state}` }, h('span', { class: 'lamp' }), h('span', { role: 'status' }, text),
+      connection.state === 'waiting' && !file &&
+        h('button', { type: 'button', class: 'quiet', title: 'Try now', onclick: () => connection.retryNow() },
+          connection.retryAt === Infinity ? 'Try again'
+            : `Retry in ${Math.max(0, Math.ceil((connection.retryAt - Date.now()) / 1000))} s`)),
     h('nav', { 'aria-label': 'Views' }, Object.entries(VIEWS).map(([name, view]) => {
       const n = moment && view.badge?.(moment);
-      return h('a', { key: name, href: hashOf(name), 'aria-current': name === route.view ? 'page' : false }, view.title,
+      return h('a', { key: name, href: href(name, { q: get('q') }), 'aria-current': name === route.view ? 'page' : false }, view.title,
         n !== undefined && n !== 0 && h('span', { class: 'num' }, count(n)));
     })),
-    recordingTools(),
+    more(),
   ]);
   render(document.getElementById('notices'), [
     linked && question(),
@@ -198,26 +249,43 @@ function drawShell() {
     h('p', { key: 'notice', class: `toast${notice ? ' on' : ''}`, role: 'status' }, notice),
   ]);
   timeline.update({
-    store: shown(), index: moment?.index ?? -1, following: !chosen, live: !file, playing, play,
+    store: shown(), index: moment?.index ?? -1, following: !chosen, live: !file, playing, speed, range: moment?.range,
     name: file ? file.name : 'the live data', now: Date.now(),
+  });
+}
+
+function nodeName() {
+  const { implementation, version, hostname } = moment.runtime;
+  return [implementation, version].filter(Boolean).join(' ') || hostname || 'unnamed node';
+}
+
+function search() {
+  return h('input', {
+    type: 'search', class: 'search', placeholder: 'Search in every view', 'aria-label': 'Search in every view',
+    value: get('q'), oninput: (e) => set({ q: e.target.value }),
   });
 }
 
 function title() {
   const r = moment.runtime;
-  const name = [r.implementation, r.version].filter(Boolean).join(' ') || 'unnamed node';
   return h('header', { class: 'title' },
-    h('h1', null, name), r.hostname && h('span', { class: 'faint' }, r.hostname), r.peer_id && id(r.peer_id),
-    chosen && h('span', { class: 'past' }, `Shown as it was at ${momentText(moment.ts)}`));
+    h('h1', null, nodeName()), r.hostname && h('span', { class: 'faint host' }, r.hostname), r.peer_id && id(r.peer_id),
+    (chosen || moment.range) && h('span', { class: 'past' }, `Shown as it was at ${momentText(moment.ts)}`),
+    h('span', { class: 'grow' }), search(),
+    h('button', { type: 'button', class: 'quiet', title: 'The address of this page, with all that is chosen in it', onclick: copyLink }, 'Copy link'));
 }
 
 function drawView() {
   const main = document.getElementById('main');
   const view = VIEWS[route.view];
   main.className = moment && view.fills ? 'fills' : '';
-  document.title = `${view.title} · introspectd`;
-  render(main, moment ? [title(), h('div', { class: 'view', key: route.view },
-    view.render(moment, { params: route.params, setParam, update, live: !file }))] : [welcome()]);
+  const healthList = moment && health(moment, !file && !chosen, Date.now()), bad = healthList && worst(healthList) === 'bad';
+  document.title = `${bad ? '⚠ ' : ''}${view.title}${moment ? ` · ${nodeName()}` : ''} · introspectd`;
+  const icon = document.querySelector('link[rel=icon]'), want = bad ? 'alert.svg' : 'icon.svg';
+  if (icon.getAttribute('href') !== want)
+    icon.setAttribute('href', want);
+  const body = () => view.render(moment, { update, live: !file, healthList });
+  render(main, moment ? [title(), h('div', { class: 'view', key: route.view }, body())] : [welcome()]);
 }
 
 // What is wrong, and what to do about it
@@ -236,10 +304,7 @@ function question() {
     h('button', { type: 'button', class: 'quiet', onclick: answer(false) }, 'Stay here'));
 }
 
-function navigateBack() {
-  history.replaceState(null, '', hashOf(route.view, { q: route.params.get('q') }));
-  update();
-}
+const navigateBack = () => set({ at: connection.chosen });
 
 const isIP = (hostname) => /^[\d.]+$|^\[/.test(hostname);
 const option = (name) => h('span', { class: 'nowrap' }, name);
@@ -350,26 +415,37 @@ function welcome() {
 
 // Time
 
-function seek(index) {
+// index: of the snapshot to show, null to follow the newest. from: ms on the store's time
+// line, where a range begins that ends with it.
+function seek(index, from) {
   clearTimeout(playing);
   playing = undefined;
-  chosen = index === null ? undefined : shown().snapshots[index];
-  update();
+  look(index, from);
 }
 
-function play() {
-  if (playing)
-    return seek(moment.index);
+function look(index, from) {
+  const store = shown();
+  chosen = index === null ? undefined : store.snapshots[index];
+  if (chosen)
+    store.pinned = [...store.pinned, chosen];
+  const start = from === undefined ? '' : Math.round(from - store.snapshots.at(-1).at + store.snapshots.at(-1).ts);
+  set({ t: chosen ? chosen.ts : '', from: start, by: start ? 'range' : get('by') === 'range' ? '' : get('by') });
+}
+
+// times: how fast; 0: stop.
+function play(times) {
+  clearTimeout(playing);
+  playing = undefined;
+  speed = times;
   const { snapshots } = shown();
   const step = () => {
     const index = moment.index + 1;
     if (index >= snapshots.length - 1)
       return seek(file ? snapshots.length - 1 : null);
-    chosen = snapshots[index];
-    playing = setTimeout(step, Math.min(2000, snapshots[index + 1].at - chosen.at));
-    return update();
+    playing = setTimeout(step, Math.min(2000, snapshots[index + 1].at - snapshots[index].at) / speed);
+    return look(index);
   };
-  return step();
+  return times ? step() : update();
 }
 
 // Recordings
@@ -385,6 +461,7 @@ async function openRecording(blob) {
   const mine = file = { store: new Store(Infinity), name: blob.name, problems: [], loading: true };
   connection.close();
   chosen = undefined;
+  set({ t: '', from: '', by: '' });
   update();
   let recording;
   try {
@@ -396,7 +473,7 @@ async function openRecording(blob) {
   let until = performance.now() + SLICE;
   for (const message of recording.messages) {
     try {
-      mine.store.add(message);
+      await mine.store.addInSlices(message);
     } catch (e) {
       if (!(e instanceof DecodeError))
         throw e;
@@ -411,7 +488,8 @@ async function openRecording(blob) {
     }
   }
   mine.loading = false;
-  chosen = mine.store.snapshots[0];
+  if (!wanted)
+    chosen = mine.store.snapshots[0];
   update();
 }
 
@@ -422,36 +500,23 @@ function closeRecording() {
   update();
 }
 
-// The page's address: #/view?at=ADDRESS&q=SEARCH
-
-function hashOf(view, changes = {}) {
-  const params = new URLSearchParams();
-  if (connection.chosen)
-    params.set('at', connection.chosen);
-  for (const [k, v] of Object.entries(changes))
-    if (v)
-      params.set(k, v);
-  return `#/${view}${params.size ? `?${params}` : ''}`;
-}
-
-function setParam(name, value) {
-  route.params.set(name, value);
-  history.replaceState(null, '', hashOf(route.view, { q: route.params.get('q') }));
-  update();
-}
+// The page's address
 
 function navigate() {
-  const [path, query] = location.hash.slice(2).split('?');
-  const params = new URLSearchParams(query);
-  const changed = path !== route.view;
-  route = { view: Object.hasOwn(VIEWS, path) ? path : 'overview', params };
-  const at = params.get('at');
-  linked = '';
+  const before = route.view;
+  readRoute(VIEWS);
+  typedWrong = linked = '';
+  const at = get('at');
   if (at && at !== connection.chosen)
     follow(at);
   else if (!at && connection.chosen)
-    history.replaceState(null, '', hashOf(route.view, { q: params.get('q') }));
-  if (changed)
+    set({ at: connection.chosen });
+  const t = Number(get('t'));
+  if (t && t !== chosen?.ts)
+    wanted = t;
+  else if (!t)
+    chosen = undefined;
+  if (before !== route.view)
     document.getElementById('main').scrollTop = 0;
   draw();
   document.querySelector('nav [aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'center' });
@@ -481,8 +546,11 @@ function submitAddress(text) {
     live = new Store();
     connection.lastAt = 0;
     file = chosen = undefined;
+    // What was chosen among the data of one daemon means nothing in those of another.
+    if (url !== connection.chosen)
+      route.params = new URLSearchParams();
     connection.open(url);
-    history.replaceState(null, '', hashOf(route.view, { q: route.params.get('q') }));
+    set({ at: url });
   } catch (e) {
     typedWrong = e.message;
   }
@@ -506,15 +574,16 @@ connection.addEventListener('change', () => {
   update();
 });
 
-connection.addEventListener('message', ({ detail }) => {
+connection.addEventListener('message', async ({ detail }) => {
+  const store = live, { received } = connection;
   try {
-    const snapshot = live.add(detail, Date.now());
+    const snapshot = await store.addInSlices(detail, Date.now(), rare);
+    if (store !== live)
+      return;
+    rare = document.hidden;
     trouble = '';
     if (snapshot)
       connection.count(snapshot.sequence);
-    // Decoded here and drawn in the next frame, so that neither takes long.
-    if (snapshot && !file && !chosen && !document.hidden)
-      live.state(snapshot);
     if (!stopEvents && snapshot?.runtime?.event_types.length)
       stopEvents = watchEvents(connection.url, (message) => { live.add(message, Date.now()); update(); });
   } catch (e) {
@@ -522,6 +591,7 @@ connection.addEventListener('message', ({ detail }) => {
       throw e;
     trouble = `A snapshot could not be read: ${e.message}.`;
   }
+  taken = received;
   answerLater();
   update();
 });
@@ -545,6 +615,15 @@ addEventListener('drop', (e) => {
 });
 
 let noticeTimer;
+keyboard({
+  go: (name) => { location.hash = href(name, { q: get('q') }); },
+  step: (by) => moment && seek(Math.max(0, Math.min(shown().snapshots.length - 1, moment.index + by))),
+  live: () => moment && seek(null),
+  play: () => moment && play(playing ? 0 : 1),
+});
+
+onRoute(update);
+
 onAnnounce((text) => {
   notice = text;
   clearTimeout(noticeTimer);

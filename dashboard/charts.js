@@ -5,14 +5,25 @@ import { h } from './dom.js';
 import { most as mostOf } from './format.js';
 
 const n1 = (n) => n.toFixed(1);
+const GAP_MIN = 5000;   // ms without a snapshot that may be a gap
 
-// The path through points [x, y]; undefined breaks the line.
+// Whether nothing is known of the time before a snapshot: it came much later than its
+// neighbours tell, and not because it was asked for late.
+export function isGap(snapshots, i) {
+  const s = snapshots[i], before = snapshots[i - 1], after = snapshots[i + 1];
+  if (!before || s.rare)
+    return false;
+  const usual = Math.max(s.runtime.interval_ms, i > 1 ? before.at - snapshots[i - 2].at : 0, after ? after.at - s.at : 0);
+  return s.at - before.at > Math.max(GAP_MIN, 3 * usual);
+}
+
+// The path through points [x, y]; undefined breaks the line. A point alone is a dot.
 export function line(points) {
   let d = '', pen = 'M';
-  for (const p of points) {
-    d += p ? `${pen}${n1(p[0])} ${n1(p[1])}` : '';
+  points.forEach((p, i) => {
+    d += p ? `${pen}${n1(p[0])} ${n1(p[1])}${pen === 'M' && !points[i + 1] ? 'h0' : ''}` : '';
     pen = p ? 'L' : 'M';
-  }
+  });
   return d;
 }
 
@@ -33,13 +44,25 @@ function area(points, base) {
 const WIDTH = 100, HEIGHT = 30;
 const BOX = { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: 'none', 'aria-hidden': 'true' };
 
-// values: the oldest first, at least 0. most: of the scale, to share it.
-export function sparkline(values, kind, most = mostOf(values)) {
-  const step = WIDTH / Math.max(1, values.length - 1);
-  const points = values.map((v, i) => [i * step, HEIGHT - 1.5 - (most ? v / most : 0) * (HEIGHT - 3)]);
+// Snapshots of a span of time that ends with the one at `index`, as { s, x: 0 to width };
+// undefined where there is a gap.
+export function overTime(snapshots, from, index, width) {
+  const end = snapshots[index].at, start = Math.min(snapshots[from].at, end - 1), points = [];
+  for (let i = from; i <= index; i++) {
+    if (i > from && isGap(snapshots, i))
+      points.push(undefined);
+    points.push({ s: snapshots[i], x: (snapshots[i].at - start) / (end - start) * width });
+  }
+  return points;
+}
+
+// points: of overTime for a width of 100. f: snapshot => value of at least 0. most: of the
+// scale, to share it.
+export function sparkline(points, f, kind, most = mostOf(points, (p) => p ? f(p.s) : 0)) {
+  const drawn = points.map((p) => p && [p.x, HEIGHT - 1.5 - (most ? f(p.s) / most : 0) * (HEIGHT - 3)]);
   return h('svg', { class: `spark ${kind}`, ...BOX },
-    h('path', { class: 'fill', d: area(points, HEIGHT) }),
-    h('path', { class: 'line', d: line(points) }));
+    h('path', { class: 'fill', d: area(drawn, HEIGHT) }),
+    h('path', { class: 'line', d: line(drawn) }));
 }
 
 // values: counts, at least one of them above 0.

@@ -126,6 +126,13 @@ function readMessage(type, target, end, depth) {
         value = field.names[value] ?? value;
     } else {
       const stop = length(end);
+      if (field.raw) {
+        if (target[field.name] === NONE)
+          target[field.name] = [];
+        target[field.name].push(pos, stop);
+        pos = stop;
+        continue;
+      }
       if (field.message) {
         const before = field.repeated ? field.message.defaults : target[field.name];
         value = before !== field.message.defaults ? before : Object.create(field.message.defaults);
@@ -182,18 +189,19 @@ const DEFAULTS = { uint32: 0, uint64: 0, bool: false, string: '', bytes: '' };
 
 // A codec for all of the schema, or for the part that `only` names ({ message:
 // [field, ...] }; messages that it leaves out are read as empty): what it does
-// not name is skipped as an unknown field.
-export function codec(only) {
+// not name is skipped as an unknown field. raw: 'Message.field' of a repeated message that
+// is not read but reads as the places where each begins and ends in the bytes, in turn.
+export function codec(only, raw) {
   const types = {};
   for (const [name, fields] of Object.entries(whole.messages)) {
     const kept = Object.entries(fields).filter(([, f]) => !only || only[name]?.includes(f[0]));
-    types[name] = { fields: {}, count: kept.length, defaults: {}, source: kept };
+    types[name] = { name, fields: {}, count: kept.length, defaults: {}, source: kept };
   }
   for (const type of Object.values(types)) {
     for (const [number, [name, kind, repeated, oneof]] of type.source) {
       const names = whole.enums[kind], message = types[kind];
       type.fields[number] = {
-        name, kind, repeated, names, message,
+        name, kind, repeated, names, message, raw: raw === `${type.name}.${name}`,
         numbers: names && Object.fromEntries(Object.entries(names).map(([n, s]) => [s, n])),
         wire: message || kind === 'string' || kind === 'bytes' ? LENGTH : VARINT,
         others: type.source.filter(([, f]) => oneof && f[3] === oneof && f[0] !== name)
@@ -203,12 +211,14 @@ export function codec(only) {
     }
   }
   return {
-    // Throws DecodeError and nothing else, whatever the bytes (a Uint8Array).
-    decode(name, bytes) {
+    // Of all of the bytes (a Uint8Array), or of those from start up to end. Throws
+    // DecodeError and nothing else, whatever they are.
+    decode(name, bytes, start = 0, end = bytes.length) {
       const value = Object.create(types[name].defaults);
-      [buf, pos] = [bytes, 0];
+      buf = bytes;
+      pos = start;
       try {
-        readMessage(types[name], value, bytes.length, 0);
+        readMessage(types[name], value, end, 0);
       } finally {
         buf = undefined;
       }

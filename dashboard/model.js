@@ -1,101 +1,20 @@
 // One moment of the store, in the terms in which the views speak.
 
-import { hostPort, label, short } from './format.js';
+import { duration } from './format.js';
+import { agentName, agentVersion, networkOf, rowOf } from './row.js';
 
-const FADE = 30_000;              // ms for which a closed connection is still shown
-const FADE_BYTES = 2 * 2 ** 20;   // of earlier snapshots that may be decoded for it
-
-// The transports that have a colour of their own, told by what stands in the
-// transport id or the address.
-const TRANSPORTS = [
-  ['relay', /p2p-circuit/], ['webrtc', /webrtc/], ['webtransport', /webtransport/],
-  ['quic', /quic/], ['websocket', /\bwss?\b/], ['tcp', /tcp/], ['unix', /unix|memory/],
-];
-
-export const hash = (s) => {
-  let n = 0x811c9dc5;
-  for (let i = 0; i < s.length; i++)
-    n = Math.imul(n ^ s.charCodeAt(i), 0x01000193);
-  return (n ^ n >>> 15) >>> 0;
-};
-
-const COLOURS = 7;
-export const colourOf = (transport) => {
-  const known = TRANSPORTS.findIndex(([name]) => name === transport);
-  return `c${known >= 0 ? known : hash(transport) % COLOURS}`;
-};
-
-// A function of strings that come again with every snapshot.
-function remembered(f, most = 50_000) {
-  const known = new Map();
-  return (s) => {
-    let result = known.get(s);
-    if (result === undefined) {
-      if (known.size >= most)
-        known.clear();
-      known.set(s, result = f(s));
-    }
-    return result;
-  };
-}
-
-const placeOf = remembered(hostPort);
-const hostOf = remembered((place) => place.replace(/:\d+$/, ''));
-const labelOf = remembered(label);
-// Indices into TRANSPORTS; its length when none fits.
-const signOf = remembered((s) => {
-  const at = TRANSPORTS.findIndex(([, sign]) => sign.test(s));
-  return at < 0 ? TRANSPORTS.length : at;
-});
-
-const tagOf = (tags, name) => tags.find((t) => t.startsWith(`${name}=`))?.slice(name.length + 1) ?? '';
-
-function processOf(tags) {
-  const pid = tagOf(tags, 'pid');
-  return [tagOf(tags, 'process'), pid && `(pid ${pid})`].filter(Boolean).join(' ');
-}
-
-// Some publishers give the ends as initiator and responder: ours is then known
-// by our peer ID.
-function ends({ src_multiaddr: src, dst_multiaddr: dst }, own) {
-  return own && dst.includes(own) ? [dst, src] : [src, dst];
-}
-
-function row(c, own) {
-  const [local, remote] = ends(c.endpoints, own);
-  const id = labelOf(c.transport_id);
-  const relayed = c.conn_id !== '' || Object.hasOwn(c, 'conn');
-  const transport = relayed ? 'relay' : TRANSPORTS[Math.min(signOf(id), signOf(remote))]?.[0] ?? (id || 'unknown');
-  const { traffic_in, traffic_out } = c.traffic;
-  const place = placeOf(remote);
-  return {
-    c, local, remote, transport,
-    key: c.id || `${local} ${remote}`,
-    name: c.peer_id ? short(c.peer_id) : place || 'unknown peer',
-    // Who is at the other end: without a peer ID a service by host and port, a
-    // caller, whose port says nothing, by host.
-    peer: c.peer_id || (c.role === 'INITIATOR' ? place : hostOf(place)) || 'unknown peer',
-    process: processOf(c.user_provided_tags),
-    agent: c.agent_version,
-    status: c.status,
-    role: c.role,
-    rateIn: traffic_in.inst_bw, rateOut: traffic_out.inst_bw,
-    in: traffic_in.cum_bytes, out: traffic_out.cum_bytes,
-    latency: c.latency_ns,
-    streams: c.streams.streams.length || c.streams.stream_ids.length,
-    opened: c.timeline.open_ts,
-    closed: c.status === 'CLOSED',
-    gone: false,   // closed, or only in an earlier snapshot
-  };
-}
+const FADE = 30_000;        // ms for which a closed connection is still shown
+const FADED_MAX = 200;      // of them
+const WINDOW = 600_000;     // ms of “10 min”
 
 export function group(items, keyOf, start, add) {
   const groups = new Map();
   for (const item of items) {
     const key = keyOf(item);
-    if (!groups.has(key))
-      groups.set(key, { key, ...start });
-    add(groups.get(key), item);
+    let g = groups.get(key);
+    if (!g)
+      groups.set(key, g = { key, ...start });
+    add(g, item);
   }
   return [...groups.values()];
 }
@@ -104,27 +23,62 @@ export function group(items, keyOf, start, add) {
 export const tally = (items, of) =>
   group(items, of, { n: 0 }, (g) => { g.n++; }).sort((a, b) => b.n - a.n || (a.key < b.key ? -1 : 1));
 
-// By what was moved so far, which unlike rates does not change places every second.
-export const heaviest = (a, b) => b.in + b.out - a.in - a.out || (a.key < b.key ? -1 : 1);
-
-const addTraffic = (sum, x) => {
-  sum.rateIn += x.rateIn;
-  sum.rateOut += x.rateOut;
-  sum.in += x.in;
-  sum.out += x.out;
-};
-const NO_TRAFFIC = { rateIn: 0, rateOut: 0, in: 0, out: 0 };
 const trafficOf = ({ traffic_in: i, traffic_out: o }) =>
   ({ rateIn: i.inst_bw, rateOut: o.inst_bw, in: i.cum_bytes, out: o.cum_bytes });
+
+// What is counted, in words: bytes per second now, or bytes in a span of time.
+export const SPANS = { now: 'now', '10m': '10 min', total: 'total', range: 'range' };
+
+// By what a list is ordered that is shown by span.
+export const heaviest = (by) => by === 'now'
+  ? (a, b) => b.rateIn + b.rateOut - a.rateIn - a.rateOut || (a.key < b.key ? -1 : 1)
+  : (a, b) => b.movedIn + b.movedOut - a.movedIn - a.movedOut || (a.key < b.key ? -1 : 1);
+
+// How peers and connections can be put together.
+export const GROUPS = {
+  agent: ['Agent', (r) => agentName(r.agent) || 'agent not known'],
+  version: ['Agent and version', (r) => agentVersion(r.agent) || 'agent not known'],
+  transport: ['Transport', (r) => r.transport],
+  net16: ['Network (IPv4 /16, IPv6 /32)', (r) => networkOf(r.place, 16) || 'no IP address'],
+  net24: ['Network (IPv4 /24, IPv6 /32)', (r) => networkOf(r.place, 24) || 'no IP address'],
+  process: ['Process', (r) => r.process || 'process not known'],
+  role: ['Who opened it', (r) => r.role === 'INITIATOR' ? 'opened by us' : 'opened by the peer'],
+  listed: ['Listed by the node', (r) => r.unlisted ? 'known to the kernel alone' : 'listed'],
+};
+
+// What each connection moved from one snapshot (its index, -1: from its beginning) to another:
+// f is called with the connection's row, and bytes in and out.
+export function eachMoved(store, from, to, f) {
+  const { snapshots } = store, base = new Map(), first = snapshots[from];
+  for (let i = 0; i < (first?.tracks.length ?? 0); i++)
+    base.set(first.tracks[i], i);
+  const since = (track, bytesIn, bytesOut) => {
+    const i = base.get(track);
+    f(track.row, i === undefined ? bytesIn : Math.max(0, bytesIn - first.moved[2 * i]),
+      i === undefined ? bytesOut : Math.max(0, bytesOut - first.moved[2 * i + 1]), track);
+  };
+  const { tracks, moved } = snapshots[to];
+  for (let i = 0; i < tracks.length; i++) {
+    if (!tracks[i].row.closed || snapshots[to].departed.includes(tracks[i]))
+      since(tracks[i], moved[2 * i], moved[2 * i + 1]);
+  }
+  for (let k = from + 1; k <= to; k++) {
+    for (const track of snapshots[k].departed) {
+      if (k < to || track.seen !== snapshots[to].order)
+        since(track, track.in, track.out);
+    }
+  }
+}
 
 // Everything is worked out when first asked for.
 export class Moment {
   #known = {};
 
-  // index: of the snapshot in the store.
-  constructor(store, index) {
+  // index: of the snapshot in the store. range: [from, to], ms on the store's time line.
+  constructor(store, index, range) {
     this.store = store;
     this.index = index;
+    this.range = range;
     this.snapshot = store.snapshots[index];
     this.runtime = this.snapshot.runtime;
     this.ts = this.snapshot.ts;
@@ -140,32 +94,39 @@ export class Moment {
 
   // The connections in this snapshot.
   get rows() {
-    return this.#once('rows', () => this.state.subsystems.connections.map((c) => row(c, this.runtime.peer_id)));
+    return this.#once('rows', () => this.state.subsystems.connections.map((c) => rowOf(c, this.runtime.peer_id)));
   }
 
   get open() {
     return this.#once('open', () => this.rows.filter((r) => !r.closed));
   }
 
-  // Those and the ones that went away shortly before.
-  get fading() {
-    return this.#once('fading', () => {
-      const here = new Set(this.rows.map((r) => r.key));
-      const all = this.rows.map((r) => r.closed ? { ...r, gone: true } : r);
-      let budget = FADE_BYTES;
-      for (let i = this.index - 1; i >= 0; i--) {
-        const earlier = this.store.snapshots[i];
-        budget -= earlier.bytes.length;
-        if (this.snapshot.at - earlier.at > FADE || budget < 0 && i < this.index - 1)
-          break;
-        for (const c of this.store.state(earlier).subsystems.connections) {
-          if (here.has(c.id) || !c.id)
-            continue;
-          here.add(c.id);
-          all.push({ ...row(c, this.runtime.peer_id), gone: true, status: 'CLOSED', rateIn: 0, rateOut: 0 });
+  // Connections that went away shortly before, or in the range; the newest first.
+  get closed() {
+    return this.#once('closed', () => {
+      const { snapshots } = this.store, all = [];
+      const from = this.range?.[0] ?? this.snapshot.at - FADE;
+      let more = 0;
+      for (let i = this.index; i >= 0 && snapshots[i].at > from; i--) {
+        for (const { row } of snapshots[i].departed) {
+          if (all.length < FADED_MAX)
+            all.push({ ...row, gone: true, closed: true, status: 'CLOSED', rateIn: 0, rateOut: 0, closedAt: snapshots[i].ts });
+          else
+            more++;
         }
       }
+      all.more = more;
       return all;
+    });
+  }
+
+  // Those in this snapshot and those.
+  get fading() {
+    return this.#once('fading', () => {
+      const here = new Set(this.open.map((r) => r.key));
+      const closed = this.closed.filter((r) => !here.has(r.key) && here.add(r.key));
+      const told = this.rows.filter((r) => r.closed && !here.has(r.key)).slice(0, FADED_MAX);
+      return [...this.open, ...closed, ...told];
     });
   }
 
@@ -173,32 +134,154 @@ export class Moment {
     return trafficOf(this.state.traffic);
   }
 
-  // Open connections by who is at the other end, the heaviest first.
-  get peers() {
-    return this.#once('peers', () => group(this.open, (r) => r.peer,
-      { ...NO_TRAFFIC, rows: 0 }, (peer, r) => {
-        addTraffic(peer, r);
-        peer.rows++;
-        if (!peer.first || r.rateIn + r.rateOut > peer.first.rateIn + peer.first.rateOut)
-          peer.first = r;
-      }).sort(heaviest));
+  // The first snapshot of a span and how long it is: { from: index, ms }. The past that is
+  // held may be shorter than what was asked for.
+  span(by) {
+    const { snapshots } = this.store, { at } = this.snapshot;
+    if (by === 'range' && this.range) {
+      const from = this.store.indexAt(this.range[0]);
+      return { from, ms: at - snapshots[from].at };
+    }
+    if (by === 'total')
+      return { from: -1, ms: at - this.store.first };
+    const from = this.store.indexAt(at - WINDOW);
+    return { from, ms: at - snapshots[from].at };
+  }
+
+  // What a span really covers, in words.
+  spanText(by) {
+    if (by === 'now')
+      return 'bytes per second now';
+    if (by === 'total')
+      return 'in all, by what is open now or was seen to close';
+    const { ms } = this.span(by);
+    return ms < 1000 ? 'nothing is held of the time before' : `in the ${duration(ms)} before`;
+  }
+
+  // Who is at the other end of connections, with what it moved in a span; the heaviest first.
+  // Those gone meanwhile are among them.
+  peers(by = 'now') {
+    return this.#once(`peers ${by}`, () => {
+      const peers = new Map();
+      const of = (row) => {
+        let p = peers.get(row.peer);
+        if (!p)
+          peers.set(row.peer, p = {
+            key: row.peer, first: row, name: row.name, rows: 0, streams: 0, latency: 0, agent: row.agent, process: row.process,
+            opened: 0, rateIn: 0, rateOut: 0, movedIn: 0, movedOut: 0, unlisted: 0, all: [],
+          });
+        return p;
+      };
+      for (const r of this.open) {
+        const p = of(r);
+        p.all.push(r);
+        p.rows++;
+        p.streams += r.streams;
+        p.rateIn += r.rateIn;
+        p.rateOut += r.rateOut;
+        p.unlisted += r.unlisted;
+        p.agent ||= r.agent;
+        if (r.latency && (!p.latency || r.latency < p.latency))
+          p.latency = r.latency;
+        if (r.opened && (!p.opened || r.opened < p.opened))
+          p.opened = r.opened;
+        if (r.rateIn + r.rateOut > p.first.rateIn + p.first.rateOut)
+          p.first = r;
+      }
+      if (by !== 'now')
+        eachMoved(this.store, this.span(by).from, this.index, (row, movedIn, movedOut) => {
+          const p = of(row);
+          p.movedIn += movedIn;
+          p.movedOut += movedOut;
+        });
+      for (const p of peers.values())
+        p.gone = p.rows === 0;
+      return [...peers.values()].sort(heaviest(by));
+    });
+  }
+
+  // How many peers have an open connection.
+  get peerCount() {
+    return this.snapshot.peers;
+  }
+
+  // Bucket and status of each peer in the routing table.
+  get dhtPeers() {
+    return this.#once('dhtPeers', () => new Map(this.state.subsystems.dht.buckets.flatMap((b) =>
+      b.peers.map((p) => [p.peer_id, { cpl: b.cpl, status: p.status, age: p.age_in_bucket }]))));
+  }
+
+  // Peer IDs with an open connection.
+  get connected() {
+    return this.#once('connected', () => new Set(this.open.map((r) => r.c.peer_id)));
+  }
+
+  // The topics in whose mesh a peer is, by its ID.
+  get topicsOf() {
+    return this.#once('topicsOf', () => {
+      const topics = new Map();
+      for (const t of this.state.topics)
+        for (const p of t.mesh_peer_ids)
+          topics.has(p) ? topics.get(p).push(t.name) : topics.set(p, [t.name]);
+      return topics;
+    });
   }
 
   get streams() {
-    return this.#once('streams', () => this.rows.flatMap((r) => r.c.streams.streams.map((s, i) => ({
-      s, row: r, key: `${r.key} ${s.id || i}`, protocol: s.protocol || 'not negotiated yet', name: r.name,
-      role: s.role, status: s.status, opened: s.timeline.open_ts, latency: s.latency_ns,
-      gone: s.status === 'CLOSED' || r.closed, ...trafficOf(s.traffic),
-    }))));
+    return this.#once('streams', () => this.open.flatMap((r) => r.c.streams.streams.map((s, i) => {
+      const gone = s.status === 'CLOSED', { traffic_in, traffic_out } = s.traffic;
+      return {
+        s, row: r, key: `${r.key} ${s.id || i}`, protocol: s.protocol || 'not negotiated yet', name: r.name,
+        role: s.role, status: s.status, opened: s.timeline.open_ts, latency: s.latency_ns, gone,
+        rateIn: gone ? 0 : traffic_in.inst_bw, rateOut: gone ? 0 : traffic_out.inst_bw,
+        in: traffic_in.cum_bytes, out: traffic_out.cum_bytes,
+      };
+    })));
   }
 
-  get protocols() {
-    return this.#once('protocols', () => (this.state.protocols.length
-      ? this.state.protocols.map((p) => ({ key: p.protocol, streams: p.streams, ...trafficOf(p.traffic) }))
-      : group(this.streams, (s) => s.protocol, { ...NO_TRAFFIC, streams: 0 }, (p, s) => {
-        addTraffic(p, s);
-        p.streams += !s.gone;
-      })).sort(heaviest));
+  // Bytes in and out of a protocol at a snapshot, since the first one for from = -1.
+  #protocolMoved(name, from) {
+    const at = 2 * this.store.protocolNames.indexOf(name), now = this.snapshot.protocols;
+    const then = from < 0 ? [] : this.store.snapshots[from].protocols;
+    return at < 0 ? { movedIn: 0, movedOut: 0 }
+      : { movedIn: Math.max(0, now[at] - (then[at] ?? 0)), movedOut: Math.max(0, now[at + 1] - (then[at + 1] ?? 0)) };
+  }
+
+  // The protocols of open streams, or those of which the node tells, with what they moved in
+  // a span; the heaviest first.
+  protocols(by = 'now') {
+    return this.#once(`protocols ${by}`, () => {
+      const list = this.state.protocols.length
+        ? this.state.protocols.map((p) => ({ key: p.protocol, streams: p.streams, ...trafficOf(p.traffic) }))
+        : group(this.streams, (s) => s.protocol, { streams: 0, rateIn: 0, rateOut: 0 }, (p, s) => {
+          p.rateIn += s.rateIn;
+          p.rateOut += s.rateOut;
+          p.streams += !s.gone;
+        });
+      const { from } = this.span(by);
+      for (const p of list)
+        Object.assign(p, by === 'now' ? null : this.#protocolMoved(p.key, from));
+      return list.sort(heaviest(by));
+    });
+  }
+
+  // How many connections opened and closed in a span.
+  churn(by) {
+    const { snapshots } = this.store;
+    let opened = 0, closed = 0;
+    for (let i = this.span(by).from + 1; i <= this.index; i++) {
+      opened += snapshots[i].opened;
+      closed += snapshots[i].closed;
+    }
+    return { opened, closed };
+  }
+
+  // How many connections closed in a span, by the reason that was told; most first.
+  reasons(by) {
+    const departed = [];
+    for (let i = this.span(by).from + 1; i <= this.index; i++)
+      departed.push(...this.store.snapshots[i].departed.slice(0, 1000));
+    return tally(departed.filter((t) => t.row.c.close_reason), (t) => t.row.c.close_reason);
   }
 
   // How many open connections there are of each kind, most first.
@@ -208,8 +291,10 @@ export class Moment {
 
   // What was known when this snapshot was taken, the newest last.
   get events() {
-    const next = this.store.snapshots[this.index + 1];
-    const all = this.store.events;
-    return next ? all.filter((e) => e.at <= this.snapshot.at) : all;
+    return this.#once('events', () => {
+      const next = this.store.snapshots[this.index + 1];
+      const all = this.store.events;
+      return next ? all.filter((e) => e.at <= this.snapshot.at) : [...all];
+    });
   }
 }

@@ -1,7 +1,9 @@
 // Small pieces that several views are made of.
 
 import { h } from './dom.js';
-import { bytes, count, rate, short, words } from './format.js';
+import { bytes, count, most as mostOf, rate, short, words } from './format.js';
+import { SPANS } from './model.js';
+import { get, href, set, span } from './route.js';
 
 let announce = () => {};
 // say: called with a sentence for everybody to notice.
@@ -23,15 +25,21 @@ async function copy(text) {
   return announce('Copied.');
 }
 
-// An identifier: shown short, copied whole on click. row: inside a table row,
-// which is where the keyboard stops and opens what offers the same.
-export const id = (full, { shown = short(full), row } = {}) => full && h(row ? 'span' : 'button', {
-  class: 'id', type: row ? null : 'button', title: `${full}\nClick to copy`,
-  onclick: (e) => { e.stopPropagation(); copy(full); },
+// An identifier: shown short, copied whole on click. Not for where a click opens something.
+export const id = (full, { shown = short(full) } = {}) => full && h('button', {
+  class: 'id', type: 'button', title: `${full}\nClick to copy`, onclick: () => copy(full),
 }, shown);
 
+// A name of nothing but blanks would be a link that nobody sees.
+const seen = (text) => typeof text !== 'string' || text.trim() ? text : `“${text}”`;
+
+// The same in a row of a table, where a click opens the row.
+export const name = (full, shown = short(full)) => h('span', { class: 'id', title: full }, seen(shown));
+
+export const copyLink = () => copy(location.href);
+
 // The name of a status or the like as a class; unknown ones share one.
-export const kindOf = (name) => words(name).split(' ')[0];
+export const kindOf = (status) => words(status).split(' ')[0];
 
 export const dot = (status, gone) =>
   h('span', { class: `dot ${gone ? 'closed' : kindOf(status)}`, 'aria-hidden': 'true' });
@@ -78,26 +86,72 @@ export const bar = (n, of, kind = '') => h('span', { class: `bar ${kind}`, 'aria
   h('span', { style: { width: part(n, of) } }));
 
 // In and out as two bars on one scale.
-export const twoBars = (x, most) => h('span', { class: 'two' }, bar(x.rateIn, most, 'in'), bar(x.rateOut, most, 'out'));
+export const twoBars = ([bytesIn, bytesOut], most) =>
+  h('span', { class: 'two' }, bar(bytesIn, most, 'in'), bar(bytesOut, most, 'out'));
 
-// Shares of a whole as one bar with its legend. items: { key, n, colour, label }.
+// Shares of a whole as one bar with its legend. items: { key, n, colour, label, href }.
 export const shares = (items) => {
   const all = items.reduce((n, i) => n + i.n, 0);
   return [
     h('div', { class: 'shares', 'aria-hidden': 'true' },
       items.filter((i) => i.n).map((i) => h('span', { key: i.key, class: i.colour, style: { width: part(i.n, all) } }))),
-    h('ul', { class: 'legend' }, items.map((i) => h('li', { key: i.key },
+    h('ul', { class: 'legend' }, items.map((i) => h('li', { key: i.key }, h(i.href ? 'a' : 'span', { href: i.href, class: 'entry' },
       h('span', { class: `swatch ${i.colour}`, 'aria-hidden': 'true' }),
-      h('span', { class: 'grow' }, i.label ?? i.key),
-      h('span', { class: 'num' }, count(i.n))))),
+      h('span', { class: 'grow', title: i.label ?? i.key }, i.label ?? i.key),
+      h('span', { class: 'num' }, count(i.n)))))),
   ];
 };
 
 // A number, or a dash for none, so that what happens stands out.
 export const dash = (n, f) => n ? f(n) : h('span', { class: 'faint' }, '–');
 
-export const inOut = (x) => h('span', { class: 'inout' },
-  h('span', { title: 'in' }, h('i', { class: 'in' }, '↓'), dash(x.rateIn, rate)),
-  h('span', { title: 'out' }, h('i', { class: 'out' }, '↑'), dash(x.rateOut, rate)));
+// In and out in the span that is counted: of things with rateIn, rateOut, movedIn, movedOut.
+export const movedOf = (x, by) => by === 'now' ? [x.rateIn, x.rateOut] : [x.movedIn, x.movedOut];
+export const showMoved = (by) => by === 'now' ? rate : bytes;
 
-export const total = (x) => bytes(x.in + x.out);
+export function inOut(x, by = 'now') {
+  const [bytesIn, bytesOut] = movedOf(x, by), show = showMoved(by);
+  return h('span', { class: 'inout' },
+    h('span', { title: 'in' }, h('i', { class: 'in' }, '↓'), dash(bytesIn, show)),
+    h('span', { title: 'out' }, h('i', { class: 'out' }, '↑'), dash(bytesOut, show)));
+}
+
+// Buttons of which one is on. choices: [value, text] pairs.
+export const switcher = (label, choices, chosen, choose) => h('span', { class: 'switch', role: 'group', 'aria-label': label },
+  choices.map(([value, text]) => h('button', {
+    key: value, type: 'button', 'aria-pressed': value === chosen ? 'true' : 'false', onclick: () => choose(value),
+  }, text)));
+
+// Which span is counted: now, 10 minutes, all, and the range when one is selected.
+export const spans = () => switcher('What is counted',
+  Object.entries(SPANS).filter(([key]) => key !== 'range' || get('from')), span(), (by) => set({ by }));
+
+// A link that filters a view.
+export const filtered = (view, values, ...text) => h('a', { href: href(view, values) }, ...text.map(seen));
+
+// A list that keeps its order while the mouse is over it, so that a click meets what was
+// aimed at. items: in order; draw: item => <li>.
+const resting = new Map();   // name of the list: keys as they stood
+export function steady(listName, items, limit, draw) {
+  const kept = resting.get(listName);
+  const byKey = kept && new Map(items.map((x) => [x.key, x]));
+  const shown = kept ? kept.map((key) => byKey.get(key)).filter(Boolean) : items.slice(0, limit);
+  return h('ol', {
+    class: 'top', onpointerenter: (e) => { if (e.pointerType === 'mouse') resting.set(listName, shown.map((x) => x.key)); },
+    onpointerleave: () => { resting.delete(listName); },
+  }, shown.map(draw));
+}
+
+// The first of a list that is in order, what they moved in the span that is counted, and how
+// much the rest did. title: of the card; label: item => what stands before the bars.
+export function top(title, items, { limit, by, label, aside, none }) {
+  const best = items.slice(0, limit);
+  const sum = (list) => list.reduce((n, x) => n + movedOf(x, by)[0] + movedOf(x, by)[1], 0);
+  const most = mostOf(best, (x) => Math.max(...movedOf(x, by))), rest = items.slice(limit);
+  return card(title, aside, best.length ? [
+    steady(title, items, limit, (x) => h('li', { key: x.key, class: x.gone ? 'gone' : '' },
+      h('span', { class: 'grow name' }, label(x)), twoBars(movedOf(x, by), most), inOut(x, by))),
+    rest.length > 0 && h('p', { class: 'note faint' },
+      `and ${count(rest.length)} more, together ${showMoved(by)(sum(rest))}`),
+  ] : why(none));
+}

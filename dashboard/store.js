@@ -1,50 +1,89 @@
-// What was received, as it was received: encoded messages in order, the oldest
-// dropped once they exceed a cap in bytes. States are decoded when asked for.
+// What was received, as it was received: encoded messages in order. Over a cap in bytes the
+// past thins, then ends. States are decoded when asked for.
 
 import { codec, decode, encode } from './decode.js';
+import { rowOf } from './row.js';
 
-export const CAP = 32 * 2 ** 20;   // bytes; half an hour of a node with 70 connections
-const DECODED_CAP = 4 * 2 ** 20;   // bytes, encoded, of the states kept decoded
+export const CAP = 32 * 2 ** 20;     // bytes; half an hour of a node with 70 connections
+const DECODED_CAP = 4 * 2 ** 20;     // bytes, encoded, of the states kept decoded
+const EVENTS_CAP = 1 / 4;            // of the cap
+const TRACKS_MAX = 5000;             // closed connections that are remembered
+const PROTOCOLS_MAX = 500;           // by name; those that come later are one
+const OTHER = 'other protocols';
+const SLICE = 8;                     // ms of reading at a time
+const STEP = 64;                     // connections between looks at the clock
 
-// What the charts of all snapshots need, so that adding one stays cheap.
-const outline = codec({
-  ServerMessage: ['state', 'runtime', 'event'],
-  State: ['subsystems', 'traffic', 'instant_ts', 'sequence', 'runtime'],
-  Subsystems: ['connections', 'dht'],
-  Traffic: ['traffic_in', 'traffic_out'],
-  DataGauge: ['inst_bw'],
-  Connection: ['status', 'streams'],
-  StreamList: ['streams', 'stream_ids'],
-  DHT: ['buckets'],
-  'DHT.Bucket': ['peers'],
-  Runtime: ['implementation', 'version', 'platform', 'peer_id', 'event_types', 'source', 'hostname', 'interval_ms'],
-  EventType: ['name', 'property_types'],
-  'EventType.EventProperty': ['name', 'type', 'has_multiple'],
-  Event: ['type', 'ts', 'content'],
-});
+// How far apart snapshots are left, in ms, by how much of the cap is newer than they.
+const THIN = [[0.5, 0], [0.75, 10_000], [Infinity, 60_000]];
 
-// Just enough to find one connection again in every snapshot.
-const track = codec({
-  ServerMessage: ['state'],
-  State: ['subsystems'],
-  Subsystems: ['connections'],
-  Connection: ['id', 'traffic', 'latency_ns'],
-  Traffic: ['traffic_in', 'traffic_out'],
-  DataGauge: ['inst_bw'],
-});
+// All but the connections, which are read one by one.
+const envelope = codec(undefined, 'Subsystems.connections');
 
 const sum = (list, f) => list.reduce((n, x) => n + f(x), 0);
 
+function equal(a, from, b, start, end) {
+  for (let i = start; i < end; i++, from++) {
+    if (a[from] !== b[i])
+      return false;
+  }
+  return true;
+}
+
+// Runs to its end at once what can be run in slices.
+function finish(work) {
+  for (;;) {
+    const { done, value } = work.next();
+    if (done)
+      return value;
+  }
+}
+
+// The same, with a pause after each slice.
+async function inSlices(work) {
+  for (;;) {
+    const { done, value } = work.next();
+    if (done)
+      return value;
+    await new Promise((resolve) => { setTimeout(resolve); });
+  }
+}
+
+// A connection from when it was first seen to when it was seen last.
+class Track {
+  constructor(row) {
+    this.row = row;
+    this.in = row.in;
+    this.out = row.out;
+    this.streams = undefined;   // Map: bytes in and out by id of the stream
+    this.seen = 0;              // number of the snapshot
+    this.closed = row.closed;
+  }
+}
+
 export class Store {
-  snapshots = [];   // { bytes, at, order, ts, sequence, rateIn, rateOut, connections, streams, dht, runtime }
+  // { bytes, at, order, ts, sequence, rateIn, rateOut, connections, peers, streams, dht,
+  //   runtime, rare: whether it was asked for later than usual,
+  //   tracks, moved: of each connection, and its bytes in and out so far, in turn,
+  //   opened, closed: how many since the snapshot before; departed: Tracks of those closed,
+  //   protocols: bytes in and out so far by protocol, in the order of protocolNames }
+  snapshots = [];
   events = [];      // { bytes, at, order, ts, name, content }
   bytes = 0;        // of both
-  dropped = 0;      // snapshots that went over the cap
+  first = 0;        // at of the first snapshot ever; 0: none
+  protocolNames = [];
+  pinned = [];      // snapshots that are looked at and must stay
+  #eventBytes = 0;
   #cap;
   #order = 0;
   #runtime;         // the newest message that was a runtime alone: { bytes, value }
   #types = new Map();
   #decoded = new Map();
+  #last = { bytes: undefined, spans: [], connections: [] };   // read last
+  #tracks = new Map();     // of the last snapshot, by key
+  #departed = [];          // snapshots whose departed are kept, the oldest first
+  #departedCount = 0;
+  #protocols = new Map();  // name: index
+  #moved = [];             // bytes in and out by protocol, so far
 
   constructor(cap = CAP) {
     this.#cap = cap;
@@ -54,8 +93,17 @@ export class Store {
   // in the messages themselves make the time line. Returns the snapshot, the
   // event, or undefined for a message of another kind, and for the newest snapshot come
   // again, as it does to a new socket. Throws DecodeError.
-  add(bytes, at) {
-    const message = outline.decode('ServerMessage', bytes);
+  add(bytes, at, rare = false) {
+    return finish(this.#adding(bytes, at, rare));
+  }
+
+  // The same without keeping the page from anything else. One at a time.
+  addInSlices(bytes, at, rare = false) {
+    return inSlices(this.#adding(bytes, at, rare));
+  }
+
+  *#adding(bytes, at, rare) {
+    const message = envelope.decode('ServerMessage', bytes);
     const item = { bytes, order: this.#order++ };
     if (Object.hasOwn(message, 'runtime')) {
       this.#runtime = { bytes, value: message.runtime };
@@ -64,7 +112,7 @@ export class Store {
     if (Object.hasOwn(message, 'event'))
       this.#addEvent(item, message.event, at);
     else if (Object.hasOwn(message, 'state') && !this.#isHeld(message.state))
-      this.#addState(item, message.state, at);
+      yield* this.#addState(Object.assign(item, { rare }), message.state, at);
     else
       return undefined;
     this.bytes += bytes.length;
@@ -77,22 +125,153 @@ export class Store {
     return sequence > 0 && sequence === last?.sequence && instant_ts === last.ts;
   }
 
-  #addState(item, state, at) {
+  *#addState(item, state, at) {
+    const runtime = Object.hasOwn(state, 'runtime') ? state.runtime : this.#runtime?.value ?? state.runtime;
+    yield* this.#readConnections(item.bytes, state);
     const { connections, dht } = state.subsystems;
-    const open = connections.filter((c) => c.status !== 'CLOSED');
-    const last = this.snapshots.at(-1);
+    const last = this.snapshots.at(-1), n = connections.length;
+    Object.assign(item, {
+      runtime, opened: 0, closed: 0, departed: [], tracks: new Array(n), moved: new Float64Array(2 * n),
+    });
+    const peers = new Set();
+    let streams = 0, open = 0, until = performance.now() + SLICE;
+    for (let i = 0; i < n; i++) {
+      const row = rowOf(connections[i], runtime.peer_id);
+      this.#follow(item, row, i);
+      if (!row.closed) {
+        open++;
+        streams += row.streams;
+        peers.add(row.peer);
+      }
+      if (i % STEP === 0 && performance.now() > until) {
+        yield;
+        until = performance.now() + SLICE;
+      }
+    }
+    this.#depart(item);
+    if (!this.snapshots.length)
+      item.opened = 0;
+    this.#countProtocols(state.protocols);
     Object.assign(item, {
       at: Math.max(at ?? state.instant_ts, last?.at ?? 0),
       ts: state.instant_ts,
       sequence: state.sequence,
       rateIn: state.traffic.traffic_in.inst_bw,
       rateOut: state.traffic.traffic_out.inst_bw,
-      connections: open.length,
-      streams: sum(open, (c) => c.streams.streams.length || c.streams.stream_ids.length),
+      connections: open, streams, peers: peers.size,
       dht: sum(dht.buckets, (b) => b.peers.length),
-      runtime: Object.hasOwn(state, 'runtime') ? state.runtime : this.#runtime?.value ?? state.runtime,
+      protocols: Float64Array.from(this.#moved),
     });
+    this.first ||= item.at;
     this.snapshots.push(item);
+    this.#keepDecoded(item, state);
+  }
+
+  // Puts the connections into a State of which `envelope` left only their places. Those that
+  // have the bytes which they had in the State read last are the same objects.
+  *#readConnections(bytes, state) {
+    const spans = state.subsystems.connections, before = this.#last;
+    const connections = new Array(spans.length / 2);
+    let index, until = performance.now() + SLICE;
+    for (let i = 0, j = 0; i < connections.length; i++, j++) {
+      const start = spans[2 * i], end = spans[2 * i + 1], from = before.spans[2 * j];
+      if (end - start === before.spans[2 * j + 1] - from && equal(before.bytes, from, bytes, start, end)) {
+        connections[i] = before.connections[j];
+      } else {
+        const c = connections[i] = decode('Connection', bytes, start, end);
+        if (before.connections[j]?.id !== c.id) {
+          index ??= new Map(before.connections.map((old, at) => [old.id, at]));
+          j = index.get(c.id) ?? j;
+        }
+      }
+      if (i % STEP === 0 && performance.now() > until) {
+        yield;
+        until = performance.now() + SLICE;
+      }
+    }
+    if (Object.hasOwn(state, 'subsystems'))
+      state.subsystems.connections = connections;
+    this.#last = { bytes, spans, connections };
+  }
+
+  #follow(item, row, i) {
+    let track = this.#tracks.get(row.key);
+    if (!track || track.closed && !row.closed) {
+      track = new Track(row);
+      this.#tracks.set(row.key, track);
+      if (!row.closed)
+        item.opened++;
+      this.#countStreams(track, row);
+    } else if (track.row !== row) {
+      this.#countStreams(track, row);
+      if (row.closed && !track.closed) {
+        item.closed++;
+        item.departed.push(track);
+      }
+      Object.assign(track, { row, in: row.in, out: row.out, closed: row.closed });
+    }
+    track.seen = item.order;
+    item.tracks[i] = track;
+    item.moved[2 * i] = row.in;
+    item.moved[2 * i + 1] = row.out;
+  }
+
+  // Those of the snapshot before that are not in this one.
+  #depart(item) {
+    if (this.#tracks.size > item.tracks.length || item.opened) {
+      for (const [key, track] of this.#tracks) {
+        if (track.seen === item.order)
+          continue;
+        this.#tracks.delete(key);
+        if (!track.closed) {
+          item.closed++;
+          item.departed.push(track);
+          track.closed = true;
+        }
+      }
+    }
+    if (!item.departed.length)
+      return;
+    this.#departed.push(item);
+    this.#departedCount += item.departed.length;
+    while (this.#departedCount > TRACKS_MAX && this.#departed.length > 1) {
+      const oldest = this.#departed.shift();
+      this.#departedCount -= oldest.departed.length;
+      oldest.departed = [];
+    }
+  }
+
+  #protocol(name) {
+    let at = this.#protocols.get(name);
+    if (at === undefined && this.#protocols.size >= PROTOCOLS_MAX)
+      [name, at] = [OTHER, this.#protocols.get(OTHER)];
+    if (at === undefined) {
+      this.#protocols.set(name, at = this.#protocols.size);
+      this.protocolNames.push(name);
+      this.#moved.push(0, 0);
+    }
+    return at;
+  }
+
+  // What the streams of one connection moved since they were seen last.
+  #countStreams(track, { c }) {
+    const before = track.streams, now = c.streams.streams.length ? new Map() : undefined;
+    for (const { id, protocol, traffic: { traffic_in, traffic_out } } of c.streams.streams) {
+      const [wasIn, wasOut] = before?.get(id) ?? [0, 0], at = 2 * this.#protocol(protocol || 'not negotiated yet');
+      this.#moved[at] += Math.max(0, traffic_in.cum_bytes - wasIn);
+      this.#moved[at + 1] += Math.max(0, traffic_out.cum_bytes - wasOut);
+      now.set(id, [traffic_in.cum_bytes, traffic_out.cum_bytes]);
+    }
+    track.streams = now;
+  }
+
+  // Where the node itself counts, closed streams included, that is what counts.
+  #countProtocols(protocols) {
+    for (const { protocol, traffic: { traffic_in, traffic_out } } of protocols) {
+      const at = 2 * this.#protocol(protocol);
+      this.#moved[at] = traffic_in.cum_bytes;
+      this.#moved[at + 1] = traffic_out.cum_bytes;
+    }
   }
 
   #addEvent(item, event, at) {
@@ -105,34 +284,77 @@ export class Store {
       content: event.content,
     });
     this.events.push(item);
+    this.#eventBytes += item.bytes.length;
   }
 
   #evict() {
     while (this.bytes > this.#cap && this.snapshots.length + this.events.length > 1) {
-      const [s, e] = [this.snapshots[0], this.events[0]];
-      const oldest = !e || s?.order < e.order ? this.snapshots.shift() : this.events.shift();
-      this.bytes -= oldest.bytes.length;
-      if (oldest === s) {
-        this.#decoded.delete(s);
-        this.dropped++;
+      const { length } = this.events;
+      if (length && (this.#eventBytes > this.#cap * EVENTS_CAP && length > 1 || this.snapshots.length < 2)) {
+        const { bytes } = this.events.shift();
+        this.bytes -= bytes.length;
+        this.#eventBytes -= bytes.length;
+      } else if (!this.#drop(this.#spare())) {
+        break;
       }
     }
+  }
+
+  // The index of the snapshot that will be missed least: one that is closer to its neighbours
+  // than its age deserves, else the oldest; the first and the newest stay as long as can be.
+  #spare() {
+    const { snapshots } = this;
+    let newer = this.bytes - this.#eventBytes;
+    for (let i = 1; i < snapshots.length - 1; i++) {
+      newer -= snapshots[i - 1].bytes.length;
+      const apart = THIN.find(([part]) => newer <= part * this.#cap)[1];
+      if (!apart)
+        break;
+      if (snapshots[i + 1].at - snapshots[i - 1].at <= apart && !this.pinned.includes(snapshots[i]))
+        return i;
+    }
+    return snapshots.findIndex((s, i) => i < snapshots.length - 1 && !this.pinned.includes(s));
+  }
+
+  // What happened before a snapshot that goes is told by the next one.
+  #drop(i) {
+    if (i < 0)
+      return false;
+    const [gone] = this.snapshots.splice(i, 1), next = this.snapshots[i];
+    this.bytes -= gone.bytes.length;
+    this.#decoded.delete(gone);
+    if (i > 0) {
+      next.opened += gone.opened;
+      next.closed += gone.closed;
+      next.departed = [...gone.departed, ...next.departed];
+      const at = this.#departed.indexOf(gone);
+      if (at >= 0 && !this.#departed.includes(next))
+        this.#departed.splice(at, 1, next);
+      else if (at >= 0)
+        this.#departed.splice(at, 1);
+    } else if (this.#departed[0] === gone) {
+      this.#departed.shift();
+      this.#departedCount -= gone.departed.length;
+    }
+    return true;
+  }
+
+  #keepDecoded(snapshot, state) {
+    let kept = sum([...this.#decoded.keys()], (s) => s.bytes.length);
+    for (const old of this.#decoded.keys()) {
+      if (kept + snapshot.bytes.length <= DECODED_CAP || this.#decoded.size < 2)
+        break;
+      this.#decoded.delete(old);
+      kept -= old.bytes.length;
+    }
+    this.#decoded.set(snapshot, state);
   }
 
   // The State of a snapshot, whole.
   state(snapshot) {
     let state = this.#decoded.get(snapshot);
-    if (!state) {
-      state = decode('ServerMessage', snapshot.bytes).state;
-      let kept = sum([...this.#decoded.keys()], (s) => s.bytes.length);
-      for (const old of this.#decoded.keys()) {
-        if (kept + snapshot.bytes.length <= DECODED_CAP || this.#decoded.size < 2)
-          break;
-        this.#decoded.delete(old);
-        kept -= old.bytes.length;
-      }
-      this.#decoded.set(snapshot, state);
-    }
+    if (!state)
+      this.#keepDecoded(snapshot, state = decode('ServerMessage', snapshot.bytes).state);
     return state;
   }
 
@@ -152,12 +374,6 @@ export class Store {
         high = middle;
     }
     return Math.max(0, low - 1);
-  }
-
-  // What one connection did in a snapshot; undefined when it was not there.
-  track(snapshot, id) {
-    const state = track.decode('ServerMessage', snapshot.bytes).state;
-    return state.subsystems.connections.find((c) => c.id === id);
   }
 
   // The messages of a recording, in order; the runtime comes first.

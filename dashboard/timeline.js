@@ -1,13 +1,17 @@
-// The foot of the page: what was stored, in time, and a handle to go back.
+// The foot of the page: what was stored, in time; a handle to go back, and a range to select.
 
 import { h, render } from './dom.js';
-import { line, mirrored } from './charts.js';
-import { ago, clock, count, duration, moment, most as mostOf, rate } from './format.js';
+import { isGap, line, mirrored } from './charts.js';
+import { ago, clock, count, duration, moment, most as mostOf, plural, rate } from './format.js';
 
 const HEIGHT = 56;            // px; style.css says the same
 const SPAN_MIN = 60_000;      // ms shown at least, so that the beginning does not race
-const GAP_MIN = 10_000;       // ms without a snapshot that break the lines
+const ZOOM_MIN = 5000;        // ms
 const BUCKET = 1.5;           // px that share one point
+const TICK_MIN = 90;          // px between ticks
+const DRAG_MIN = 4;           // px that make a click a drag
+const SPEEDS = [1, 10];
+const TICKS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400, 604_800];   // s
 
 // Snapshots to go by key.
 const STEPS = {
@@ -19,20 +23,26 @@ export class Timeline {
   #width = 0;
   #args;
   #seek;
-  #dragging = false;
+  #play;
+  #zoom;           // [start, end] in ms, when only a part is shown
+  #drag;           // { kind: scrub or select, x, at, moved } while the pointer is down
+  #hover;          // ms under the mouse
   #observer = new ResizeObserver(([{ contentRect }]) => {
     this.#width = contentRect.width;
     this.#draw();
   });
 
-  // seek: called with the index of a snapshot, or null to follow the newest.
-  constructor(seek) {
+  // seek: called with the index of a snapshot, or null to follow the newest, and with the
+  // ms at which a range begins that ends there. play: called with how fast, 0 to stop.
+  constructor({ seek, play }) {
     this.#seek = seek;
+    this.#play = play;
     this.el.className = 'timeline';
   }
 
   // index: of the snapshot shown. following: whether that is the newest one,
-  // whichever it is. live: whether more will come. now: ms, at the right end.
+  // whichever it is. live: whether more will come. now: ms, at the right end. range: [from,
+  // to] in ms, when one is selected. playing, speed: whether and how fast.
   update(args) {
     this.#args = args;
     this.#draw();
@@ -40,108 +50,211 @@ export class Timeline {
 
   #range() {
     const { store: { snapshots } } = this.#args;
-    const end = snapshots.at(-1).at;
-    return [Math.min(snapshots[0].at, end - SPAN_MIN), end];
+    const end = snapshots.at(-1).at, start = Math.min(snapshots[0].at, end - SPAN_MIN);
+    if (this.#zoom && this.#zoom[1] - this.#zoom[0] < end - start)
+      return this.#zoom;
+    this.#zoom = undefined;
+    return [start, end];
   }
 
   #points([start, end]) {
-    const { snapshots } = this.#args.store;
-    const mean = (snapshots.at(-1).at - snapshots[0].at) / Math.max(1, snapshots.length - 1);
-    const gap = Math.max(GAP_MIN, 5 * mean);
-    const points = [];
-    let bucket, before;
-    for (const s of snapshots) {
-      if (before && s.at - before.at > gap)
+    const { store } = this.#args, { snapshots } = store, points = [];
+    const last = Math.min(snapshots.length, store.indexAt(end) + 2);
+    let bucket;
+    for (let i = store.indexAt(start); i < last; i++) {
+      const s = snapshots[i], x = (s.at - start) / (end - start) * this.#width;
+      if (isGap(snapshots, i))
         points.push(bucket = undefined);
-      before = s;
-      const x = (s.at - start) / (end - start) * this.#width;
       if (bucket && x - bucket.x < BUCKET) {
         for (const k of ['rateIn', 'rateOut', 'connections'])
           bucket[k] = Math.max(bucket[k], s[k]);
+        bucket.closed += s.closed;
       } else {
-        points.push(bucket = { x, rateIn: s.rateIn, rateOut: s.rateOut, connections: s.connections });
+        points.push(bucket = { x, rateIn: s.rateIn, rateOut: s.rateOut, connections: s.connections, closed: s.closed });
       }
     }
     return points;
   }
 
-  #pointer(e) {
-    if (e.type === 'pointerdown') {
-      this.#dragging = true;
-      e.currentTarget.setPointerCapture(e.pointerId);
-      e.currentTarget.querySelector('[role=slider]').focus({ preventScroll: true });
-    } else if (e.type !== 'pointermove') {
-      this.#dragging = false;
+  #gaps([start, end]) {
+    const { store: { snapshots } } = this.#args, gaps = [], x = (at) => Math.max(0, (at - start) / (end - start) * this.#width);
+    for (let i = 1; i < snapshots.length; i++) {
+      if (isGap(snapshots, i) && snapshots[i].at > start && snapshots[i - 1].at < end)
+        gaps.push(h('rect', { key: `gap ${i}`, class: 'gap', x: x(snapshots[i - 1].at), y: 0, height: HEIGHT, width: x(snapshots[i].at) - x(snapshots[i - 1].at) }));
     }
-    if (!this.#dragging)
+    return gaps;
+  }
+
+  // Marks at round times of the clock.
+  #ticks([start, end]) {
+    const last = this.#args.store.snapshots.at(-1), shift = last.ts - last.at;
+    const step = 1000 * (TICKS.find((s) => s * 1000 / (end - start) * this.#width >= TICK_MIN) ?? TICKS.at(-1));
+    const zone = new Date(end + shift).getTimezoneOffset() * 60_000, ticks = [];
+    for (let at = Math.ceil((start + shift - zone) / step) * step + zone - shift; at < end; at += step) {
+      const x = (at - start) / (end - start) * 100;
+      if (x > 3 && x < 97)
+        ticks.push(h('span', { key: at, class: 'tick', style: { left: `${x.toFixed(2)}%` } }, clock(at + shift).slice(0, step < 60_000 ? 8 : 5)));
+    }
+    return ticks;
+  }
+
+  #at(e) {
+    const { left, width } = this.el.querySelector('.plot').getBoundingClientRect(), [start, end] = this.#range();
+    return start + Math.max(0, Math.min(1, (e.clientX - left) / width)) * (end - start);
+  }
+
+  #goTo(at, from) {
+    const { store, live } = this.#args;
+    this.#seek(live && from === undefined && at >= store.snapshots.at(-1).at ? null : store.indexAt(at), from);
+  }
+
+  #down(e) {
+    if (e.button)
       return;
-    const { left, width } = e.currentTarget.getBoundingClientRect();
-    const [start, end] = this.#range(), { store, live } = this.#args;
-    const at = start + (e.clientX - left) / width * (end - start);
-    const index = store.indexAt(at);
-    this.#seek(live && at >= end ? null : index);
+    const kind = e.target.closest('.handle') || e.pointerType === 'touch' ? 'scrub' : 'select';
+    this.#drag = { kind, x: e.clientX, at: this.#at(e), moved: false };
+    e.currentTarget.setPointerCapture(e.pointerId);
+    e.currentTarget.querySelector('[role=slider]').focus({ preventScroll: true });
+    if (kind === 'scrub')
+      this.#goTo(this.#drag.at);
+  }
+
+  #move(e) {
+    const at = this.#at(e), drag = this.#drag;
+    this.#hover = e.pointerType === 'mouse' ? at : undefined;
+    if (!drag)
+      return this.#draw();
+    drag.moved ||= Math.abs(e.clientX - drag.x) >= DRAG_MIN;
+    if (drag.kind === 'scrub')
+      this.#goTo(at);
+    else if (drag.moved)
+      this.#goTo(Math.max(at, drag.at), Math.min(at, drag.at));
+    return undefined;
+  }
+
+  #up() {
+    if (this.#drag && this.#drag.kind === 'select' && !this.#drag.moved)
+      this.#goTo(this.#drag.at);
+    this.#drag = undefined;
+  }
+
+  #leave() {
+    this.#hover = undefined;
+    this.#draw();
+  }
+
+  #wheel(e) {
+    const { store: { snapshots } } = this.#args, [start, end] = this.#range(), at = this.#at(e);
+    if (!e.deltaY || e.ctrlKey)
+      return;
+    e.preventDefault();
+    const factor = e.deltaY < 0 ? 0.8 : 1.25, span = Math.max(ZOOM_MIN, (end - start) * factor);
+    const from = Math.max(Math.min(snapshots[0].at, snapshots.at(-1).at - SPAN_MIN), at - (at - start) / (end - start) * span);
+    this.#zoom = [from, Math.min(snapshots.at(-1).at, from + span)];
+    this.#draw();
   }
 
   #key(e) {
-    const { store: { snapshots: { length } }, index, live } = this.#args;
+    const { store: { snapshots }, index, live, range } = this.#args, last = snapshots.length - 1;
     if (!(e.key in STEPS) || e.ctrlKey || e.metaKey || e.altKey)
       return;
     e.preventDefault();
-    const to = Math.max(0, Math.min(length - 1, index + STEPS[e.key]));
+    const to = Math.max(0, Math.min(last, index + STEPS[e.key]));
     // Keys may come faster than frames.
     this.#args.index = to;
-    this.#seek(live && to === length - 1 ? null : to);
+    if (e.shiftKey)
+      this.#seek(to, Math.min(range?.[0] ?? snapshots[index].at, snapshots[to].at));
+    else
+      this.#seek(live && to === last ? null : to);
+  }
+
+  // A time of day: the last one of it that is held.
+  #typed(e) {
+    const [hours, minutes, seconds = 0] = e.target.value.split(':').map(Number), { store: { snapshots } } = this.#args;
+    const last = snapshots.at(-1), at = new Date(last.ts);
+    if (Number.isNaN(hours))
+      return;
+    at.setHours(hours, minutes, seconds, 999);
+    const ts = at > last.ts ? at - 86_400_000 : Number(at);
+    this.#goTo(ts - last.ts + last.at);
+  }
+
+  #buttons() {
+    const { store: { snapshots }, index, following, live, playing, speed, range } = this.#args;
+    const atEnd = index >= snapshots.length - 1 && !playing;
+    return h('span', { class: 'buttons' },
+      range && h('button', { type: 'button', class: 'quiet', onclick: () => this.#seek(following ? null : index) }, 'Clear range'),
+      this.#zoom && h('button', { type: 'button', class: 'quiet', onclick: () => { this.#zoom = undefined; this.#draw(); } }, 'All'),
+      h('input', { type: 'time', class: 'time', step: 1, 'aria-label': 'Go to a time', title: 'Go to a time', onchange: (e) => this.#typed(e) }),
+      SPEEDS.map((n) => h('button', {
+        key: n, type: 'button', class: 'quiet', disabled: atEnd, 'aria-label': playing && speed === n ? 'Pause' : `Play ${n} times as fast`,
+        onclick: () => this.#play(playing && speed === n ? 0 : n),
+      }, playing && speed === n ? 'Pause' : n === 1 ? 'Play' : `×${n}`)),
+      h('button', {
+        type: 'button', class: `live${following ? ' on' : ''}`, 'aria-pressed': following ? 'true' : 'false',
+        onclick: () => this.#seek(null),
+      }, live ? 'Live' : 'End'));
+  }
+
+  #reading(s) {
+    const { store: { snapshots }, following, live, now, range } = this.#args, first = snapshots[0];
+    const away = live ? ago(now - s.at) : `${duration(s.at - first.at)} in`;
+    const day = moment(s.ts, live ? undefined : snapshots.at(-1).ts);
+    const hovered = this.#hover !== undefined;
+    return h('div', { class: `reading${hovered ? ' hovered' : ''}` },
+      h('span', { class: 'when' }, h('strong', null, day),
+        h('span', { class: 'faint' }, range && !hovered ? `a range of ${duration(range[1] - range[0])}` : following && live && !hovered ? 'newest' : away)),
+      h('span', { class: 'values' },
+        h('span', { class: 'key in' }, 'In ', h('b', null, rate(s.rateIn))),
+        h('span', { class: 'key out' }, 'Out ', h('b', null, rate(s.rateOut))),
+        h('span', { class: 'key crowd' }, 'Connections ', h('b', null, count(s.connections))),
+        hovered && (s.opened > 0 || s.closed > 0) && h('span', { class: 'key' }, `${plural(s.opened, 'opening')}, ${plural(s.closed, 'closing')}`)),
+      this.#buttons());
+  }
+
+  #plot(range, s) {
+    const [start, end] = range, { store: { snapshots }, index, name, range: selected } = this.#args;
+    const points = this.#points(range);
+    const most = mostOf(points, (p) => p ? Math.max(1, p.rateIn, p.rateOut) : 1), crowd = mostOf(points, (p) => p?.connections || 1);
+    const level = (n) => HEIGHT - 2 - n / crowd * (HEIGHT - 6), percent = (at) => (at - start) / (end - start) * 100;
+    const x = percent(s.at), burst = mostOf(points, (p) => p?.closed ?? 0);
+    return h('div', {
+      class: 'plot', ref: (el) => {
+        this.#observer.observe(el);
+        el.addEventListener('wheel', (e) => this.#wheel(e), { passive: false });
+      },
+      onpointerdown: (e) => this.#down(e), onpointermove: (e) => this.#move(e), onpointerleave: () => this.#leave(),
+      onpointerup: () => this.#up(), onpointercancel: () => { this.#drag = undefined; },
+    },
+    h('svg', { viewBox: `0 0 ${this.#width || 1} ${HEIGHT}`, preserveAspectRatio: 'none', 'aria-hidden': 'true' },
+      this.#gaps(range),
+      mirrored(points, this.#width, HEIGHT, most),
+      h('path', { class: 'line crowd', d: line(points.map((p) => p && [p.x, level(p.connections)])) }),
+      h('path', { class: 'closings', d: points.map((p) => p?.closed > 2 && p.closed > burst / 4 ? `M${p.x.toFixed(1)} ${HEIGHT}v-5` : '').join('') })),
+    h('span', { class: 'scale' }, rate(most)), h('span', { class: 'scale low' }, rate(most)),
+    selected && h('span', { class: 'selected', style: {
+      left: `${Math.max(0, percent(selected[0]))}%`, width: `${Math.max(0, percent(selected[1]) - Math.max(0, percent(selected[0])))}%`,
+    } }),
+    this.#hover !== undefined && h('span', { class: 'hair', style: { left: `${percent(this.#hover)}%` } }),
+    h('div', {
+      class: 'handle', role: 'slider', tabindex: 0, style: { left: `${Math.max(0, Math.min(100, x))}%` }, onkeydown: (e) => this.#key(e),
+      'aria-label': `Moment of ${name}`, 'aria-valuemin': 0, 'aria-valuemax': snapshots.length - 1,
+      'aria-valuenow': index, 'aria-valuetext': moment(s.ts, snapshots.at(-1).ts),
+    }));
   }
 
   #draw() {
-    const { store, index, following, live, playing, play, name, now } = this.#args;
-    const { snapshots } = store;
-    const s = snapshots[index];
+    const { store, index } = this.#args, { snapshots } = store, s = snapshots[index];
     if (!s) {
       render(this.el, [h('p', { class: 'faint' }, 'The time line begins with the first snapshot.')]);
       return;
     }
-    const range = this.#range(), [start, end] = range;
-    const points = this.#points(range);
-    const most = mostOf(points, (p) => p ? Math.max(1, p.rateIn, p.rateOut) : 1);
-    const crowd = mostOf(points, (p) => p?.connections || 1);
-    const level = (n) => HEIGHT - 2 - n / crowd * (HEIGHT - 6);
-    const x = (s.at - start) / (end - start) * 100;
-    const away = live ? ago(now - s.at) : `${duration(s.at - snapshots[0].at)} in`;
-    const day = moment(s.ts, live ? undefined : snapshots.at(-1).ts);
+    const range = this.#range();
     render(this.el, [
-      h('div', { class: 'reading' },
-        h('span', { class: 'when' },
-          h('strong', null, day), h('span', { class: 'faint' }, following && live ? 'newest' : away)),
-        h('span', { class: 'values' },
-          h('span', { class: 'key in' }, 'In ', h('b', null, rate(s.rateIn))),
-          h('span', { class: 'key out' }, 'Out ', h('b', null, rate(s.rateOut))),
-          h('span', { class: 'key crowd' }, 'Connections ', h('b', null, count(s.connections)))),
-        h('button', {
-          type: 'button', class: 'quiet', onclick: play, disabled: index >= snapshots.length - 1 && !playing,
-        }, playing ? 'Pause' : 'Play'),
-        h('button', {
-          type: 'button', class: `live${following ? ' on' : ''}`, 'aria-pressed': following ? 'true' : 'false',
-          onclick: () => this.#seek(null),
-        }, live ? 'Live' : 'End')),
-      h('div', {
-        class: 'plot', ref: (el) => this.#observer.observe(el),
-        onpointerdown: (e) => this.#pointer(e), onpointermove: (e) => this.#pointer(e),
-        onpointerup: (e) => this.#pointer(e), onpointercancel: (e) => this.#pointer(e),
-      },
-      h('svg', { viewBox: `0 0 ${this.#width || 1} ${HEIGHT}`, preserveAspectRatio: 'none', 'aria-hidden': 'true' },
-        mirrored(points, this.#width, HEIGHT, most),
-        h('path', { class: 'line crowd', d: line(points.map((p) => p && [p.x, level(p.connections)])) })),
-      h('span', { class: 'scale' }, rate(most)), h('span', { class: 'scale low' }, rate(most)),
-      h('div', {
-        class: 'handle', role: 'slider', tabindex: 0, style: { left: `${x}%` }, onkeydown: (e) => this.#key(e),
-        'aria-label': `Moment of ${name}`, 'aria-valuemin': 0, 'aria-valuemax': snapshots.length - 1,
-        'aria-valuenow': index, 'aria-valuetext': `${day}, ${away}`,
-      })),
-      h('div', { class: 'ends' },
-        h('span', null, clock(snapshots[0].ts - (snapshots[0].at - start))),
-        h('span', null, `${duration(end - snapshots[0].at)} held`),
-        h('span', null, clock(snapshots.at(-1).ts))),
+      this.#reading(this.#hover === undefined ? s : snapshots[store.indexAt(this.#hover)]),
+      this.#plot(range, s),
+      h('div', { class: 'ends' }, this.#ticks(range),
+        h('span', { class: 'held' }, `${duration(snapshots.at(-1).at - snapshots[0].at)} held`)),
     ]);
   }
 }

@@ -1,6 +1,9 @@
 import { h } from '../dom.js';
-import { count, duration, moment, plural, words } from '../format.js';
-import { bar, card, facts, id, kindOf, nothing, why } from '../parts.js';
+import { count, duration, moment, of, plural, words } from '../format.js';
+import { bar, card, facts, filtered, id, kindOf, name, nothing, why } from '../parts.js';
+import { get, set } from '../route.js';
+import { Table } from '../table.js';
+import { matcher } from './filters.js';
 
 const CELLS_MAX = 64;     // places of a bucket that are drawn
 const BUCKETS_MAX = 64;
@@ -35,11 +38,34 @@ function walk(e) {
   all[all.indexOf(document.activeElement) + step]?.focus();
 }
 
+// The list of what the buckets draw.
+const table = new Table({
+  label: 'Peers of the routing table', sort: ['cpl', -1], empty: 'No peer of the routing table fits the search.',
+  onopen: (p) => set({ peer: p.peer_id }),
+  columns: [
+    { id: 'peer', title: 'Peer', min: 200, grow: 2, value: (p) => p.peer_id, cell: (p) => name(p.peer_id) },
+    { id: 'cpl', title: 'Bucket', min: 70, number: true, value: (p) => p.cpl },
+    { id: 'status', title: 'Status', min: 90, value: (p) => words(p.status) },
+    { id: 'age', title: 'In its bucket', min: 100, number: true, value: (p) => p.age_in_bucket, cell: (p) => duration(p.age_in_bucket) },
+    { id: 'connected', title: 'Connected', min: 100, value: (p) => p.connected ? 'yes' : 'no' },
+  ],
+});
+
+function list(m) {
+  const fit = matcher();
+  const all = m.state.subsystems.dht.buckets.flatMap((b) => b.peers.map((p, i) => ({
+    key: `${b.cpl} ${i} ${p.peer_id}`, cpl: b.cpl, peer_id: p.peer_id, status: p.status, age_in_bucket: p.age_in_bucket,
+    connected: m.connected.has(p.peer_id),
+  })));
+  const rows = all.filter((p) => fit(p.peer_id));
+  return [h('div', { class: 'tools', key: 'tools' }, h('h2', null, 'Peers'), h('span', { class: 'aside' }, of(rows, all, 'peer'))),
+    table.update(rows, { filter: get('q') })];
+}
+
 function buckets(m, update) {
   const { dht } = m.state.subsystems;
-  const peers = dht.buckets.flatMap((b) => b.peers);
-  const connected = new Map(m.open.map((r) => [r.c.peer_id, r]));
-  const peer = peers.find((p) => p.peer_id === picked) ?? peers[0];
+  const peers = dht.buckets.flatMap((b) => b.peers), { connected } = m, fit = matcher(), q = get('q');
+  const peer = peers.find((p) => p.peer_id === picked) ?? (q && peers.find((p) => fit(p.peer_id))) ?? peers[0];
   const pick = (p) => () => { picked = p.peer_id; update(); };
   return card('Routing table', `${plural(peers.length, 'peer')} in ${plural(dht.buckets.length, 'bucket')}`,
     why('A bucket holds peers whose keys begin with the same number of bits as ours: ' +
@@ -49,7 +75,7 @@ function buckets(m, update) {
         h('span', { class: 'num' }, b.cpl),
         h('div', { class: 'cells', role: 'group', 'aria-label': `Bucket ${b.cpl}` },
           b.peers.slice(0, CELLS_MAX).map((p, i) => h('button', {
-            key: p.peer_id + i, type: 'button', class: `cell ${freshness(p)}${p === peer ? ' picked' : ''}`,
+            key: p.peer_id + i, type: 'button', class: `cell ${freshness(p)}${p === peer ? ' picked' : ''}${q && !fit(p.peer_id) ? ' dim' : ''}`,
             'aria-label': `${p.peer_id}, ${words(p.status)}`, tabindex: p === peer ? 0 : -1,
             onfocus: pick(p), onmouseenter: pick(p),
           })),
@@ -60,7 +86,7 @@ function buckets(m, update) {
     dht.buckets.length > BUCKETS_MAX && why(`And ${count(dht.buckets.length - BUCKETS_MAX)} more buckets.`),
     peer && h('p', { class: 'picked-peer' }, id(peer.peer_id), ` ${words(peer.status)}`,
       peer.age_in_bucket ? `, ${duration(peer.age_in_bucket)} in its bucket` : '',
-      connected.has(peer.peer_id) ? ', connected' : ', not connected'),
+      connected.has(peer.peer_id) ? [', ', filtered('peers', { peer: peer.peer_id }, 'connected')] : ', not connected'),
     h('ul', { class: 'legend row' }, LEGEND.map(([kind, text]) => h('li', { key: kind }, h('span', { class: `cell ${kind}` }), text))));
 }
 
@@ -72,7 +98,7 @@ export default {
     if (!dht.enabled && !m.snapshot.dht)
       return nothing('No routing table here', m,
         'A DHT lives inside the node, where the kernel cannot look.', 'The node has told of no DHT.');
-    return h('div', { class: 'cards dht' },
+    return [h('div', { class: 'cards dht' },
       buckets(m, update),
       h('div', { class: 'pile' },
         card('DHT', dht.enabled ? 'enabled' : 'disabled', facts([
@@ -85,6 +111,7 @@ export default {
           ['Disjoint paths', dht.params.disjoint_paths || ''],
         ])),
         queries('Queries in', dht.incoming_queries),
-        queries('Queries out', dht.outgoing_queries)));
+        queries('Queries out', dht.outgoing_queries))),
+    ...list(m)];
   },
 };

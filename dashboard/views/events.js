@@ -1,12 +1,13 @@
 import { h } from '../dom.js';
 import { clock, count, moment, of, plural, short } from '../format.js';
-import { id, why } from '../parts.js';
+import { name, why } from '../parts.js';
+import { get, set } from '../route.js';
 import { Table } from '../table.js';
+import { matcher } from './filters.js';
 
 const KINDS = 100;      // to choose from
 const PROPERTIES = 20;  // of an event, in its line
 
-let kind = '', selected, ask;
 const parsed = new WeakMap();   // event: its content as an object, or undefined
 
 function contentOf(event) {
@@ -27,7 +28,7 @@ const plain = (v) => typeof v === 'object' ? JSON.stringify(v) : String(v);
 function one(value, type) {
   const text = plain(value);
   if (type === 'PEERID')
-    return id(text, { row: true });
+    return name(text);
   if (type === 'TIME')
     return clock(Number(value));
   return text.length > 40 ? short(text) : text;
@@ -53,7 +54,7 @@ function line(event) {
 
 const table = new Table({
   label: 'Events', sort: ['time', -1], empty: 'No event fits.',
-  onopen: (row) => { selected = row.key === selected ? undefined : row.key; ask(); },
+  onopen: (row) => set({ event: String(row.key) === get('event') ? '' : row.key }),
   columns: [
     { id: 'time', title: 'Time', min: 76, number: true, value: (r) => r.e.ts, cell: (r) => clock(r.e.ts) },
     { id: 'name', title: 'Kind', min: 150, value: (r) => r.e.name },
@@ -65,36 +66,28 @@ export default {
   title: 'Events',
   badge: (m) => m.events.length,
   fills: true,
-  render(m, { params, setParam, update, live }) {
-    ask = update;
+  render(m, { live }) {
     typeOf = (e) => m.store.eventType(e.name, m.runtime);
-    const { events } = m;
+    const { events } = m, from = m.range?.[0] ?? 0;
     if (!events.length)
       return h('div', { class: 'empty' }, h('h2', null, 'No events here'),
         why(!live ? 'There is none up to this moment of the recording.'
           : m.runtime.event_types.length
             ? `The node knows ${plural(m.runtime.event_types.length, 'kind')} of events; none has come so far.`
             : 'This source tells of no events. Recordings that hold events show them here; open one below the menu.'));
-    const kinds = [...new Set(events.map((e) => e.name))].sort().slice(0, KINDS);
-    const query = (params.get('q') ?? '').toLowerCase();
-    const fits = (e) => (!kind || e.name === kind) && `${e.name} ${e.content}`.toLowerCase().includes(query);
+    const kinds = [...new Set(events.map((e) => e.name))].sort().slice(0, KINDS), kind = get('kind'), fit = matcher();
+    const fits = (e) => (!kind || e.name === kind) && e.at >= from && fit(`${e.name} ${e.content}`);
     const rows = events.filter(fits).map((e) => ({ key: e.order, e }));
-    const chosen = rows.find((r) => r.key === selected);
+    const chosen = rows.find((r) => String(r.key) === get('event'));
     return h('div', { class: 'column' },
       h('div', { class: 'tools' },
-        h('input', {
-          type: 'search', class: 'search', placeholder: 'Search events', 'aria-label': 'Search events',
-          value: params.get('q') ?? '', oninput: (e) => setParam('q', e.target.value),
-        }),
-        h('select', { 'aria-label': 'kind', value: kind, onchange: (e) => { kind = e.target.value; update(); } },
+        h('select', { 'aria-label': 'kind', value: kind, onchange: (e) => set({ kind: e.target.value }) },
           h('option', { value: '' }, 'any kind'), kinds.map((k) => h('option', { key: k, value: k }, k))),
         h('span', { class: 'aside' }, of(rows, events, 'event'))),
-      table.update(rows, chosen?.key),
+      table.update(rows, { selected: chosen?.key, filter: `${kind}\0${get('q')}` }),
       chosen && h('section', { class: 'below', 'aria-label': 'Event', key: 'event' },
         h('header', null, h('h2', null, `${chosen.e.name}, ${moment(chosen.e.ts, m.ts)}`),
-          h('button', {
-            type: 'button', class: 'quiet', 'aria-label': 'Close', onclick: () => { selected = undefined; update(); },
-          }, '✕')),
+          h('button', { type: 'button', class: 'quiet', 'aria-label': 'Close', onclick: () => set({ event: '' }) }, '✕')),
         h('pre', { tabindex: 0 }, contentOf(chosen.e) ? JSON.stringify(contentOf(chosen.e), null, 2) : chosen.e.content)));
   },
 };

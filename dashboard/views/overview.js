@@ -1,17 +1,19 @@
 import { h } from '../dom.js';
-import { bars, sparkline } from '../charts.js';
-import { bytes, count, latency, moment, most as mostOf, plural, rate, words } from '../format.js';
-import { colourOf, group, heaviest } from '../model.js';
-import { bar, card, facts, few, id, inOut, kindOf, shares, topFew, total, twoBars, why } from '../parts.js';
+import { bars, overTime, sparkline } from '../charts.js';
+import { bytes, count, duration, latency, moment, most as mostOf, plural, rate, words } from '../format.js';
+import { heaviest, tally } from '../model.js';
+import { bar, card, facts, few, filtered, id, kindOf, name, shares, spans, top, topFew, why } from '../parts.js';
+import { agentName, colourOf } from '../row.js';
+import { get, href, set, span } from '../route.js';
 
 const TOP = 7;
-const LISTED = 40;  // addresses, resources
-const STATUSES = 9;
-const SPARK = 90;   // snapshots
+const LISTED = 40;      // addresses, resources
+const STATUSES = 8;
+const SPARK = 120_000;  // ms
 
-const tile = (label, value, note, spark) => h('section', { class: 'tile', key: label },
+const tile = (label, view, values, value, note, spark) => h('a', { class: 'tile', key: label, href: href(view, values) },
   h('h2', null, label), h('p', { class: 'big' }, value), h('p', { class: 'note' }, note || '\u00a0'),
-  spark ?? h('div', { class: 'spark' }));
+  spark || h('div', { class: 'spark' }));
 
 // How many there are of each order of magnitude (of 2), from 1/8 ms to 2 s.
 function spread(latencies) {
@@ -22,24 +24,37 @@ function spread(latencies) {
 }
 
 function tiles(m) {
-  const last = m.store.snapshots.slice(Math.max(0, m.index + 1 - SPARK), m.index + 1);
-  const most = mostOf(last, (s) => Math.max(s.rateIn, s.rateOut));
+  const from = m.store.indexAt(m.range?.[0] ?? m.snapshot.at - SPARK), points = overTime(m.store.snapshots, from, m.index, 100);
+  const most = mostOf(points, (p) => p ? Math.max(p.s.rateIn, p.s.rateOut) : 0);
   const t = m.totals;
   const trips = m.open.map((r) => r.latency).filter(Boolean).sort((a, b) => a - b);
   const calling = m.open.filter((r) => r.role === 'INITIATOR').length;
   return h('div', { class: 'tiles' },
-    tile('Traffic in', rate(t.rateIn), `${bytes(t.in)} in total`, sparkline(last.map((s) => s.rateIn), 'in', most)),
-    tile('Traffic out', rate(t.rateOut), `${bytes(t.out)} in total`, sparkline(last.map((s) => s.rateOut), 'out', most)),
-    tile('Connections', count(m.open.length), `${count(calling)} of them opened by us`,
-      sparkline(last.map((s) => s.connections), 'plain')),
+    tile('Traffic in', 'peers', { sort: '-in' }, rate(t.rateIn), `${bytes(t.in)} in total`, sparkline(points, (s) => s.rateIn, 'in', most)),
+    tile('Traffic out', 'peers', { sort: '-out' }, rate(t.rateOut), `${bytes(t.out)} in total`, sparkline(points, (s) => s.rateOut, 'out', most)),
+    tile('Connections', 'connections', {}, count(m.open.length), `${count(calling)} of them opened by us`,
+      sparkline(points, (s) => s.connections, 'plain')),
     m.snapshot.streams
-      ? tile('Streams', count(m.snapshot.streams), plural(m.protocols.length, 'protocol'),
-        sparkline(last.map((s) => s.streams), 'plain'))
-      : tile('Peers', count(m.peers.length),
-        m.runtime.source === 'kernel' ? 'by address, as the kernel knows no peer IDs' : ''),
-    tile('Round trip', trips.length ? latency(trips[trips.length >> 1]) : '–',
-      trips.length ? `median; 90 % below ${latency(trips[Math.floor(trips.length * 0.9)])}` : 'not measured',
+      ? tile('Streams', 'streams', {}, count(m.snapshot.streams), plural(m.protocols().length, 'protocol'),
+        sparkline(points, (s) => s.streams, 'plain'))
+      : tile('Peers', 'peers', {}, count(m.peerCount), m.runtime.source === 'kernel' ? 'by address, as the kernel knows no peer IDs' : '',
+        sparkline(points, (s) => s.peers, 'plain')),
+    tile('Round trip', 'peers', { sort: '-latency' }, trips.length ? latency(trips[trips.length >> 1]) : '–',
+      trips.length ? `median; 90 % below ${latency(trips[Math.floor(trips.length * 0.9)])}` : 'not measured',
       trips.length > 1 && bars(spread(trips))));
+}
+
+// The strip: what is well and what is not, each with what it rests on one click away.
+export function strip(list) {
+  const chosen = list.find(([n]) => n === get('health'));
+  return h('section', { class: 'health', key: 'health', 'aria-label': 'Health' },
+    h('div', { class: 'pills' }, list.map(([n, { level, text }]) => h('button', {
+      key: n, type: 'button', class: `pill ${level}`, 'aria-expanded': chosen?.[0] === n ? 'true' : 'false',
+      onclick: () => set({ health: chosen?.[0] === n ? '' : n }),
+    }, h('span', { class: `sign ${level}`, 'aria-hidden': 'true' }), h('span', { class: 'faint' }, `${n} `), h('strong', null, text)))),
+    chosen && h('div', { class: 'evidence' }, chosen[1].evidence.length
+      ? h('dl', null, chosen[1].evidence.map(([n, what]) => h('div', { key: what }, h('dt', null, n), h('dd', null, what))))
+      : why(chosen[1].none)));
 }
 
 const REACH = { PUBLIC: 'good', PRIVATE: 'warn' };
@@ -66,35 +81,49 @@ function node(m) {
 }
 
 const STATUS = ['ACTIVE', 'OPENING', 'CLOSING', 'ERROR', 'CLOSED'];
+const KNOWN = new Set(STATUS.map((s) => s.toLowerCase()));
 
 function split(m) {
-  // All of them always, so that nothing moves when the first one closes.
   const counts = new Map(STATUS.map((key) => [key, 0]));
   for (const { status } of m.rows)
     counts.set(status, (counts.get(status) ?? 0) + 1);
-  const statuses = [...counts].map(([key, n]) => ({ key, n, label: words(key), colour: `s-${kindOf(key)}` }));
-  const roles = [['INITIATOR', 'opened by us', 'in-tone'], ['RESPONDER', 'opened by peers', 'plain-tone']];
-  return card('Connections', h('a', { href: '#/connections' }, 'all'),
+  // All of them always, so that nothing moves when the first one closes.
+  const statuses = [...counts].map(([key, n]) => ({
+    key, n, label: words(key), colour: KNOWN.has(kindOf(key)) ? `s-${kindOf(key)}` : 'c-other', href: href('connections', { status: words(key) }),
+  }));
+  const roles = [['INITIATOR', 'opened by us', 'in-tone'], ['RESPONDER', 'opened by the peer', 'plain-tone']];
+  const unlisted = m.open.filter((r) => r.unlisted).length;
+  return card('Connections', filtered('connections', {}, 'all'),
     m.rows.length ? [
-      h('h3', null, 'Status'),
-      shares(topFew(statuses, STATUSES)),
-      h('h3', null, 'Role'),
+      h('h3', null, 'Status'), shares(topFew(statuses, STATUSES)),
+      h('h3', null, 'Who opened it'),
       shares(roles.map(([key, text, colour]) =>
-        ({ key, label: text, colour, n: m.open.filter((r) => r.role === key).length }))),
+        ({ key, label: text, colour, n: m.open.filter((r) => r.role === key).length, href: href('connections', { role: text }) }))),
       h('h3', null, 'Transport'),
-      shares(topFew(m.tally((r) => r.transport).map((t) => ({ ...t, colour: colourOf(t.key) })), TOP)),
+      shares(topFew(m.tally((r) => r.transport).map((t) =>
+        ({ ...t, colour: colourOf(t.key), href: href('connections', { transport: t.key }) })), TOP)),
+      unlisted > 0 && h('p', { class: 'note' }, filtered('connections', { listed: 'known to the kernel alone' },
+        `${plural(unlisted, 'connection')} of this process that the node does not list`)),
     ] : why('No connection is open.'));
 }
 
-// The first of a list that is in order. name: item => what stands before the bars.
-function top(title, items, name, aside, none) {
-  const best = items.slice(0, TOP);
-  const most = mostOf(best, (x) => Math.max(x.rateIn, x.rateOut));
-  return card(title, aside, best.length
-    ? h('ol', { class: 'top' }, best.map((x) => h('li', { key: x.key },
-      h('span', { class: 'grow name' }, name(x)), twoBars(x, most), inOut(x),
-      h('span', { class: 'num faint', title: 'in and out together, so far' }, total(x)))))
-    : why(none));
+// What differs in a span: from the one selected, or the last 10 minutes, to the one before.
+function changes(m) {
+  const by = get('from') ? 'range' : '10m', { opened, closed } = m.churn(by), grown = m.peers(by).slice(0, 5);
+  const { from, ms } = m.span(by), { snapshots } = m.store;
+  const before = snapshots[m.store.indexAt(snapshots[from].at - ms)], first = snapshots[from];
+  const reaches = first.at - before.at > ms / 2;
+  return card('What changed', m.spanText(by),
+    h('ul', { class: 'changes' },
+      h('li', null, filtered('connections', { sort: 'opened' }, `${count(opened)} opened`), ', ',
+        filtered('connections', { status: 'closed' }, `${count(closed)} closed`)),
+      reaches && h('li', { class: 'faint' }, `connections: ${count(before.connections)}, then ${count(first.connections)}, now ${count(m.snapshot.connections)}`),
+      !reaches && h('li', { class: 'faint' }, `connections: ${count(first.connections)}, now ${count(m.snapshot.connections)}`)),
+    grown.some((p) => p.movedIn + p.movedOut) && [
+      h('h3', null, 'What moved most'),
+      h('ul', { class: 'top' }, grown.map((p) => h('li', { key: p.key, class: p.gone ? 'gone' : '' },
+        h('span', { class: 'grow name' }, peerLink(p)), h('span', { class: 'num' }, bytes(p.movedIn + p.movedOut)))))],
+    !get('from') && h('p', { class: 'note faint' }, 'Drag over the time line below to see what changed in a part of it.'));
 }
 
 const isBytes = /memory|bytes|rss/;
@@ -117,29 +146,70 @@ function resources(m) {
       : 'The node has told none.'));
 }
 
+const peerLink = (p) => filtered('peers', { peer: p.key }, name(p.key, p.first.c.peer_id ? p.name : p.key));
+
+function processes(m, by) {
+  const list = new Map();
+  for (const p of m.peers(by)) {
+    if (!p.process)
+      continue;
+    if (!list.has(p.process))
+      list.set(p.process, { key: p.process, n: 0, rateIn: 0, rateOut: 0, movedIn: 0, movedOut: 0 });
+    const sum = list.get(p.process);
+    sum.n += p.rows;
+    for (const k of ['rateIn', 'rateOut', 'movedIn', 'movedOut'])
+      sum[k] += p[k];
+  }
+  return [...list.values()].sort(heaviest(by));
+}
+
+// Each of those shown has a colour of its own, and keeps it while it is shown.
+const agentColours = new Map();
+function coloured(agents) {
+  const shown = new Set(agents.map((a) => a.key));
+  for (const key of agentColours.keys())
+    if (!shown.has(key))
+      agentColours.delete(key);
+  const used = new Set(agentColours.values());
+  for (const { key } of agents) {
+    if (agentColours.has(key) || key === ' other')
+      continue;
+    let n = 0;
+    while (used.has(n))
+      n++;
+    used.add(n);
+    agentColours.set(key, n);
+  }
+  return agents.map((a) => a.colour ? a : { ...a, colour: `c${agentColours.get(a.key)}`, href: href('peers', { agent: a.key }) });
+}
+
 export default {
   title: 'Overview',
-  render(m) {
-    const kernel = m.runtime.source === 'kernel';
-    const named = (x) => x.first.c.peer_id ? id(x.key) : h('span', { title: x.key }, x.key);
-    const processes = group(m.open.filter((r) => r.process), (r) => r.process,
-      { rateIn: 0, rateOut: 0, in: 0, out: 0, n: 0 }, (p, r) => {
-        for (const k of ['rateIn', 'rateOut', 'in', 'out'])
-          p[k] += r[k];
-        p.n++;
-      }).sort(heaviest);
-    const agents = m.tally((r) => r.agent).filter((a) => a.key);
-    return [tiles(m), h('div', { class: 'cards' },
-      node(m),
-      split(m),
-      top('Top peers', m.peers, named, h('a', { href: '#/swarm' }, plural(m.peers.length, 'peer')), 'No peer is connected.'),
-      kernel && processes.length
-        ? top('Top processes', processes, (x) => [x.key, h('span', { class: 'faint' }, ` ×${count(x.n)}`)], null, '')
-        : top('Top protocols', m.protocols, (x) => h('span', { title: x.key }, x.key), h('a', { href: '#/streams' }, 'all'),
-          kernel ? 'The kernel sees no protocols inside connections. Let the node tell: introspectd --feed PATH.'
-            : 'No stream is open.'),
-      agents.length > 0 && card('Agents', plural(agents.length, 'kind'),
-        shares(topFew(agents.map((a, i) => ({ ...a, colour: `c${i}` })), TOP))),
-      resources(m))];
+  render(m, { healthList }) {
+    const kernel = m.runtime.source === 'kernel', by = span();
+    const agents = tally(m.open.filter((r) => r.agent), (r) => agentName(r.agent));
+    const used = kernel ? processes(m, by) : [];
+    return [strip(healthList), tiles(m),
+      h('div', { class: 'tools' }, h('h2', null, 'What moves'), spans(), h('span', { class: 'aside' }, m.spanText(by))),
+      h('div', { class: 'cards' },
+        top('Top peers', m.peers(by), { limit: TOP, by, label: peerLink, aside: filtered('peers', {}, 'all'), none: 'No peer is connected.' }),
+        used.length
+          ? top('Top processes', used, {
+            limit: TOP, by, aside: filtered('peers', { group: 'process' }, 'all'),
+            label: (x) => [filtered('connections', { process: x.key }, x.key), h('span', { class: 'faint' }, ` ×${count(x.n)}`)],
+          })
+          : top('Top protocols', m.protocols(by), {
+            limit: TOP, by, aside: filtered('streams', {}, 'all'),
+            label: (x) => filtered('streams', { protocol: x.key }, x.key),
+            none: kernel ? 'The kernel sees no protocols inside connections. Let the node tell: introspectd --feed PATH.'
+              : 'No stream is open.',
+          }),
+        split(m),
+        changes(m),
+        agents.length > 0 && card('Agents', filtered('peers', { group: 'version' }, plural(agents.length, 'kind')),
+          shares(coloured(topFew(agents, TOP)))),
+        resources(m),
+        node(m)),
+    ];
   },
 };

@@ -1,89 +1,105 @@
-// The node in the middle, its peers around it. A peer's place follows from its
-// name, so that it stays where it was while others come and go.
+// The node in the middle, its peers around it. A place has a meaning: the farther out, the
+// longer the round trip; the sector is the transport. Within it, a peer's place follows from
+// its name, so that it stays where it was while others come and go.
 
 import { h } from '../dom.js';
-import { count, latency, of, plural, rate, short } from '../format.js';
-import { colourOf, hash } from '../model.js';
-import { inOut, topFew, total, why } from '../parts.js';
+import { count, duration, latency, of, plural, rate, short } from '../format.js';
+import { inOut, topFew, why } from '../parts.js';
+import { colourOf } from '../row.js';
+import { href } from '../route.js';
+import { matcher } from './filters.js';
 
-const MOST = 500;   // peers drawn
-const KINDS = 8;    // of transports named
-const LABEL = 120;  // px of a name
+const MOST = 500;       // peers drawn
+const KINDS = 8;        // of transports with a sector
+const LABEL = 120;      // px of a name
+const FRESH = 5000;     // ms for which a peer that came pulses
+const NARROW = 480;     // px
 
-// How many peers fit, the gap between places as part of the radius, the radius
-// of a peer in px, how many are named, how wide lines are.
-const TIERS = [
-  { fits: 12, rings: [[0.74, 24]], size: 9, names: 12, scale: 1.1 },
-  { fits: 28, gap: 0.26, size: 7.5, names: 28, scale: 1 },
-  { fits: 56, gap: 0.2, size: 6.5, names: 16, scale: 0.9 },
-  { fits: 110, gap: 0.14, size: 5, names: 10, scale: 0.7 },
-  { fits: 230, gap: 0.096, size: 4.2, names: 8, scale: 0.55 },
-  { fits: MOST, gap: 0.066, size: 3.2, names: 6, scale: 0.35 },
-];
-for (const tier of TIERS) {
-  tier.rings ??= Array.from({ length: Math.floor(0.62 / tier.gap) + 1 }, (_, i) => 0.96 - i * tier.gap)
-    .map((r) => [r, Math.floor(2 * Math.PI * r / tier.gap)]);
-  tier.places = tier.rings.flatMap(([r, n], ring) => Array.from({ length: n }, (_, i) => {
-    const angle = (i + ring % 2 / 2) / n * 2 * Math.PI;
-    return [r * Math.cos(angle), r * Math.sin(angle)];
-  }));
-}
+// Rings: up to so many ms, and how far out, as part of the radius. The last is for peers
+// whose round trip was not measured.
+const RINGS = [[5, 0.3], [20, 0.44], [50, 0.57], [150, 0.7], [500, 0.82], [Infinity, 0.92], [undefined, 1]];
+const FLOOR = 0.18;     // what the node itself takes
+const SLACK = 1.25;     // how far beyond its ring a round trip must be to change it
 
-let tier = 0;
-let taken = new Map();      // peer: index of its place
-let holder = [];            // index: peer
-let picked;                 // peer
+const sectors = new Map();   // transport: { slots, taken: Map of peer to slot, holder }
+const rings = new Map();     // peer: index into RINGS
+let picked;                  // peer
 let size = { width: 0, height: 0 };
 let ask;
 
-function place(key) {
-  const places = TIERS[tier].places.length, wish = hash(key) % places;
-  for (let i = 0; i < places; i++) {
-    const at = (wish + (i % 2 ? (i + 1) / 2 : places - i / 2)) % places;
-    if (holder[at] === undefined) {
-      holder[at] = key;
-      taken.set(key, at);
-      return;
-    }
-  }
+function hash(s) {
+  let n = 0x811c9dc5;
+  for (let i = 0; i < s.length; i++)
+    n = Math.imul(n ^ s.charCodeAt(i), 0x01000193);
+  return (n ^ n >>> 15) >>> 0;
 }
 
-// Keeps who is here where he is, lets go of who is not, and finds a place for
-// the new ones.
-function settle(keys) {
+function ringOf(p) {
+  const ms = p.latency / 1e6, now = rings.get(p.key), unmeasured = RINGS.length - 1;
+  const fit = ms ? RINGS.findIndex(([limit]) => ms < limit) : unmeasured;
+  const stays = now !== undefined && now < unmeasured && ms && ms < RINGS[now][0] * SLACK && (!now || ms > RINGS[now - 1][0] / SLACK);
+  if (!stays)
+    rings.set(p.key, fit);
+  return rings.get(p.key);
+}
+
+// Keeps who is here where it is, lets go of who is not, and finds slots for the new ones.
+function settle(sector, keys) {
   const here = new Set(keys);
-  const wanted = TIERS.findIndex((t) => keys.length <= t.fits);
-  if (wanted > tier || keys.length < TIERS[tier - 1]?.fits * 0.6) {
-    tier = wanted;
-    taken = new Map();
-    holder = [];
-  }
-  for (const [key, at] of taken) {
+  for (const [key, at] of sector.taken) {
     if (!here.has(key)) {
-      taken.delete(key);
-      holder[at] = undefined;
+      sector.taken.delete(key);
+      sector.holder[at] = undefined;
     }
   }
-  for (const key of keys.filter((k) => !taken.has(k)).sort())
-    place(key);
+  if (keys.length > sector.slots || keys.length * 6 < sector.slots) {
+    sector.slots = 2 ** Math.ceil(Math.log2(keys.length * 1.4 + 1));
+    sector.taken = new Map();
+    sector.holder = [];
+  }
+  for (const key of keys.filter((k) => !sector.taken.has(k)).sort()) {
+    let at = hash(key) % sector.slots;
+    while (sector.holder[at] !== undefined)
+      at = (at + 1) % sector.slots;
+    sector.holder[at] = key;
+    sector.taken.set(key, at);
+  }
 }
 
-// Those drawn: who has a place keeps it, the rest by what they moved so far.
-function drawn(peers) {
-  if (peers.length <= MOST)
-    return peers;
-  return [...peers].sort((a, b) => taken.has(b.key) - taken.has(a.key) || b.in + b.out - a.in - a.out).slice(0, MOST);
+// { transport: { from, width } } in parts of a turn, wider where there are more, but not so
+// that each one that comes moves all.
+function layOut(kinds) {
+  for (const key of sectors.keys())
+    if (!kinds.has(key))
+      sectors.delete(key);
+  const weights = [...kinds].sort(([a], [b]) => a < b ? -1 : 1).map(([key, peers]) => [key, 1 + Math.floor(Math.log2(peers.length))]);
+  const all = weights.reduce((n, [, w]) => n + w, 0);
+  let from = 0;
+  for (const [key, weight] of weights) {
+    if (!sectors.has(key))
+      sectors.set(key, { slots: 0, taken: new Map(), holder: [] });
+    settle(sectors.get(key), kinds.get(key).map((p) => p.key));
+    Object.assign(sectors.get(key), { from, width: weight / all });
+    from += weight / all;
+  }
+}
+
+// Where a peer is, from -1 to 1.
+function place(p, kind) {
+  const { from, width, slots, taken } = sectors.get(kind), slot = taken.get(p.key), ring = ringOf(p);
+  const inner = ring ? RINGS[ring - 1][1] : FLOOR, outer = RINGS[ring][1];
+  const r = inner + (outer - inner) * (0.25 + 0.5 * (hash(`${p.key} `) % 8) / 8);
+  const angle = (from + width * (0.04 + 0.92 * (slot + 0.5) / slots)) * 2 * Math.PI - Math.PI / 2;
+  return [r * Math.cos(angle), r * Math.sin(angle)];
 }
 
 // Logarithmic and absolute, so that one peer's burst does not thin the others.
-const width = (p) => (0.75 + Math.min(6, 0.7 * Math.log2(1 + (p.rateIn + p.rateOut) / 4096))) * TIERS[tier].scale;
+const width = (p, scale) => (0.75 + Math.min(6, 0.7 * Math.log2(1 + (p.rateIn + p.rateOut) / 4096))) * scale;
 
 const observer = new ResizeObserver(([{ contentRect }]) => {
   size = { width: contentRect.width, height: contentRect.height };
   ask?.();
 });
-
-const look = (p) => `#/connections?q=${encodeURIComponent(p.first.c.peer_id || p.key)}`;
 
 function walk(e) {
   const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[e.key];
@@ -95,95 +111,112 @@ function walk(e) {
   all[(at + step + all.length) % all.length]?.focus();
 }
 
-// Where names go: to the picked peer, then to the first ones as far as no name
-// covers another.
-function labels(peers, most, at, w) {
-  const placed = [];
-  if (w < 4 * LABEL)
-    most = 0;
-  for (const p of peers.filter((q) => q.key === picked).concat(peers.slice(0, most))) {
-    const [x, y] = at(p.key), left = w < 4 * LABEL ? x > w / 2 : x < w / 2 - 4;
-    const from = left ? x - LABEL : x;
-    if (!placed.some((o) => Math.abs(o.y - y) < 15 && Math.abs(o.from - from) < LABEL))
-      placed.push({ p, x, y, left, from });
+// Names go to the picked peer, then to the first ones as far as no name covers another.
+function labels(drawn, most) {
+  const placed = [], w = size.width;
+  for (const d of drawn.filter(({ p }) => p.key === picked).concat(w < NARROW ? [] : drawn.slice(0, most))) {
+    const left = w < NARROW ? d.x > w / 2 : d.x < w / 2 - 4, from = left ? d.x - LABEL : d.x;
+    if (!placed.some((o) => Math.abs(o.y - d.y) < 15 && Math.abs(o.from - from) < LABEL))
+      placed.push({ ...d, left, from });
   }
   return placed;
 }
 
-function picture(m, peers) {
-  const { width: w, height: hgt } = size;
-  const { places, size: radius, names } = TIERS[tier];
-  const [rx, ry] = [w / 2 - (w < 4 * LABEL ? 8 : 100), hgt / 2 - 20];
-  const at = (key) => {
-    const [x, y] = places[taken.get(key)];
-    return [w / 2 + x * rx, hgt / 2 + y * ry];
-  };
-  const order = [...peers].sort((a, b) => taken.get(a.key) - taken.get(b.key));
-  const focus = order.find((p) => p.key === picked) ?? order[0];
-  const choose = (p) => () => {
+// Circles of equal round trip, with what they stand for.
+const circles = (cx, cy, rx, ry) => RINGS.slice(0, -2).map(([limit, r]) => [
+  h('ellipse', { key: `ring ${r}`, class: 'ring', cx, cy, rx: rx * r, ry: ry * r }),
+  h('text', { key: `ring ${r} name`, class: 'ring-name', x: cx, y: cy - ry * r - 3, 'text-anchor': 'middle' }, `${limit} ms`),
+]);
+
+function peer({ p, x, y, kind }, radius, first, ts) {
+  const choose = () => {
     if (picked !== p.key) {
       picked = p.key;
       ask();
     }
   };
-  const kind = (p) => `${colourOf(p.first.transport)}${p.key === picked ? ' picked' : ''}`;
+  const fresh = p.opened && ts - p.opened < FRESH;
+  return h('a', {
+    key: `${p.key} peer`, class: `peer ${kind}${fresh ? ' fresh' : ''}`, href: href('peers', { peer: p.key }), tabindex: first ? 0 : -1,
+    'aria-label': `${p.key}, in ${rate(p.rateIn)}, out ${rate(p.rateOut)}`, onmouseenter: choose, onfocus: choose,
+  },
+  h('circle', { class: 'touch', cx: x, cy: y, r: Math.max(radius + 3, 8) }),
+  h('circle', { class: 'mark', cx: x, cy: y, r: radius }));
+}
+
+function picture(m, peers, gone) {
+  const { width: w, height: hgt } = size, cx = w / 2, cy = hgt / 2;
+  const [rx, ry] = [w / 2 - (w < NARROW ? 8 : 100), hgt / 2 - 22], fit = matcher();
+  const radius = Math.max(3.2, Math.min(9, 34 / Math.sqrt(peers.length + 1))), scale = Math.min(1.1, 6 / Math.sqrt(peers.length + 4));
+  const at = (p, sector) => {
+    const [x, y] = place(p, sector);
+    return { p, x: cx + x * rx, y: cy + y * ry, kind: `${colourOf(p.first.transport)}${p.key === picked ? ' picked' : ''}${fit(`${p.key} ${p.agent}`) ? '' : ' dim'}` };
+  };
+  const drawn = peers.map((p) => at(p, p.sector));
+  const focus = drawn.find(({ p }) => p.key === picked) ?? drawn[0];
   return h('svg', {
     width: w, height: hgt, role: 'group', onkeydown: walk,
     'aria-label': `${plural(peers.length, 'peer')} around the node; arrow keys walk through them`,
   },
-    order.map((p) => {
-      const [x, y] = at(p.key);
-      return h('line', {
-        key: p.key, class: `tie ${kind(p)}`, x1: w / 2, y1: hgt / 2, x2: x, y2: y, 'stroke-width': width(p).toFixed(2),
-      });
-    }),
-    h('circle', { key: ' node', class: 'self', cx: w / 2, cy: hgt / 2, r: 17 }),
-    h('circle', { key: ' core', class: 'core', cx: w / 2, cy: hgt / 2, r: 6 }),
-    order.map((p) => {
-      const [x, y] = at(p.key);
-      return h('a', {
-        key: `${p.key} peer`, class: `peer ${kind(p)}`, href: look(p), tabindex: p === focus ? 0 : -1,
-        'aria-label': `${p.first.c.peer_id || p.key}, in ${rate(p.rateIn)}, out ${rate(p.rateOut)}`,
-        onmouseenter: choose(p), onfocus: choose(p),
-      },
-      h('circle', { class: 'touch', cx: x, cy: y, r: Math.max(radius + 3, 8) }),
-      h('circle', { class: 'mark', cx: x, cy: y, r: radius }));
-    }),
-    labels(peers, names, at, w).map(({ p, x, y, left }) => h('text', {
-      key: `${p.key} name`, class: p.key === picked ? 'picked' : '', x: x + (left ? -1 : 1) * (radius + 5), y: y + 4,
-      'text-anchor': left ? 'end' : 'start',
-    }, short(p.first.c.peer_id || p.key))));
+  circles(cx, cy, rx, ry),
+  drawn.map(({ p, x, y, kind }) => h('line', {
+    key: p.key, class: `tie ${kind}`, x1: cx, y1: cy, x2: x.toFixed(1), y2: y.toFixed(1), 'stroke-width': width(p, scale).toFixed(1),
+  })),
+  h('circle', { key: ' node', class: 'self', cx, cy, r: 17 }),
+  h('circle', { key: ' core', class: 'core', cx, cy, r: 6 }),
+  gone.map((p) => {
+    const { x, y, kind } = at(p, p.sector);
+    return h('circle', { key: `${p.key} gone`, class: `leaving ${kind}`, cx: x, cy: y, r: radius });
+  }),
+  drawn.map((d) => peer(d, radius, d === focus, m.ts)),
+  labels(drawn, 40).map(({ p, x, y, left }) => h('text', {
+    key: `${p.key} name`, class: p.key === picked ? 'picked' : '', x: x + (left ? -1 : 1) * (radius + 5), y: y + 4,
+    'text-anchor': left ? 'end' : 'start',
+  }, short(p.first.c.peer_id || p.key))));
+}
+
+function about(m, chosen) {
+  if (!chosen)
+    return h('span', { class: 'faint' }, 'Point at a peer to read about it; click to open it.');
+  return [
+    h('strong', null, short(chosen.first.c.peer_id || chosen.key)), ' ', chosen.agent || chosen.process, ' ',
+    plural(chosen.rows, 'connection'), ' ', inOut(chosen), ' ', chosen.latency ? latency(chosen.latency) : '',
+    chosen.opened ? h('span', { class: 'faint' }, ` known for ${duration(m.ts - chosen.opened)}`) : '',
+  ];
 }
 
 export default {
   title: 'Swarm',
-  badge: (m) => m.peers.length,
+  badge: (m) => m.peerCount,
   fills: true,
   render(m, { update }) {
     ask = update;
-    const peers = drawn(m.peers);
-    settle(peers.map((p) => p.key));
-    const chosen = peers.find((p) => p.key === picked);
-    const transports = topFew(m.tally((r) => r.transport), KINDS);
+    const all = m.peers(), peers = all.slice(0, MOST), transports = topFew(m.tally((r) => r.transport), KINDS);
+    const named = new Set(transports.map((t) => t.key)), kinds = new Map();
+    const here = new Set(all.map((p) => p.key));
+    const gone = m.closed.slice(0, 40).map((r) => ({ key: r.peer, first: r, latency: r.latency, agent: r.agent }))
+      .filter((p) => !here.has(p.key) && here.add(p.key));
+    for (const p of [...peers, ...gone]) {
+      p.sector = named.has(p.first.transport) ? p.first.transport : ' other';
+      kinds.has(p.sector) ? kinds.get(p.sector).push(p) : kinds.set(p.sector, [p]);
+    }
+    layOut(kinds);
+    for (const key of rings.keys())
+      if (!here.has(key))
+        rings.delete(key);
     return h('div', { class: 'swarm' },
       h('div', { class: 'sky', ref: (el) => observer.observe(el) },
         peers.length
-          ? size.width > 0 && picture(m, peers)
+          ? size.width > 0 && picture(m, peers, gone)
           : h('div', { class: 'empty' }, h('h2', null, 'Nobody here'), why('No peer was connected at this moment.'))),
       h('div', { class: 'caption' },
         h('ul', { class: 'legend row' },
-          transports.map((t) => h('li', { key: t.key },
+          transports.map((t) => h('li', { key: t.key }, h('a', { class: 'entry', href: t.label ? href('connections') : href('connections', { transport: t.key }) },
             h('span', { class: `swatch ${t.colour ?? colourOf(t.key)}` }),
-            h('span', { class: 'clip' }, t.label ?? t.key),
-            h('span', { class: 'faint' }, count(t.n)))),
-          h('li', { class: 'faint', key: ' width' }, 'the wider the line, the more per second',
-            peers.length < m.peers.length && `; ${of(peers, m.peers, 'peer')} peers, those that moved most`)),
-        h('p', { class: 'about' }, chosen ? [
-          h('strong', null, short(chosen.first.c.peer_id || chosen.key)), ' ',
-          chosen.first.agent || chosen.first.process, ' ',
-          plural(chosen.rows, 'connection'), ' ', inOut(chosen), ' ',
-          h('span', { class: 'faint' }, `${total(chosen)} so far`), ' ',
-          chosen.first.latency ? latency(chosen.first.latency) : '',
-        ] : h('span', { class: 'faint' }, 'Point at a peer to read about it; click to see its connections.'))));
+            h('span', { class: 'clip' }, t.label ?? t.key), ' ',
+            h('span', { class: 'faint' }, count(t.n))))),
+          h('li', { class: 'faint', key: ' width' }, 'the farther out, the longer the round trip; the wider the line, the more per second',
+            peers.length < all.length && `; ${of(peers, all, 'peer')} peers, those that move most`)),
+        h('p', { class: 'about' }, about(m, peers.find((p) => p.key === picked)))));
   },
 };

@@ -58,7 +58,7 @@ test('the page keeps up and answers', { timeout: 120000 }, async t => {
     return { median: times[60], worst: times.at(-1), most, rows: Number(table.querySelector('[role=grid]').getAttribute('aria-rowcount')) }
   })
   t.diagnostic(`scrolling: median frame ${frames.median.toFixed(1)} ms, worst ${frames.worst.toFixed(1)} ms`)
-  assert.equal(frames.rows, CONNECTIONS + 1)
+  assert.equal(frames.rows, CONNECTIONS * 4 / 5 + 200 + 1, 'the open ones, and some of those that closed')
   assert.ok(frames.most < 60, `${frames.most} rows in the DOM`)
   assert.ok(frames.median < 100, `median frame ${frames.median} ms`)
   const skipped = Number(/Skipped(\d+)/.exec(await page.textContent('.vitals'))[1])

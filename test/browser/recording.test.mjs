@@ -50,7 +50,7 @@ test('the sample: every view, scrubbed without a daemon', { ...limit, ...needsSa
   await when(page, () => document.querySelector('.handle')?.getAttribute('aria-valuemax') === '29')
   for (const view of VIEWS) {
     await show(page, view)
-    await hasText(page, 'main', { overview: 'go-libp2p', connections: 'connection', streams: '/floodsub/1.0.0', dht: 'Routing table', topics: 'No topics', events: 'vents', swarm: 'the wider' }[view])
+    await hasText(page, 'main', { overview: 'go-libp2p', peers: 'peers', connections: 'connection', streams: '/floodsub/1.0.0', dht: 'Routing table', topics: 'No topics', events: 'vents', swarm: 'the wider' }[view])
   }
   await show(page, 'events')
   await page.focus('.handle')

@@ -41,6 +41,7 @@ test('the kernel source', limit, async t => {
   const d = await watched(t)
   await lookAtAll(t, d.url, 'kernel', {
     overview: 'Traffic in',
+    peers: 'peers',
     connections: 'connections',
     streams: 'introspectd --feed',
     dht: 'introspectd --feed',
@@ -69,7 +70,7 @@ test('a real js-libp2p node', limit, async t => {
   const page = await open(t, d.url)
   await snapshot(page)
   const expected = {
-    overview: 'js-libp2p', connections: ids[1].slice(-8), streams: '/echo/1.0.0', dht: 'Routing table', topics: 'weather', events: 'vent', swarm: ids[1].slice(-8)
+    overview: 'js-libp2p', peers: ids[1].slice(-8), connections: ids[1].slice(-8), streams: '/echo/1.0.0', dht: 'Routing table', topics: 'weather', events: 'vent', swarm: ids[1].slice(-8)
   }
   for (const view of VIEWS) {
     await show(page, view)
@@ -87,6 +88,7 @@ test('the sample recording, played by the daemon', { ...limit, ...needsSample },
   const d = await daemon(t, ['--replay', sample, '--loop', '--interval', '100'])
   await lookAtAll(t, d.url, 'sample', {
     overview: 'go-libp2p',
+    peers: 'peers',
     connections: 'connections',
     streams: '/ipfs/ping/1.0.0',
     dht: 'Routing table',
@@ -135,7 +137,7 @@ test('search, filter and sort', limit, async t => {
   await page.fill('.search', `tcp/${port}`)
   await hasText(page, '.tools .aside', '2 of')   // both ends are ours
   assert.ok(page.url().includes(`q=tcp%2F${port}`))
-  await page.selectOption('[aria-label=role]', 'INITIATOR')
+  await page.selectOption('[aria-label="who opened it"]', 'opened by us')
   await hasText(page, '.tools .aside', '1 of')
   await page.click('text=Clear')
   await hasText(page, '.tools .aside', ' connections')

@@ -1,0 +1,95 @@
+// What an operator looks for first: is the node reachable, full, losing connections, silent.
+
+import { count, duration, most as mostOf, plural } from './format.js';
+
+const CHURN = 1;             // of the connections that are open, closed in 10 minutes: worth a word
+const FULL = [0.75, 0.9];    // of a limit: worth a word, red
+const SILENT = 30_000;       // ms since the node's own clock said something new
+
+const LOCAL = /^\/ip4\/(10\.|127\.|192\.168\.|172\.(1[6-9]|2\d|3[01])\.|169\.254\.|100\.(6[4-9]|[7-9]\d|1[01]\d|12[0-7])\.)|^\/ip6\/(::1\b|f[cd]|fe[89ab])/;
+
+const over = (addresses) => [...new Set(addresses.map(({ multiaddr: a }) =>
+  /webrtc/.test(a) ? 'WebRTC' : /webtransport/.test(a) ? 'WebTransport' : /quic/.test(a) ? 'QUIC' : /\/wss?\b/.test(a) ? 'WebSocket' : /\/tcp\//.test(a) ? 'TCP' : 'another transport'))].join(', ');
+
+// Whether others can reach the node: a verdict in words, and what it rests on.
+function reachability(m) {
+  const { addresses } = m.state, direct = addresses.filter((a) => !a.multiaddr.includes('p2p-circuit'));
+  const open = direct.filter((a) => a.reachability === 'PUBLIC'), relays = addresses.length - direct.length;
+  const closed = direct.filter((a) => a.reachability === 'PRIVATE' && !LOCAL.test(a.multiaddr));
+  const inbound = m.open.filter((r) => r.role === 'RESPONDER' && !r.unlisted);
+  const direct_in = inbound.filter((r) => r.transport !== 'relay' && !LOCAL.test(r.remote)).length;
+  const evidence = [
+    [plural(open.length, 'address', 'addresses'), 'confirmed to be reachable'],
+    [plural(closed.length, 'address', 'addresses'), 'of the internet found not to be reachable'],
+    [plural(relays, 'address', 'addresses'), 'through a relay'],
+    [plural(direct_in, 'connection'), 'from the internet, opened by peers directly'],
+  ];
+  if (open.length)
+    return { level: 'good', text: `reachable over ${over(open)}`, evidence };
+  if (direct_in)
+    return { level: 'good', text: `reachable: ${plural(direct_in, 'peer')} opened a connection`, evidence };
+  if (relays)
+    return { level: 'warn', text: 'reachable through relays only', evidence };
+  if (closed.length)
+    return { level: 'bad', text: 'not reachable from the internet', evidence };
+  return { level: '', text: m.runtime.source === 'kernel' ? 'not known to the kernel' : 'not known', evidence };
+}
+
+const isConnections = (r) => /^conn/.test(r.name);
+
+function room(m) {
+  const limited = m.state.resources.filter((r) => r.limit);
+  const fullest = limited.reduce((worst, r) => !worst || r.used / r.limit > worst.used / worst.limit ? r : worst, undefined);
+  const conns = limited.find((r) => isConnections(r) && r.scope === 'system') ?? limited.find(isConnections);
+  const part = fullest ? fullest.used / fullest.limit : 0;
+  const text = `${count(m.open.length)}${conns ? ` of ${count(conns.limit)}` : ''}`;
+  const evidence = limited.sort((a, b) => b.used / b.limit - a.used / a.limit).slice(0, 8)
+    .map((r) => [`${Math.round(r.used / r.limit * 100)} %`, `${r.scope} ${r.name}`]);
+  const level = part >= FULL[1] ? 'bad' : part >= FULL[0] ? 'warn' : m.open.length ? 'good' : 'warn';
+  return { level, text: part >= FULL[0] ? `${text}; ${fullest.name} is nearly full` : text, evidence, none: 'No limit is told.' };
+}
+
+function churn(m) {
+  const { opened, closed } = m.churn('10m'), { ms } = m.span('10m');
+  const rate = closed / Math.max(1, m.open.length);
+  return {
+    level: rate > CHURN * Math.max(0.1, ms / 600_000) && closed > 10 ? 'warn' : '',
+    text: `+${count(opened)} −${count(closed)} in ${duration(Math.max(1000, ms))}`,
+    evidence: m.reasons('10m').slice(0, 8).map((r) => [count(r.n), `closed: ${r.key}`]),
+    none: 'The source tells no reasons why connections closed.',
+  };
+}
+
+function trouble(m) {
+  const failed = m.rows.filter((r) => r.status === 'ERROR').length;
+  const { success, error, timeout } = m.state.subsystems.dht.outgoing_queries, all = success + error + timeout;
+  const part = all ? (error + timeout) / all : 0;
+  return {
+    level: failed > 10 || part > 0.5 ? 'bad' : failed || part > 0.25 ? 'warn' : 'good',
+    text: failed ? `${plural(failed, 'connection')} failed` : part > 0.25 ? `${Math.round(part * 100)} % of DHT queries failed` : 'none',
+    evidence: [[count(failed), 'connections in error'], [count(error), 'DHT queries that failed'], [count(timeout), 'DHT queries that had no answer in time']],
+  };
+}
+
+function source(m, live, now) {
+  const s = m.store.snapshots.at(-1), { snapshots } = m.store;
+  const same = snapshots.length > 1 && mostOf(snapshots.slice(-5), (x) => x.ts) === s.ts ? s.at - s.ts : 0;
+  const silent = live ? Math.max(now - s.at, same > SILENT ? same : 0) : 0;
+  return {
+    level: silent > SILENT ? 'bad' : 'good', text: silent > SILENT ? `silent for ${duration(silent)}` : 'speaks',
+    evidence: [[m.runtime.source || 'not told', 'source'], [`${count(m.state.snapshot_duration_ms)} ms`, 'to take the snapshot']],
+  };
+}
+
+// [name, { level: good, warn, bad or none, text, evidence: [number, what] pairs, none }].
+// live: whether more snapshots are to come; now: ms.
+export const health = (m, live, now) => [
+  ['Reachability', reachability(m)],
+  ['Connections', room(m)],
+  ['Churn', churn(m)],
+  ['Failures', trouble(m)],
+  ['Source', source(m, live, now)],
+];
+
+const LEVELS = ['', 'good', 'warn', 'bad'];
+export const worst = (list) => LEVELS[mostOf(list, ([, { level }]) => LEVELS.indexOf(level))];
