@@ -1097,14 +1097,15 @@ static int reload(struct server *srv)
 {
 	const struct options *o = &srv->options;
 	char why[TLS_WHY_MAX];
-	int result = 0;
+	const char *wrong = NULL;
 
 	if (o->token_file) {
 		setup_warn_readable(o->token_file);
-		result = auth_read(&srv->auth, o->token_file);
+		if ((wrong = auth_read(&srv->auth, o->token_file)) != NULL)
+			log_event("error token_file=%s reason=\"%s\"", o->token_file, wrong);
 	}
 	if (!o->tls_cert)
-		return result;
+		return wrong ? -1 : 0;
 	setup_warn_readable(o->tls_key);
 	struct tls_config *tls = tls_server(o->tls_cert, o->tls_key, o->tls_client_ca, why);
 	if (!tls) {
@@ -1113,7 +1114,7 @@ static int reload(struct server *srv)
 	}
 	tls_release(srv->tls);
 	srv->tls = tls;
-	return result;
+	return wrong ? -1 : 0;
 }
 
 static void reload_and_tell(struct server *srv)

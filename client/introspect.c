@@ -487,11 +487,14 @@ static void run(struct program *p, const sigset_t *sleeping)
 static bool open_keys(struct program *p)
 {
 	char why[TLS_WHY_MAX];
+	const char *file = p->arguments.token_file, *wrong;
 
 	p->status = STATUS_USAGE;
-	if (p->arguments.token_file && auth_read(&p->auth, p->arguments.token_file) != 0)
+	if (file && (wrong = auth_read(&p->auth, file)) != NULL) {
+		complain("%s: %s", file, wrong);
 		return false;
-	p->link.token = p->arguments.token_file ? p->auth.token : NULL;
+	}
+	p->link.token = file ? p->auth.token : NULL;
 	p->link.pushed = p->arguments.mode == EVENTS;
 	if (p->arguments.address.secure) {
 		p->link.tls_config = tls_client(p->arguments.ca, p->arguments.insecure, why);

@@ -7,8 +7,6 @@
 #include <strings.h>
 #include <unistd.h>
 
-#include "base/log.h"
-
 enum {
 	DELAY_FIRST = 250,       /* ms, doubled with each failure */
 	DELAY_DOUBLINGS = 5,
@@ -36,31 +34,25 @@ static int read_beginning(const char *file, char *text, size_t size)
 	return n < 0 ? -1 : 0;
 }
 
-int auth_read(struct auth *a, const char *file)
+const char *auth_read(struct auth *a, const char *file)
 {
 	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 	                              "0123456789._~-";
 	char line[AUTH_TOKEN_MAX + 2];
-	int result = read_beginning(file, line, sizeof line);
+	const char *wrong = read_beginning(file, line, sizeof line) == 0 ? NULL : strerror(errno);
 
-	if (result != 0)
-		log_event("error token_file=%s reason=\"%s\"", file, strerror(errno));
 	line[strcspn(line, "\r\n")] = '\0';
 	size_t len = strlen(line);
-	if (result == 0 &&
-	    (len < AUTH_TOKEN_MIN || len > AUTH_TOKEN_MAX || strspn(line, allowed) != len)) {
-		log_event("error token_file=%s reason=\"its first line must be %d to %d letters, digits "
-		          "or . _ ~ -\"",
-		          file, AUTH_TOKEN_MIN, AUTH_TOKEN_MAX);
-		result = -1;
-	}
-	if (result == 0) {
+	_Static_assert(AUTH_TOKEN_MIN == 16 && AUTH_TOKEN_MAX == 256, "what the words below say");
+	if (!wrong && (len < AUTH_TOKEN_MIN || len > AUTH_TOKEN_MAX || strspn(line, allowed) != len))
+		wrong = "its first line must be 16 to 256 letters, digits or . _ ~ -";
+	if (!wrong) {
 		explicit_bzero(a->token, sizeof a->token);
 		memcpy(a->token, line, len + 1);
 		a->len = len;
 	}
 	explicit_bzero(line, sizeof line);
-	return result;
+	return wrong;
 }
 
 /* Takes the same time wherever the first difference is. */

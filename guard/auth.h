@@ -47,9 +47,9 @@ struct auth {
 	struct auth_owner owners[AUTH_OWNERS];
 };
 
-/* Reads the token: the file's first line, of letters, digits and . _ ~ -. 0, or -1
- * with one line logged, the token before staying in force. */
-int auth_read(struct auth *a, const char *file);
+/* Reads the token: the file's first line, of letters, digits and . _ ~ -. NULL, or what is
+ * wrong with it, the token before staying in force. */
+const char *auth_read(struct auth *a, const char *file);
 
 /* Does the request offer something as the token? Only then is there anything to compare. */
 bool auth_is_offered(const struct auth *a, const struct ws_request *r);

@@ -246,6 +246,8 @@ test('a token file that is not there, or a folder, is refused at start', t => {
     const { status, lines } = run('introspectd', ['--no-sandbox', '--listen', '127.0.0.1:0', '--token-file', file])
     assert.equal(status, 1)
     assert.deepEqual(lines, [`error token_file=${file} reason="${reason}"`])
+    assert.deepEqual(run('introspect', ['--token-file', file, '127.0.0.1:1']),
+      { status: 2, stdout: '', lines: [`introspect: ${file}: ${reason}`] })
   }
 })
 
