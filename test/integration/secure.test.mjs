@@ -130,12 +130,9 @@ test('the bearer token opens, all else is 401', async t => {
 
 test('a browser offers it as a subprotocol, the server picks introspect', async t => {
   const d = await guarded(t, HOUR)
-  for (const offers of [['introspect', `introspect.token.${TOKEN}`],
-    [`introspect.token.${WRONG}`, `introspect.token.${TOKEN}`, 'introspect']]) {
-    const c = await open(t, { port: d.port, host: '127.0.0.1' }, { 'Sec-WebSocket-Protocol': offers.join(', ') })
-    assert.equal(c.field('Sec-WebSocket-Protocol'), 'introspect')
-    await c.frame(0)
-  }
+  const c = await open(t, { port: d.port, host: '127.0.0.1' }, { 'Sec-WebSocket-Protocol': `introspect, introspect.token.${TOKEN}` })
+  assert.equal(c.field('Sec-WebSocket-Protocol'), 'introspect')
+  await c.frame(0)
 })
 
 test('pages and healthz need none, both protocols do', async t => {
