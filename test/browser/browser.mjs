@@ -43,7 +43,7 @@ export async function open (t, url, { width = 1280, height = 800, scheme = 'ligh
   const errors = []
   page.on('pageerror', error => errors.push(error.stack))
   page.on('console', message => {
-    if (message.type() === 'error' && !/WebSocket connection|Failed to load resource|^Mixed Content/.test(message.text())) errors.push(message.text())
+    if (message.type() === 'error' && !/WebSocket connection|Failed to load resource|^Mixed Content|blocked by CORS policy/.test(message.text())) errors.push(message.text())
   })
   page.on('dialog', dialog => { errors.push(`dialog: ${dialog.message()}`); dialog.dismiss() })
   if (init) await page.addInitScript(init)
