@@ -985,7 +985,7 @@ static const char *take_event(void *arg, const uint8_t *event, size_t len, int64
 	struct server *srv = arg;
 	const char *error =
 		commands_event(&srv->commands, event, len, &srv->source->runtime,
-		               srv->event_readers > 0, now);
+		               srv->event_readers > 0 && !srv->source->late, now);
 
 	srv->event_came = true;
 	return error;
@@ -1152,6 +1152,10 @@ static int64_t prepare(struct server *srv, int64_t *source_deadline)
 	nfds_t n;
 
 	*source_deadline = NEVER;
+	if (srv->event_readers == 0)
+		srv->source->events_since = 0;
+	else if (srv->source->events_since == 0)
+		srv->source->events_since = srv->now;
 	n = srv->source->poll(srv->source, source, source_deadline);
 	for (nfds_t i = 0; i < SOURCE_FDS; i++)
 		srv->set.fds[FD_SOURCE + i] = i < n ? source[i] : (struct pollfd){.fd = -1};

@@ -1,8 +1,9 @@
-/* A recording stands for a node: its states become current at the pace at which
- * they were taken, beginning with the first take. The reader is always one
- * state ahead, since only that one's time says how long the one before lasts. */
+/* A recording stands for a node: its states become current, and its events happen, at the
+ * pace at which they did, beginning with the first take or the first reader of events. The
+ * file is read by one reader for states, which is always one state ahead, since only that
+ * one's time says how long the one before lasts, and by one for events, which may stand
+ * behind all states. */
 
-#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -12,159 +13,107 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "complete.h"
+#include "recording.h"
 #include "source.h"
 #include "wire.h"
 
 enum {
-	FILE_VERSION = 1,
-	FILE_HEADER = 4,          /* bytes: the version */
-	HEADER = 8,               /* bytes before a message: checksum, length */
 	GAP_MAX = 3600 * 1000,    /* ms between two states that is believed */
 	GAP_DEFAULT = 1000,       /* ms used instead of one that is not */
-	READ_MIN = 65536,         /* bytes read from the file at once, or more */
-	TAKE_MAX = 1 << 20,       /* bytes gone through in one take before others have their turn */
+	TAKE_MAX = 1 << 20,       /* bytes gone through by a reader before others have their turn */
 	BEHIND_MS = 1000,         /* of reading, after which the state it got to has to do */
-	SEARCH_MAX = 256 << 20,   /* bytes hashed per pass in looking for what follows damage */
 	DAMAGE_LINES = 100,       /* lines about damage that are logged at most */
+	EVENT_BYTES = 16384,      /* of an event that can be shifted; the daemon takes fewer */
+	EVENT_TS = 2,             /* field of an Event */
 };
 
+static const int64_t NEVER = INT64_MAX;
+
+/* Times of states and events are ms since the epoch, as they are shown: shifted by the
+ * length of all passes before. */
 struct replay {
 	struct source source;
 	int fd;
 	bool loop;
 	size_t max_message;          /* bytes */
-	uint64_t size;               /* of the file, bytes, when the pass began */
-	uint64_t offset;             /* of the next header to read */
-	bool searching;              /* offset is to be moved up to the next good message */
-	uint64_t search_left;        /* bytes */
-	bool ended;                  /* nothing is read any more */
+	struct recording file;       /* the reader of states */
+	bool ended;                  /* no state is read any more */
 	unsigned long states;        /* read so far */
 	unsigned long pass_states;   /* of them in this pass */
 	unsigned long skipped;       /* damaged messages so far */
+	unsigned long passes;        /* begun after the first */
+	uint64_t shift;              /* ms, of this pass */
+	uint64_t first, last;        /* earliest and latest time of a state in this pass; 0: none */
 
-	uint8_t *window;             /* owned; a part of the file */
-	uint64_t window_offset;
-	size_t window_len;
-
-	bool started;                /* a state was asked for */
-	bool waiting;                /* and could not be given */
+	bool started;                /* a state or events were asked for */
+	bool waiting;                /* a state was, and could not be given */
 	int64_t behind;              /* ms, monotonic; since when one is asked for while some that are
 	                                due were not read; 0: they were, or one was given */
 	uint8_t *next;               /* owned; the state that was read ahead */
 	size_t next_len;
 	bool have_next;
-	uint64_t instant;            /* its instant_ts, ms */
+	uint64_t instant;            /* its instant_ts */
 	int64_t due;                 /* ms, monotonic; when it becomes current */
 	uint8_t *current;            /* owned */
 	size_t current_len;
 	bool have_current;           /* and it was not taken yet */
 
+	struct recording event_file;   /* the reader of events */
+	unsigned long event_pass;    /* that it is in */
+	uint64_t event_shift;        /* ms, of that pass */
+	bool have_event;             /* one was read ahead */
+	struct recording_message event_message;
+	const uint8_t *event;        /* in event_file */
+	size_t event_len;
+	uint64_t event_ts;
+	int64_t start;               /* ms, monotonic */
+	uint8_t shifted[EVENT_BYTES];
+
 	Introspection__Runtime *next_runtime;   /* owned; valid from the next state on, or NULL */
 	Introspection__Runtime *runtime;        /* owned; source.runtime points to what it has */
 };
 
-static uint32_t little_endian(const uint8_t *at)
-{
-	uint32_t n;
-
-	memcpy(&n, at, sizeof n);
-	return le32toh(n);
-}
-
-/* n bytes of the file, valid until the next call. NULL when it does not have them. */
-static uint8_t *file_bytes(struct replay *r, uint64_t offset, size_t n)
-{
-	if (offset < r->window_offset || offset + n > r->window_offset + r->window_len) {
-		size_t want = n > READ_MIN ? n : READ_MIN;
-		ssize_t got = 1;
-
-		r->window_offset = offset;
-		r->window_len = 0;
-		while (r->window_len < want && got > 0) {
-			do
-				got = pread(r->fd, r->window + r->window_len, want - r->window_len,
-				            (off_t)(offset + r->window_len));
-			while (got < 0 && errno == EINTR);
-			if (got > 0)
-				r->window_len += (size_t)got;
-		}
-		if (got < 0)
-			log_event("replay_error offset=%" PRIu64 " reason=\"%s\"",
-			          offset + r->window_len, strerror(errno));
-		if (got <= 0 && r->size > offset + r->window_len)
-			r->size = offset + r->window_len;   /* it became shorter, or is broken */
-	}
-	if (offset + n > r->window_offset + r->window_len)
-		return NULL;
-	return r->window + (offset - r->window_offset);
-}
-
-/* Bytes of the message whose header is at offset; 0 and *what when that cannot be. */
-static size_t message_len(struct replay *r, uint64_t offset, const char **what)
-{
-	const uint8_t *header = NULL;
-
-	if (offset + HEADER <= r->size)
-		header = file_bytes(r, offset, HEADER);
-	if (!header) {
-		*what = "header is cut off";
-		return 0;
-	}
-	uint32_t len = little_endian(header + 4);
-	if (len == 0)
-		*what = "message is empty";
-	else if (len > r->max_message)
-		*what = "message is over the limit";
-	else if (offset + HEADER + len > r->size)
-		*what = "message runs past the end of the file";
-	else
-		return len;
-	return 0;
-}
-
-/* The message of len bytes whose header is at r->offset; NULL when its checksum is another. */
-static uint8_t *intact_message(struct replay *r, size_t len)
-{
-	uint8_t *header = file_bytes(r, r->offset, HEADER + len);
-
-	if (!header || wire_checksum(header + HEADER, len) != little_endian(header))
-		return NULL;
-	return header + HEADER;
-}
-
-static void queue_state(struct replay *r, const struct wire_payload *payload)
+/* Returns NULL, or what is wrong with the state. */
+static const char *queue_state(struct replay *r, const struct wire_payload *payload)
 {
 	uint64_t instant;
+	size_t len = payload->len;
 
-	memcpy(r->next, payload->bytes, payload->len);
-	r->next_len = wire_strip_state(r->next, payload->len, &instant);
+	if (r->shift > 0)
+		len = complete_state(r->next, r->max_message, payload->bytes, len, r->shift);
+	else
+		memcpy(r->next, payload->bytes, len);
+	if (len > r->max_message)
+		return "state is over the limit when its times are later";
+	r->next_len = wire_strip_state(r->next, len, &instant);
 	r->have_next = true;
 	r->states++;
 	r->pass_states++;
 	bool credible = instant > r->instant && instant - r->instant <= GAP_MAX;
 	r->due += credible ? (int64_t)(instant - r->instant) : GAP_DEFAULT;
 	r->instant = instant;
+	if (r->pass_states == 1)
+		r->first = r->last = instant;
+	if (instant > r->last)
+		r->last = instant;
+	return NULL;
 }
 
 /* Returns NULL, or what is wrong with the message, at *byte of it. */
-static const char *use_message(struct replay *r, uint8_t *message, size_t len, int64_t now,
-                               size_t *byte)
+static const char *use_message(struct replay *r, const struct recording_message *m, size_t *byte)
 {
 	struct wire_payload payload;
 	struct wire_error error;
 
-	if (!wire_check(&introspection__server_message__descriptor, message, len, &error) ||
-	    !wire_payload(message, len, &payload, &error)) {
+	if (!wire_check(&introspection__server_message__descriptor, m->bytes, m->len, &error) ||
+	    !wire_payload(m->bytes, m->len, &payload, &error)) {
 		*byte = error.offset;
 		return error.what;
 	}
-	if (payload.kind == INTROSPECTION__SERVER_MESSAGE__PAYLOAD_STATE) {
-		queue_state(r, &payload);
-	} else if (payload.kind == INTROSPECTION__SERVER_MESSAGE__PAYLOAD_EVENT) {
-		if (r->source.event)
-			return r->source.event(r->source.event_arg, payload.bytes, payload.len,
-			                       now);
-	} else if (payload.kind == INTROSPECTION__SERVER_MESSAGE__PAYLOAD_RUNTIME) {
+	if (payload.kind == INTROSPECTION__SERVER_MESSAGE__PAYLOAD_STATE)
+		return queue_state(r, &payload);
+	if (payload.kind == INTROSPECTION__SERVER_MESSAGE__PAYLOAD_RUNTIME) {
 		if (payload.len > WIRE_RUNTIME_MAX)
 			return "runtime is too long";
 		introspection__runtime__free_unpacked(r->next_runtime, NULL);
@@ -177,57 +126,25 @@ static const char *use_message(struct replay *r, uint8_t *message, size_t len, i
 
 static bool first_pass(const struct replay *r)
 {
-	return r->states == r->pass_states;
+	return r->passes == 0;
 }
 
-/* Looks whether a message begins at r->offset, in the search for the one that follows where a
- * length made no sense. Returns the bytes gone through, at least 1. */
-static size_t search(struct replay *r)
-{
-	const char *ignored;
-	size_t len = message_len(r, r->offset, &ignored);
-	const uint8_t *header = len > 0 ? file_bytes(r, r->offset, HEADER + 1) : NULL;
-
-	/* A ServerMessage begins with the tag of its version or payload: that
-	 * much is worth a look before reading and hashing all of it. */
-	if (!header || (header[HEADER] & 7) != 2 || header[HEADER] >> 3 > 6) {
-		r->offset++;
-		return 1;
-	}
-	if (intact_message(r, len)) {
-		r->searching = false;
-	} else if (r->search_left >= len) {
-		r->search_left -= len;
-		r->offset++;
-	} else {
-		if (first_pass(r))
-			log_event("replay_stopped offset=%" PRIu64 " reason=\"too much damage\"",
-			          r->offset);
-		r->offset = r->size;
-	}
-	return len;
-}
-
-static void begin_pass(struct replay *r)
-{
-	struct stat st;
-
-	if (fstat(r->fd, &st) == 0)
-		r->size = (uint64_t)st.st_size;
-	r->offset = FILE_HEADER;
-	r->window_len = 0;
-	r->search_left = SEARCH_MAX;
-	r->pass_states = 0;
-}
-
+/* The next pass follows after a pause as between its states, and its times after those of
+ * this one. What nobody watched is not caught up with for more than one pass. */
 static void end_pass(struct replay *r, int64_t now)
 {
-	r->searching = false;
 	if (r->loop && r->pass_states > 0) {
-		begin_pass(r);
-		/* What nobody watched is not caught up with for more than one pass. */
-		if (r->due < now - GAP_DEFAULT)
-			r->due = now - GAP_DEFAULT;
+		uint64_t pause = r->pass_states > 1 ? (r->last - r->first) / (r->pass_states - 1) : 0;
+
+		if (pause == 0 || pause > GAP_MAX)
+			pause = GAP_DEFAULT;
+		r->shift += r->last - r->first + pause;
+		r->instant = r->last;
+		r->passes++;
+		r->pass_states = 0;
+		recording_begin(&r->file);
+		if (r->due < now - (int64_t)pause)
+			r->due = now - (int64_t)pause;
 		return;
 	}
 	r->ended = true;
@@ -235,44 +152,125 @@ static void end_pass(struct replay *r, int64_t now)
 		log_event("replay_done states=%lu skipped=%lu", r->states, r->skipped);
 }
 
-static void log_skipped(struct replay *r, size_t byte, const char *what)
+static void log_skipped(struct replay *r, uint64_t offset, size_t byte, const char *what)
 {
 	r->skipped++;
 	if (first_pass(r) && r->skipped <= DAMAGE_LINES)
 		log_event("replay_skipped offset=%" PRIu64 " in_message=%zu reason=\"%s\"%s",
-		          r->offset, byte, what,
+		          offset, byte, what,
 		          r->skipped == DAMAGE_LINES ? " (more are not logged)" : "");
 }
 
 /* Reads on by one message. Returns the bytes gone through, at least 1. */
 static size_t read_on(struct replay *r, int64_t now)
 {
-	const char *what = NULL, *ignored;
-	size_t byte = 0;
+	struct recording_message m;
+	const bool searching = r->file.searching;
+	size_t byte = 0, read = recording_next(&r->file, &m);
 
-	if (r->offset >= r->size) {
+	if (read == 0) {
 		end_pass(r, now);
-		return HEADER;
+		return RECORDING_HEADER;
 	}
-	if (r->searching)
-		return search(r);
-	size_t len = message_len(r, r->offset, &what);
-	uint8_t *message = len > 0 ? intact_message(r, len) : NULL;
-	uint64_t after = r->offset + HEADER + len;
-	if (message)
-		what = use_message(r, message, len, now, &byte);
-	else if (message_len(r, r->offset, &what) > 0)   /* the file may be shorter by now */
-		what = "checksum is wrong";
-	if (what)
-		log_skipped(r, byte, what);
-	/* An unproven length is trusted when it leads to one that makes sense. */
-	if (message || (len > 0 && message_len(r, after, &ignored) > 0)) {
-		r->offset = after;
-	} else {
-		r->searching = true;
-		r->offset++;
+	if (m.bytes)
+		m.what = use_message(r, &m, &byte);
+	if (m.what && searching && first_pass(r))
+		log_event("replay_stopped offset=%" PRIu64 " reason=\"%s\"", m.offset, m.what);
+	else if (m.what && !searching)
+		log_skipped(r, m.offset, byte, m.what);
+	return read;
+}
+
+/* Is there nothing more to read for the reader of events, or not yet? */
+static bool events_end(const struct replay *r)
+{
+	return !r->source.event ||
+	       (r->event_file.offset >= r->event_file.size && r->event_pass == r->passes);
+}
+
+/* Reads on by one message. What is damaged was told by the reader of states. Returns the
+ * bytes gone through, at least 1. */
+static size_t read_event(struct replay *r)
+{
+	struct wire_payload payload;
+	struct wire_error error;
+	struct wire_field f;
+	struct recording_message *m = &r->event_message;
+	size_t read = recording_next(&r->event_file, m);
+
+	if (read == 0) {
+		r->event_pass = r->passes;
+		r->event_shift = r->shift;
+		recording_begin(&r->event_file);
+		return RECORDING_HEADER;
 	}
-	return HEADER + len;
+	if (!m->bytes || !wire_payload(m->bytes, m->len, &payload, &error) ||
+	    payload.kind != INTROSPECTION__SERVER_MESSAGE__PAYLOAD_EVENT ||
+	    !wire_check(&introspection__event__descriptor, payload.bytes, payload.len, &error))
+		return read;
+	r->event = payload.bytes;
+	r->event_len = payload.len;
+	r->event_ts = 0;
+	r->have_event = true;
+	struct wire_reader reader = {.at = r->event, .end = r->event + r->event_len};
+	while (reader.at < reader.end && wire_next(&reader, &f))
+		if (f.number == EVENT_TS)
+			r->event_ts = f.value > 0 ? f.value + r->event_shift : 0;
+	return read;
+}
+
+/* ms, monotonic: when the event that was read happens; NEVER: that cannot be said before the
+ * next state is current. */
+static int64_t event_due(const struct replay *r)
+{
+	const bool after = r->event_ts > r->instant;
+	const uint64_t apart = after ? r->event_ts - r->instant : r->instant - r->event_ts;
+
+	if (after && !r->ended)
+		return NEVER;
+	if (apart > GAP_MAX)
+		return after ? r->due : r->start;
+	const int64_t due = after ? r->due + (int64_t)apart : r->due - (int64_t)apart;
+	return due > r->start ? due : r->start;
+}
+
+/* late: it happened when nobody was there to be told. */
+static void tell_event(struct replay *r, bool late, int64_t now)
+{
+	const uint8_t *event = r->event;
+	size_t len = r->event_len;
+
+	/* Of a field that comes twice the last one counts. */
+	if (r->event_ts > 0 && r->event_shift > 0 && len + 1 + WIRE_VARINT_MAX <= EVENT_BYTES) {
+		memcpy(r->shifted, event, len);
+		r->shifted[len++] = EVENT_TS << 3 | WIRE_VARINT;
+		len += wire_put_varint(r->shifted + len, r->event_ts);
+		event = r->shifted;
+	}
+	r->have_event = false;
+	r->source.late = late;
+	const char *what = r->source.event(r->source.event_arg, event, len, now);
+	if (what && r->event_pass == 0)
+		log_skipped(r, r->event_message.offset, 0, what);
+}
+
+static void tell_events(struct replay *r, int64_t now)
+{
+	const int64_t since = r->source.events_since > 0 ? r->source.events_since : now;
+
+	for (size_t read = 0; read < TAKE_MAX;) {
+		if (!r->have_event && events_end(r))
+			return;
+		if (!r->have_event) {
+			read += read_event(r);
+			continue;
+		}
+		const int64_t due = event_due(r);
+		if (due > now)
+			return;
+		read += r->event_len;
+		tell_event(r, due < since && due > r->start, now);
+	}
 }
 
 static void show_next_runtime(struct replay *r)
@@ -294,13 +292,13 @@ static void make_current(struct replay *r)
 	show_next_runtime(r);
 }
 
-static int replay_take(struct source *s, int64_t now, struct snapshot_input *out)
+/* Goes on to what is due, as far as one turn allows. */
+static void advance(struct replay *r, int64_t now)
 {
-	struct replay *r = (struct replay *)s;
 	size_t read = 0;
 
 	if (!r->started)
-		r->due = now;
+		r->due = r->start = now;
 	r->started = true;
 	while (r->have_next ? r->due <= now : !r->ended) {
 		if (r->have_next)
@@ -310,6 +308,22 @@ static int replay_take(struct source *s, int64_t now, struct snapshot_input *out
 		else
 			break;
 	}
+	tell_events(r, now);
+}
+
+static void set_newest(struct replay *r)
+{
+	r->source.newest_until = r->have_current ? 0
+	                         : r->have_next  ? r->due
+	                         : r->ended      ? NEVER
+	                                         : 0;
+}
+
+static int replay_take(struct source *s, int64_t now, struct snapshot_input *out)
+{
+	struct replay *r = (struct replay *)s;
+
+	advance(r, now);
 	/* States may be due faster than this machine reads them. */
 	bool caught_up = r->have_next || r->ended;
 	if (caught_up)
@@ -317,35 +331,45 @@ static int replay_take(struct source *s, int64_t now, struct snapshot_input *out
 	else if (r->behind == 0)
 		r->behind = now;
 	r->waiting = !r->have_current || (!caught_up && now - r->behind < BEHIND_MS);
-	if (r->waiting)
-		return 0;
-	r->behind = 0;
-	r->have_current = false;
-	*out = (struct snapshot_input){.bytes = r->current, .len = r->current_len};
-	return 1;
+	if (!r->waiting) {
+		r->behind = 0;
+		r->have_current = false;
+		*out = (struct snapshot_input){.bytes = r->current, .len = r->current_len};
+	}
+	set_newest(r);
+	return !r->waiting;
 }
 
 static nfds_t replay_poll(struct source *s, struct pollfd fds[SOURCE_FDS], int64_t *deadline)
 {
 	struct replay *r = (struct replay *)s;
+	const bool wanted = s->events_since > 0;
+	int64_t at = NEVER;
 
 	(void)fds;
-	if (r->waiting && !r->have_next && !r->ended)
-		*deadline = 0;
-	else if (r->waiting && r->have_next && r->due < *deadline)
-		*deadline = r->due;
+	if (r->waiting || (wanted && r->started))
+		at = r->have_next ? r->due : r->ended ? NEVER : 0;
+	if (wanted && r->started && r->have_event && event_due(r) < at)
+		at = event_due(r);
+	if (wanted && (!r->started || (!r->have_event && !events_end(r))))
+		at = 0;
+	if (at < *deadline)
+		*deadline = at;
 	return 0;
 }
 
-/* The work is done by take, which follows while anybody is due a snapshot. */
+/* States are handed over by take, which follows while anybody is due a snapshot. */
 static void replay_serve(struct source *s, const struct pollfd *fds, nfds_t n, int64_t now)
 {
 	struct replay *r = (struct replay *)s;
 
 	(void)fds;
 	(void)n;
-	(void)now;
 	r->waiting = false;
+	if (s->events_since > 0) {
+		advance(r, now);
+		set_newest(r);
+	}
 }
 
 static void replay_close(struct source *s)
@@ -356,7 +380,8 @@ static void replay_close(struct source *s)
 		close(r->fd);
 	introspection__runtime__free_unpacked(r->next_runtime, NULL);
 	introspection__runtime__free_unpacked(r->runtime, NULL);
-	free(r->window);
+	recording_close(&r->file);
+	recording_close(&r->event_file);
 	free(r->next);
 	free(r->current);
 	free(r);
@@ -373,13 +398,12 @@ static const char *open_file(struct replay *r, const char *path)
 		return strerror(errno);
 	if (!S_ISREG(st.st_mode))
 		return "not a regular file";
-	r->size = (uint64_t)st.st_size;
-	const uint8_t *version = file_bytes(r, 0, FILE_HEADER);
-	if (!version)
-		return "no recording: too short";
-	if (little_endian(version) != FILE_VERSION)
-		return "no recording: file version is not 1";
-	begin_pass(r);
+	const char *wrong = recording_open(&r->file, r->fd, r->max_message);
+	if (!wrong)
+		wrong = recording_open(&r->event_file, r->fd, r->max_message);
+	if (wrong)
+		return wrong;
+	r->event_file.events_only = true;
 	while (!r->have_next && !r->ended)
 		read_on(r, 0);
 	if (!r->have_next)
@@ -390,28 +414,24 @@ static const char *open_file(struct replay *r, const char *path)
 
 struct source *replay_open(const char *path, bool loop, size_t max_message)
 {
-	struct replay *r = malloc(sizeof *r);
+	struct replay *r = calloc(1, sizeof *r);
 	const char *error = strerror(ENOMEM);
 
 	if (!r) {
 		log_event("error replay=%s reason=\"%s\"", path, error);
 		return NULL;
 	}
-	*r = (struct replay){
-		.source = {.poll = replay_poll,
-		           .serve = replay_serve,
-		           .take = replay_take,
-		           .close = replay_close,
-		           .events_when_taken = true},
-		.fd = -1,
-		.loop = loop,
-		.max_message = max_message,
-		.window = malloc(HEADER + max_message + READ_MIN),
-		.next = malloc(max_message),
-		.current = malloc(max_message),
-	};
+	r->source.poll = replay_poll;
+	r->source.serve = replay_serve;
+	r->source.take = replay_take;
+	r->source.close = replay_close;
+	r->fd = -1;
+	r->loop = loop;
+	r->max_message = max_message;
+	r->next = malloc(max_message);
+	r->current = malloc(max_message);
 	introspection__runtime__init(&r->source.runtime);
-	if (r->window && r->next && r->current)
+	if (r->next && r->current)
 		error = open_file(r, path);
 	if (!error)
 		return &r->source;

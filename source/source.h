@@ -54,6 +54,13 @@ struct source {
 	const char *(*event)(void *arg, const uint8_t *event, size_t len, int64_t now);
 	void *event_arg;
 
+	/* Set by the daemon before poll: since when somebody reads events, in ms,
+	 * monotonic; 0: nobody does. */
+	int64_t events_since;
+
+	/* Set before event is called: it happened when nobody was there to be told. */
+	bool late;
+
 	/* NULL: no node feeds the source. */
 	const struct feed_state *feed;
 

@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { build, client, daemon, schema, ServerMessage } from './daemon.mjs'
+import { commandClient } from './command-client.mjs'
 import { checksum, encoded, framed, recording, save, uint32 } from './recording.mjs'
 
 const State = schema.lookupType('introspection.State')
@@ -53,8 +54,10 @@ describe('replay', { concurrency: true }, () => {
     await d.line(/^replay_done states=4 skipped=0$/)
     const took = performance.now() - begin
     assert.ok(took >= 700 && took < 5000, `${took} ms`)
-    // the last one stays
-    assert.equal(peerOf(await (await client(t, d.ws)).received(1)), '3')
+    // the last one stays, and nobody waits for another
+    const ended = performance.now()
+    for (let i = 0; i < 10; i++) assert.equal(peerOf(await (await client(t, d.ws)).received(1)), '3')
+    assert.ok(performance.now() - ended < 5000)
     assert.equal(c.snapshots.length, 4)
   })
 
@@ -79,6 +82,49 @@ describe('replay', { concurrency: true }, () => {
     }
     assert.deepEqual(c.snapshots.slice(0, 4).map(peerOf), ['a', 'b', 'a', 'b'])
     assert.deepEqual(c.sequences().slice(0, 4), [1, 2, 3, 4])
+  })
+
+  test('--loop: times go on, in states and events', async t => {
+    const states = [0, 20, 40].map((ms, i) => stateOf(`${i}`, 1700000000000 + ms))
+    const event = { event: { type: { name: 'E' }, ts: 1700000000030, content: '{}' } }
+    const d = await play(t, save(t, recording(...states, event)), { options: ['--loop'] })
+    const c = await commandClient(t, d.ws)
+    await c.ok('HELLO')
+    await c.ok('PUSH_ENABLE', { source: 'EVENTS' })
+    await c.count('events', 4)
+    assert.deepEqual(c.events.slice(0, 4).map(({ ts }) => ts), [0, 1, 2, 3].map(pass => 1700000000030 + pass * 60))
+    const p = await client(t, d.ws)
+    for (let n = 1; n < 12; n++) {
+      await p.received(n)
+      p.ready()
+    }
+    const times = p.snapshots.map(({ state }) => Number(state.instantTs))
+    assert.deepEqual(times, times.toSorted((a, b) => a - b))
+    assert.equal(new Set(times).size, times.length)
+    for (const ts of times) assert.ok([0, 20, 40].includes((ts - 1700000000000) % 60))
+  })
+
+  test('events come without states, those before the first state too, and none to who was not there', async t => {
+    const events = [1, 2, 3].map(n => ({ event: { type: { name: 'E' }, ts: 999000 + 1000 * n, content: `${n}` } }))
+    const path = save(t, recording({ event: { type: { name: 'E' }, ts: 999500, content: '0' } }, stateOf('a', 1000000), stateOf('b', 1002000), ...events))
+    const listen = async d => {
+      const c = await commandClient(t, d.ws)
+      await c.ok('HELLO')
+      await c.ok('PUSH_ENABLE', { source: 'EVENTS' })
+      return c
+    }
+    const first = await play(t, path)
+    const c = await listen(first)
+    await c.count('events', 4)
+    assert.deepEqual(c.events.map(({ content }) => content), ['0', '1', '2', '3'])
+
+    const second = await play(t, path)
+    await (await client(t, second.ws)).received(1)
+    await new Promise(resolve => setTimeout(resolve, 300))
+    const late = await listen(second)
+    await late.count('events', 1)
+    assert.notEqual(late.events[0].content, '0')
+    assert.notEqual(late.events[0].content, '1')
   })
 
   test('damage is skipped with a line for each', async t => {

@@ -74,6 +74,24 @@ static size_t add_event(char *content)
 	return add(message, pack_event(message, content));
 }
 
+/* The content is one letter. */
+static size_t add_event_at(uint64_t ts, char letter)
+{
+	Introspection__ServerMessage message = INTROSPECTION__SERVER_MESSAGE__INIT;
+	Introspection__EventType type = INTROSPECTION__EVENT_TYPE__INIT;
+	Introspection__Event event = INTROSPECTION__EVENT__INIT;
+	char content[] = {letter, '\0'};
+	uint8_t packed[MESSAGE_MAX];
+
+	type.name = "E";
+	event.type = &type;
+	event.ts = ts;
+	event.content = content;
+	message.payload_case = INTROSPECTION__SERVER_MESSAGE__PAYLOAD_EVENT;
+	message.event = &event;
+	return add(packed, pack(packed, &message));
+}
+
 static bool open_replay(bool loop)
 {
 	log_clear();
@@ -114,7 +132,8 @@ static const char *take(void)
 	if (taken == 0)
 		return NULL;
 	assert_int_equal(taken, 1);
-	assert_int_equal(deadline(), INT64_MAX);
+	if (replay->events_since == 0)
+		assert_int_equal(deadline(), INT64_MAX);
 	assert_null(input.state);
 	return peer_of(input.bytes, input.len);
 }
@@ -327,7 +346,7 @@ static void what_is_not_a_state(void **state)
 	assert_string_equal(replay->runtime.source, "replay");
 	assert_string_equal(replay->runtime.hostname, "here");
 	assert_int_equal(replay->runtime.interval_ms, 42);
-	assert_string_equal(seen, "123");
+	assert_string_equal(seen, "0123");
 	assert_non_null(strstr(logged, "in_message=0 reason=\"content is bad\"\n"
 	                               "replay_done states=2 skipped=1\n"));
 	close_replay();
@@ -364,7 +383,7 @@ static void looped(void **state)
 		int64_t before = now;
 
 		assert_string_equal(wait_for(), "a");
-		assert_int_equal(now - before, i == 0 ? 0 : SECOND);
+		assert_int_equal(now - before, i == 0 ? 0 : 2 * SECOND);
 		assert_string_equal(wait_for(), "b");
 	}
 	assert_int_equal(lines(), 1);
@@ -394,6 +413,210 @@ static void looped(void **state)
 		assert_int_equal(deadline(), now + SECOND);
 	}
 	close_replay();
+}
+
+static void note_letter(char *seen, const uint8_t *event, size_t len, int64_t at, uint64_t *ts)
+{
+	Introspection__Event *e = introspection__event__unpack(NULL, len, event);
+
+	assert_non_null(e);
+	assert_true(at == now);
+	if (!replay->late) {
+		strcat(seen, e->content);
+		*ts = e->ts;
+	}
+	introspection__event__free_unpacked(e, NULL);
+}
+
+static struct heard {
+	char letters[64];
+	uint64_t ts;   /* of the last one */
+} heard;
+
+static const char *hear(void *arg, const uint8_t *event, size_t len, int64_t at)
+{
+	struct heard *h = arg;
+
+	note_letter(h->letters, event, len, at, &h->ts);
+	return NULL;
+}
+
+static void listen_to(bool wanted)
+{
+	replay->event = hear;
+	replay->event_arg = &heard;
+	replay->events_since = wanted ? now : 0;
+}
+
+/* Lets the source do what it wants to without anybody asking for a state. */
+static void run_until(int64_t end)
+{
+	while (deadline() <= end) {
+		if (deadline() > now)
+			now = deadline();
+		log_begin();
+		replay->serve(replay, NULL, 0, now);
+		log_end();
+	}
+	now = end;
+}
+
+static void assert_heard(const char *letters)
+{
+	assert_string_equal(heard.letters, letters);
+	heard.letters[0] = '\0';
+}
+
+/* Events happen at the pace of their time, wherever they stand in the file, and whether or
+ * not states are asked for. */
+static void events_at_their_time(void **state)
+{
+	(void)state;
+	for (int form = 0; form < 3; form++) {
+		new_file();
+		add_event_at(95 * SECOND, '0');
+		if (form < 2)
+			add_state(100 * SECOND, "a");
+		if (form == 0) {   /* in order; else all before, or all behind */
+			add_event_at(100 * SECOND + 300, '1');
+			add_event_at(101 * SECOND, '2');
+		}
+		if (form == 1)
+			add_state(102 * SECOND, "b");
+		if (form > 0) {
+			add_event_at(100 * SECOND + 300, '1');
+			add_event_at(101 * SECOND, '2');
+		}
+		if (form == 2)
+			add_state(100 * SECOND, "a");
+		if (form != 1)
+			add_state(102 * SECOND, "b");
+		add_event_at(102 * SECOND + 5, '3');
+		save(file_len);
+		assert_true(open_replay(false));
+		memset(&heard, 0, sizeof heard);
+		listen_to(true);
+		int64_t begin = now;
+		run_until(begin);
+		assert_heard("0");
+		run_until(begin + 299);
+		assert_heard("");
+		run_until(begin + 300);
+		assert_heard("1");
+		assert_int_equal(deadline(), begin + SECOND);
+		assert_string_equal(take(), "a");
+		run_until(begin + 2 * SECOND + 4);
+		assert_heard("2");
+		assert_string_equal(take(), "b");
+		run_until(begin + 2 * SECOND + 5);
+		assert_heard("3");
+		assert_int_equal(heard.ts, 102 * SECOND + 5);
+		assert_int_equal(deadline(), INT64_MAX);
+		close_replay();
+	}
+}
+
+/* What happened while nobody listened is nothing for who comes later. */
+static void events_that_nobody_heard(void **state)
+{
+	(void)state;
+	new_file();
+	add_state(100 * SECOND, "a");
+	for (int i = 1; i <= 9; i++)
+		add_event_at((uint64_t)(100 * SECOND + 100 * i), (char)('0' + i));
+	add_state(101 * SECOND, "b");
+	save(file_len);
+	assert_true(open_replay(false));
+	memset(&heard, 0, sizeof heard);
+	listen_to(false);
+	assert_string_equal(take(), "a");
+	assert_int_equal(deadline(), INT64_MAX);
+	now += 450;
+	listen_to(true);
+	run_until(now);
+	assert_heard("");
+	run_until(now + 150);
+	assert_heard("56");
+	listen_to(false);
+	now += 250;
+	assert_null(take());
+	assert_heard("");
+	listen_to(true);
+	run_until(now + 100);
+	assert_heard("9");
+	close_replay();
+}
+
+/* The times of a State and of what is in it, which go on from pass to pass. */
+static void times_go_on(void **state)
+{
+	struct snapshot_input input;
+	uint64_t before = 0;
+
+	(void)state;
+	new_file();
+	add_state(UINT64_C(1700000000000), "a");
+	add_event_at(UINT64_C(1700000000004), 'e');
+	add_state(UINT64_C(1700000000010), "b");
+	add_state(UINT64_C(1700000000030), "c");
+	save(file_len);
+	assert_true(open_replay(true));
+	memset(&heard, 0, sizeof heard);
+	listen_to(true);
+	for (int i = 0; i < 12; i++) {
+		const int64_t pass = i / 3 * (30 + 15);   /* the mean pause at the seam */
+		const uint64_t expected =
+			UINT64_C(1700000000000) + (uint64_t)pass + (i % 3 == 2 ? 30u : (unsigned)i % 3 * 10);
+
+		while (replay->take(replay, now, &input) == 0) {
+			assert_true(deadline() > now);
+			now = deadline();
+			replay->serve(replay, NULL, 0, now);
+		}
+		Introspection__State *s = introspection__state__unpack(NULL, input.len, input.bytes);
+		assert_int_equal(s->instant_ts, expected);
+		assert_true(s->instant_ts > before);
+		before = s->instant_ts;
+		introspection__state__free_unpacked(s, NULL);
+		assert_int_equal(now, 50000 + (int64_t)(expected - UINT64_C(1700000000000)));
+		if (i % 3 == 1) {
+			assert_heard("e");
+			assert_int_equal(heard.ts, UINT64_C(1700000000004) + (uint64_t)pass);
+		}
+	}
+	close_replay();
+}
+
+/* Until when nothing newer can come. */
+static void newest(void **state)
+{
+	(void)state;
+	new_file();
+	add_state(100 * SECOND, "a");
+	add_state(110 * SECOND, "b");
+	save(file_len);
+	assert_true(open_replay(false));
+	assert_string_equal(take(), "a");
+	assert_int_equal(replay->newest_until, now + 10 * SECOND);
+	assert_string_equal(wait_for(), "b");
+	assert_true(replay->newest_until == INT64_MAX);
+	close_replay();
+}
+
+/* As the observer toolkit's UI exports it. */
+static void version_as_text(void **state)
+{
+	(void)state;
+	for (int form = 0; form < 2; form++) {
+		memcpy(file, "1000\x01\0\0\0", 8);
+		file_len = form ? 8 : 4;
+		add_runtime("node");
+		add_state(1 * SECOND, "a");
+		add_state(2 * SECOND, "b");
+		save(file_len);
+		assert_string_equal(play(), "ab");
+		assert_string_equal(logged, "replay_done states=2 skipped=0\n");
+	}
 }
 
 static void not_a_recording(void **state)
@@ -758,6 +981,11 @@ int main(void)
 		cmocka_unit_test(what_is_not_a_state),
 		cmocka_unit_test(what_the_daemon_adds_is_taken_out),
 		cmocka_unit_test(looped),
+		cmocka_unit_test(events_at_their_time),
+		cmocka_unit_test(events_that_nobody_heard),
+		cmocka_unit_test(times_go_on),
+		cmocka_unit_test(newest),
+		cmocka_unit_test(version_as_text),
 		cmocka_unit_test(not_a_recording),
 		cmocka_unit_test(reasons),
 		cmocka_unit_test(a_long_runtime),
