@@ -141,7 +141,7 @@ async function report () {
   }
 }
 
-const EXPECTED = [/^accept_paused /, /^refused /, /^slot number=/]
+const EXPECTED = [/^accept_paused /, /^refused /, /^slot number=/, /^wrong_token /, /^log_lost lines=/]
 const FEED = [/^feed_(dis)?connected$/, /^feed_closed offset=/, /^feed_refused /, /^event_dropped /,
   /^snapshot_too_big /]
 
