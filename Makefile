@@ -1,6 +1,7 @@
 # make deps run         installs what is needed, builds, shows this machine's connections
 # make test-deps check  installs what the tests need besides, runs them all
 # make                  builds introspectd and introspect in $(BUILD)
+# make core             builds the pull server and the kernel source alone, in $(BUILD)/core
 # make install          installs them below $(DESTDIR)$(PREFIX), and with UNITDIR=/DIRECTORY
 #                       the systemd unit in $(DESTDIR)$(UNITDIR)
 #
@@ -36,7 +37,10 @@ LIBS = $(shell $(PKG_CONFIG) --libs libprotobuf-c) $(if $(filter 1,$(TLS)),-lmbe
 
 # Everything but the two programs' main files, which the unit tests cannot have.
 COMMON = ws.c base/log.c base/usage.c guard/auth.c guard/tls.c source/wire.c
-DAEMON = snapshot.c $(filter-out $(COMMON),$(wildcard base/*.c endpoint/*.c guard/*.c source/*.c))
+DAEMON = snapshot.c $(filter-out base/core.c $(COMMON),$(wildcard base/*.c endpoint/*.c guard/*.c source/*.c))
+# The core alone: pull server and kernel source, without what base/all.c adds.
+CORE = introspectd.c ws.c snapshot.c $(filter-out base/all.c,$(wildcard base/*.c)) guard/rights.c guard/sandbox.c \
+       $(addprefix source/,kernel.c process.c tcpdiag.c events.c complete.c wire.c)
 CLIENT = $(filter-out client/introspect.c,$(wildcard client/*.c))
 
 SCHEMA = $(BUILD)/introspection.pb-c
@@ -49,6 +53,12 @@ all: $(BUILD)/introspectd $(BUILD)/introspect
 
 $(BUILD)/introspectd: $(patsubst %.c,$(BUILD)/%.o,introspectd.c $(DAEMON) $(COMMON)) \
                       $(NAMELESS).o $(BUILD)/dashboard.o
+	$(link)
+
+core: $(BUILD)/core/introspectd
+$(BUILD)/core/introspectd: LIBS = $(shell $(PKG_CONFIG) --libs libprotobuf-c) -lmbedcrypto
+$(BUILD)/core/introspectd: $(CORE:%.c=$(BUILD)/%.o) $(NAMELESS).o
+	@mkdir -p $(@D)
 	$(link)
 
 $(BUILD)/introspect: $(call objects,client/introspect.c $(CLIENT) $(COMMON))
@@ -171,6 +181,6 @@ clean:
 
 .SECONDARY:
 .DELETE_ON_ERROR:
-.PHONY: all run deps install clean FORCE
+.PHONY: all core run deps install clean FORCE
 include test/check.mk
 -include $(patsubst %.c,$(BUILD)/%.d,$(wildcard *.c */*.c test/*/*.c) dashboard.c)

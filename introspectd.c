@@ -1,9 +1,10 @@
-/* The daemon: sockets, the poll() loop and the connection table. Read from the
- * end: main, run, turn, and then what they call. */
+/* The daemon: sockets, the poll() loop, the connection table and the pull protocol. Read from
+ * the end: main, run, turn, and then what they call. */
 
 #include <errno.h>
 #include <inttypes.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -15,20 +16,19 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "guard/auth.h"
-#include "endpoint/command.h"
 #include "base/http.h"
 #include "base/listen.h"
 #include "base/log.h"
-#include "endpoint/metrics.h"
 #include "base/options.h"
+#include "base/parts.h"
 #include "base/pollset.h"
-#include "guard/sandbox.h"
 #include "base/setup.h"
+#include "base/stream.h"
+#include "endpoint/endpoint.h"
+#include "guard/rights.h"
 #include "snapshot.h"
 #include "source/source.h"
 #include "source/wire.h"
-#include "guard/tls.h"
 #include "ws.h"
 
 enum {
@@ -44,7 +44,6 @@ enum {
 	STOP_MS = 2000,
 	ACCEPT_PAUSE_MS = 1000, /* when the system is out of descriptors or memory */
 	POLL_PAUSE_MS = 100,    /* when the system refuses to poll */
-	STALE_MS = 1000,        /* who asks waits so long for a fresh snapshot if there is an old one */
 	PINGS_MAX = 2,          /* unanswered, before a client is given up */
 	OTHER_FDS = 16,         /* that sources and libraries open for a moment */
 
@@ -55,64 +54,60 @@ enum {
 	FD_SLOTS = FD_LISTENERS + LISTENERS_MAX,
 };
 
-static const int64_t NEVER = INT64_MAX;
-
 enum slot_state {
 	SLOT_FREE = 0,
-	SLOT_HEAD,       /* reads a request head, after the TLS handshake if there is one */
+	SLOT_HEAD,       /* reads a request head, after the TLS handshake if there is one, or holds it */
 	SLOT_OPEN,       /* a WebSocket client */
-	SLOT_SCRAPE,     /* waits for the snapshot that it asks about with GET /metrics */
-	SLOT_DELAYED,    /* holds back a token that is yet to be compared, or the answer to a wrong one */
-	SLOT_ENDING,     /* writes its last bytes: a close frame or an HTTP answer */
+	SLOT_ANSWER,     /* an endpoint answers it over HTTP */
+	SLOT_ENDING,     /* writes its last bytes: a close frame or the end of an HTTP answer */
 	SLOT_LINGERING,  /* has written them and waits for the peer to close */
 	SLOT_DROPPED,    /* to be freed */
+	SLOT_STATES,
 };
 
-static const char *const state_names[METRICS_STATES] = {
-	"free", "head", "open", "scrape", "delayed", "ending", "lingering", "dropped",
+static const char *const state_names[SLOT_STATES] = {
+	"free", "head", "open", "answer", "ending", "lingering", "dropped",
 };
+_Static_assert((int)SLOT_STATES == (int)COUNTERS_STATES, "each state is counted");
 
 /* What only some slots need at a time. */
-union buffer {
-	union buffer *next;      /* a free one */
-	char head[WS_HEAD_MAX];
-	struct command command;
+struct buffer {
+	union {
+		struct buffer *next;               /* a free one */
+		char head[WS_HEAD_MAX];            /* a request head, or an answer */
+		struct {                           /* of an open client: */
+			uint8_t out[WS_HEADER_MAX + HTTP_ACCEPT_MAX];   /* a control frame, or the answer
+			                                                   to its handshake */
+			uint8_t in[RECEIVE_MAX];   /* received while its endpoint pauses */
+		};
+	};
+	_Alignas(16) uint8_t memory[];         /* the endpoint's */
 };
 
 /* A connection. All zero is a free slot. Times are ms of the monotonic clock. */
 struct slot {
-	int fd;
+	struct connection c;     /* what its endpoint sees of it */
+	struct stream stream;
 	uint8_t state;
-	bool ready;              /* the client has a credit for one snapshot, besides the first one,
-	                            which it is owed for connecting */
-	bool client;             /* counted in server.clients */
-	bool waiting;            /* counted in server.waiting */
-	bool reads_events;       /* counted in server.event_readers */
-	bool holds_state;        /* counted in server.state_holders */
 	bool pong_due;           /* with the payload that stands in pong */
 	bool ping_due;
 	bool close_due;          /* with close_code */
 	bool eof;                /* the peer sends no more */
-	bool no_body;            /* a scrape by HEAD */
+	bool sends_state;        /* the message being written is a State */
+	bool last;               /* ... the last of an answer over HTTP */
 	uint8_t pings;           /* sent and not answered */
 	uint8_t share;           /* messages that may be written before its next turn */
 	uint16_t close_code;     /* WS_NO_STATUS: an empty close frame */
 	uint16_t head_len;       /* bytes of the request head that have come */
-	union buffer *buffer;    /* held while it reads a head or writes anything but a snapshot;
-	                            NULL: none */
-	struct tls *tls;         /* NULL: none */
-	struct command *command; /* a client of the command protocol: in that buffer; else NULL */
-	int64_t since;           /* start of the state's time limit: accept, last bytes written, shutdown;
-	                            of SLOT_DELAYED, the end of it */
+	uint16_t in_at, in_len;  /* bytes received and not decoded, within buffer->in */
+	struct buffer *buffer;   /* held while it reads a head or writes anything but a snapshot, and
+	                            by an endpoint with memory as long as it has the slot */
+	int64_t since;           /* start of the state's time limit: accept, last bytes written, shutdown */
+	int64_t held_until;      /* when its request is judged; 0: it is not held back */
 	int64_t quiet;           /* since when it is silent: last bytes from it, or last ping to it */
-	int64_t asked;           /* since when it waits for the next snapshot, if it does */
-	uint64_t sent;           /* sequence number of the last snapshot sent to it; 0: none was */
-	uint64_t delivered;      /* snapshots */
-	struct snapshot *pinned; /* being written */
-	uint64_t reading;        /* the item of the history being written; 0: none */
-	const uint8_t *tx;       /* being written: in the buffer or the snapshot */
-	size_t tx_left;
-	const uint8_t *body;     /* written after tx: in the snapshot, the history or static */
+	uint64_t delivered;      /* States */
+	const uint8_t *tx;       /* being written, c.tx_left bytes: in the buffer or the snapshot */
+	const uint8_t *body;     /* written after tx: wherever the message says */
 	size_t body_left;
 	struct ws_decoder ws;
 	union {
@@ -125,43 +120,34 @@ struct slot {
 };
 
 struct server {
-	struct options options;
-	struct source *source;
-	struct auth auth;
-	struct tls_config *tls;      /* of every TCP connection; NULL: none */
-	struct snapshot_store store;
+	struct daemon d;             /* what endpoints see of it */
+	const struct endpoint *endpoints[ENDPOINTS_MAX + 2];   /* the pull protocol first; ended by NULL */
+	const struct stream_kind *tcp;   /* of TCP connections */
 	struct listener listeners[LISTENERS_MAX];
 	size_t listener_count;
 	struct pollset set;
 	struct slot *slots;
 	int64_t *deadlines;          /* of each slot; NEVER: none */
 	int64_t slots_deadline;      /* the earliest, as it was before the last poll() */
-	union buffer *buffers;       /* as many as slots; untouched ones cost nothing */
-	union buffer *unused;        /* buffers from here on were never used */
-	union buffer *free_buffers;  /* of those before */
+	size_t buffer_size;          /* bytes of one, with what the endpoint needs most */
+	uint8_t *buffers;            /* as many as slots; untouched ones cost nothing */
+	uint8_t *unused;             /* buffers from here on were never used */
+	struct buffer *free_buffers; /* of those before */
 	size_t slot_count;
 	size_t high;                 /* slots from here on are free */
 	size_t first_free;           /* no slot before is free */
 	size_t victim;               /* the last slot that was looked at to find one that makes room */
 	bool handshakes;             /* some slots can go on with their TLS handshakes */
 	size_t handshake;            /* the first that may, in the next turn */
-	size_t clients;              /* slots in SLOT_OPEN */
-	size_t waiting;              /* slots that wait for the next snapshot */
-	size_t event_readers;        /* slots that want events */
-	size_t state_holders;        /* slots for which the next state is to be held back */
-	struct commands commands;
-	struct metrics metrics;
-	int64_t now;                 /* of this turn */
 	int64_t next_take;           /* no snapshot is taken before */
 	bool asked;                  /* the source will come back to the request */
 	int64_t accept_again;        /* 0: accepting */
-	struct log_limit refusals, guesses, pauses, sizes;   /* of log lines on them */
+	struct log_limit refusals, pauses, sizes;   /* of log lines on them */
 	int64_t stop_at;             /* 0: not stopping */
 	bool too_big;                /* the last snapshot was, and that was logged */
 	bool event_came;             /* and was not sent on yet */
 	struct sockaddr_storage own[LISTENERS_MAX];
 	char hostname[256];
-	int64_t started;             /* ms of CLOCK_BOOTTIME */
 	uint8_t received[WS_HEAD_MAX];
 };
 
@@ -178,12 +164,82 @@ static int64_t clock_ms(clockid_t clock)
 	return clock_ns(clock) / 1000000;
 }
 
-static int64_t earlier(int64_t a, int64_t b)
+/* ---- The pull protocol, an endpoint like others ---- */
+
+/* A pull client has a credit: for its first snapshot, which it is owed for connecting, and
+ * for one more once it was ready. */
+static bool has_credit(const struct connection *c)
 {
-	return a < b ? a : b;
+	return c->ready || c->sent == 0;
 }
 
-static void slot_drop(struct slot *s, const char *reason)
+/* The rule: a snapshot goes to a client that has a credit, if it is newer than the last one
+ * that went to it, and fresh. */
+static bool snapshot_due(const struct daemon *d, const struct connection *c)
+{
+	const struct snapshot *latest = d->store.latest;
+
+	return has_credit(c) && latest && latest->sequence > c->sent && is_fresh(d, c->asked);
+}
+
+/* Any message of the client makes it ready. */
+static int pull_input(struct daemon *d, struct connection *c, const struct ws_decoder *ws)
+{
+	if (ws->event != WS_MESSAGE)
+		return 0;
+	if (!has_credit(c))
+		c->asked = d->now;
+	c->ready = true;
+	return 0;
+}
+
+/* The first snapshot uses up no ready that came before it. */
+static int pull_next(struct daemon *d, struct connection *c, struct message *m)
+{
+	struct snapshot *latest = d->store.latest;
+
+	if (!snapshot_due(d, c))
+		return 0;
+	c->ready = c->ready && c->sent == 0;
+	m->head = latest->frame;
+	m->head_len = (size_t)(latest->message - latest->frame) + latest->len;
+	m->snapshot = latest;
+	m->sequence = latest->sequence;
+	return 1;
+}
+
+static bool pull_waits(const struct daemon *d, const struct connection *c)
+{
+	(void)d;
+	return has_credit(c) && c->tx_left == 0;
+}
+
+/* When the old snapshot that there is must do. */
+static int64_t pull_due(const struct daemon *d, const struct connection *c)
+{
+	return has_credit(c) && d->store.sequence > c->sent ? c->asked + STALE_MS : NEVER;
+}
+
+static const struct endpoint pull_endpoint = {
+	.path = "/",
+	.upgrade = true,
+	.about = "one snapshot, then one per message",
+	.input = pull_input,
+	.next = pull_next,
+	.waits = pull_waits,
+	.due = pull_due,
+};
+
+/* ---- Slots ---- */
+
+static void enter(struct server *srv, struct slot *s, enum slot_state state)
+{
+	srv->d.counters.clients[s->state]--;
+	srv->d.counters.clients[state]++;
+	s->state = (uint8_t)state;
+}
+
+static void slot_drop(struct server *srv, struct slot *s, const char *reason)
 {
 	char text[ADDRESS_TEXT_MAX];
 
@@ -191,165 +247,41 @@ static void slot_drop(struct slot *s, const char *reason)
 		return;
 	log_verbose("closed peer=%s reason=\"%s\" snapshots=%" PRIu64,
 	            address_text(text, &s->peer.any), reason, s->delivered);
-	s->state = SLOT_DROPPED;
+	enter(srv, s, SLOT_DROPPED);
 }
 
 /* Drops a client as too slow or silent. */
 static void give_up(struct server *srv, struct slot *s, const char *reason)
 {
-	srv->metrics.dropped++;
-	slot_drop(s, reason);
+	srv->d.counters.dropped += s->state != SLOT_DROPPED;
+	slot_drop(srv, s, reason);
 }
 
-/* Has the time come to push a state to the client, to hold one back for it, or
- * to see whether there were events? */
-static bool push_due(const struct server *srv, const struct slot *s)
+/* As an endpoint wants it; the slot is freed when its deadline is seen. */
+static void drop_connection(struct daemon *d, struct connection *c, const char *reason)
 {
-	return s->command && !s->close_due &&
-	       command_due(s->command, srv->source->events_when_taken) <= srv->now;
-}
+	struct server *srv = (struct server *)d;
+	struct slot *s = (struct slot *)c;
 
-/* Has the client a credit: for its first snapshot, or because it was ready (of the command
- * protocol: requested one)? */
-static bool has_credit(const struct slot *s)
-{
-	return !s->close_due && (s->ready || (!s->command && s->sent == 0));
-}
-
-/* Has the client a credit, or is it time to push a state to it? */
-static bool wants_snapshot(const struct server *srv, const struct slot *s)
-{
-	return has_credit(s) || (push_due(srv, s) && command_pushes(s->command));
-}
-
-/* Is a snapshot to be taken for the client though none is to be sent to it? */
-static bool watches(const struct server *srv, const struct slot *s)
-{
-	return push_due(srv, s) && !command_pushes(s->command);
-}
-
-/* Who asks gets a snapshot that was no older than the interval when he asked, or, if none
- * can come or comes within STALE_MS, the one there is. */
-static bool is_fresh(const struct server *srv, const struct slot *s)
-{
-	return srv->store.latest->taken >= s->asked - srv->options.interval ||
-	       srv->now >= s->asked + STALE_MS || srv->now < srv->source->newest_until;
-}
-
-/* The rule: a snapshot goes to a client that is open and has a credit, if it is newer than
- * the last one that went to it, and fresh. To be pushed it must be fresh now, or have been
- * taken since the push was due. */
-static bool snapshot_due(const struct server *srv, const struct slot *s)
-{
-	const struct snapshot *latest = srv->store.latest;
-
-	if (s->state != SLOT_OPEN || !latest || latest->sequence <= s->sent)
-		return false;
-	if (has_credit(s))
-		return is_fresh(srv, s);
-	return wants_snapshot(srv, s) &&
-	       latest->taken >= earlier(command_due(s->command, false),
-	                                srv->now - srv->options.interval);
+	give_up(srv, s, reason);
+	srv->deadlines[s - srv->slots] = d->now;
 }
 
 /* There are as many as slots. */
-static union buffer *take_buffer(struct server *srv, struct slot *s)
+static struct buffer *take_buffer(struct server *srv, struct slot *s)
 {
 	if (s->buffer)
 		return s->buffer;
 	s->buffer = srv->free_buffers;
-	if (s->buffer)
+	if (s->buffer) {
 		srv->free_buffers = s->buffer->next;
-	else
-		s->buffer = srv->unused++;
+	} else {
+		s->buffer = (struct buffer *)(void *)srv->unused;
+		srv->unused += srv->buffer_size;
+	}
 	return s->buffer;
 }
 
-/* Where a control frame or the answer to a handshake is put. */
-static uint8_t *small_room(struct server *srv, struct slot *s)
-{
-	return s->command ? s->command->out : (uint8_t *)take_buffer(srv, s)->head;
-}
-
-static void write_control(struct server *srv, struct slot *s, enum ws_opcode opcode,
-                          const uint8_t *payload, size_t len)
-{
-	uint8_t *out = small_room(srv, s);
-	size_t n = ws_header(out, opcode, len, NULL);
-
-	memcpy(out + n, payload, len);
-	s->tx = out;
-	s->tx_left = n + len;
-}
-
-static void begin_frame(struct slot *s, const struct command_frame *frame)
-{
-	s->tx = frame->at;
-	s->tx_left = frame->len;
-	s->body = frame->body;
-	s->body_left = frame->body_len;
-	s->reading = frame->number;
-	s->sent = frame->sequence > 0 ? frame->sequence : s->sent;
-}
-
-static void begin_snapshot(struct server *srv, struct slot *s)
-{
-	struct snapshot *latest = srv->store.latest;
-
-	if (s->command) {
-		struct command_frame frame =
-			command_state(s->command, latest->len, snapshot_checksum(latest));
-
-		begin_frame(s, &frame);
-		s->body = latest->message;
-		s->body_left = latest->len;
-		s->command->requests -= s->command->requests > 0;
-		if (push_due(srv, s) && command_pushes(s->command))
-			s->command->pushed_at = s->command->state_at = srv->now;
-	} else {
-		s->tx = latest->frame;
-		s->tx_left = (size_t)(latest->message - latest->frame) + latest->len;
-	}
-	s->ready = s->command ? s->command->requests > 0 : s->ready && s->sent == 0;
-	if (s->sent > 0)
-		srv->metrics.skipped += latest->sequence - s->sent - 1;
-	s->sent = latest->sequence;
-	s->pinned = latest;
-	latest->pins++;
-}
-
-/* Begins the one message that is owed to an open client first. False: none is, or its
- * share is used up. */
-static bool begin_message(struct server *srv, struct slot *s)
-{
-	struct command_frame frame;
-
-	if (s->state != SLOT_OPEN || s->share == 0)
-		return false;
-	if (s->close_due) {
-		const uint8_t code[2] = {(uint8_t)(s->close_code >> 8), (uint8_t)s->close_code};
-
-		write_control(srv, s, WS_CLOSE, code, s->close_code == WS_NO_STATUS ? 0 : sizeof code);
-		s->state = SLOT_ENDING;
-	} else if (s->pong_due) {
-		write_control(srv, s, WS_PONG, s->pong, s->pong_len);
-		s->pong_due = false;
-	} else if (s->ping_due) {
-		write_control(srv, s, WS_PING, s->pong, 0);
-		s->ping_due = false;
-	} else if (s->command && command_push(s->command, &srv->commands, s->sent, &frame)) {
-		begin_frame(s, &frame);
-		srv->metrics.sent += frame.sequence > 0;
-	} else if (snapshot_due(srv, s)) {
-		begin_snapshot(srv, s);
-	} else {
-		return false;
-	}
-	s->since = srv->now;
-	return true;
-}
-
-/* And the text, if it has scraped. */
 static void release_buffer(struct server *srv, struct slot *s)
 {
 	if (!s->buffer)
@@ -357,14 +289,111 @@ static void release_buffer(struct server *srv, struct slot *s)
 	s->buffer->next = srv->free_buffers;
 	srv->free_buffers = s->buffer;
 	s->buffer = NULL;
-	metrics_release(&srv->metrics, s);
 }
 
-static void release_snapshot(struct slot *s)
+/* The slot has no endpoint any more. */
+static void leave_endpoint(struct server *srv, struct slot *s)
 {
-	if (s->pinned)
-		s->pinned->pins--;
-	s->pinned = NULL;
+	if (s->c.endpoint && s->c.endpoint->close)
+		s->c.endpoint->close(&srv->d, &s->c);
+	s->c.endpoint = NULL;
+	connection_pin(&s->c, NULL);
+	release_buffer(srv, s);
+}
+
+static void write_control(struct server *srv, struct slot *s, enum ws_opcode opcode,
+                          const uint8_t *payload, size_t len)
+{
+	uint8_t *out = take_buffer(srv, s)->out;
+	size_t n = ws_header(out, opcode, len, NULL);
+
+	memcpy(out + n, payload, len);
+	s->tx = out;
+	s->c.tx_left = n + len;
+}
+
+static void begin_close(struct slot *s, uint16_t code, const char *reason)
+{
+	char text[ADDRESS_TEXT_MAX];
+
+	if (s->close_due)
+		return;
+	log_verbose("closing peer=%s code=%u reason=\"%s\"", address_text(text, &s->peer.any), code,
+	            reason);
+	s->close_due = true;
+	s->close_code = code;
+}
+
+/* The client broke a rule of its protocol. */
+static void close_for(struct server *srv, struct slot *s, int code)
+{
+	counters_closed(&srv->d.counters, (unsigned)code);
+	begin_close(s, (uint16_t)code,
+	            code == WS_INVALID_DATA ? "not UTF-8, or not a ClientCommand"
+	            : code == WS_TOO_BIG    ? "message over 4096 bytes"
+	                                    : "framing error");
+}
+
+/* Begins the control frame that is owed to an open client. False: none is. */
+static bool begin_control(struct server *srv, struct slot *s)
+{
+	if (s->state != SLOT_OPEN)
+		return false;
+	if (s->close_due) {
+		const uint8_t code[2] = {(uint8_t)(s->close_code >> 8), (uint8_t)s->close_code};
+
+		write_control(srv, s, WS_CLOSE, code, s->close_code == WS_NO_STATUS ? 0 : sizeof code);
+		enter(srv, s, SLOT_ENDING);
+	} else if (s->pong_due) {
+		write_control(srv, s, WS_PONG, s->pong, s->pong_len);
+		s->pong_due = false;
+	} else if (s->ping_due) {
+		write_control(srv, s, WS_PING, s->pong, 0);
+		s->ping_due = false;
+	} else {
+		return false;
+	}
+	return true;
+}
+
+/* Begins what the endpoint says is owed. False: nothing is. */
+static bool begin_next(struct server *srv, struct slot *s)
+{
+	struct message m = {0};
+	int got = s->c.endpoint->next(&srv->d, &s->c, &m);
+
+	if (got < 0) {
+		close_for(srv, s, -got);
+		return begin_control(srv, s);
+	}
+	/* No State goes out twice, and none after a newer one, whatever the endpoint says. */
+	if (got == 0 || (m.sequence > 0 && m.sequence <= s->c.sent))
+		return false;
+	if (m.sequence > 0) {
+		if (s->c.sent > 0)
+			srv->d.counters.skipped += m.sequence - s->c.sent - 1;
+		s->c.sent = m.sequence;
+	}
+	if (m.snapshot)
+		connection_pin(&s->c, m.snapshot);
+	s->tx = m.head;
+	s->c.tx_left = m.head_len;
+	s->body = m.body;
+	s->body_left = m.body_len;
+	s->sends_state = m.sequence > 0;
+	s->last = m.last;
+	return true;
+}
+
+/* Begins the one message that is owed first. False: none is, or the slot's share is used
+ * up. */
+static bool begin_message(struct server *srv, struct slot *s)
+{
+	if ((s->state != SLOT_OPEN && s->state != SLOT_ANSWER) || s->share == 0 ||
+	    !(begin_control(srv, s) || begin_next(srv, s)))
+		return false;
+	s->since = srv->d.now;
+	return true;
 }
 
 /* All of tx is written: on to the body, or to whatever comes after a message. */
@@ -372,57 +401,56 @@ static void end_message(struct server *srv, struct slot *s)
 {
 	if (s->body_left > 0) {
 		s->tx = s->body;
-		s->tx_left = s->body_left;
+		s->c.tx_left = s->body_left;
 		s->body_left = 0;
 		return;
 	}
 	if (s->share > 0)
 		s->share--;
-	if (s->pinned) {
+	if (s->sends_state) {
 		s->delivered++;
-		s->asked = srv->now;
-		srv->metrics.sent++;
+		srv->d.counters.sent++;
+		s->c.asked = srv->d.now;
+		connection_pin(&s->c, NULL);
 	}
-	s->reading = 0;
-	release_snapshot(s);
-	if (!s->command)
-		release_buffer(srv, s);
-	if (s->state == SLOT_ENDING) {
-		/* Closing at once could destroy our bytes on their way: unread
-		 * input would make it a reset. */
-		if (s->tls)
-			tls_bye(s->tls);
-		shutdown(s->fd, SHUT_WR);
-		s->state = SLOT_LINGERING;
+	s->sends_state = false;
+	if (s->state == SLOT_ENDING || s->last) {
+		/* Closing at once could destroy our bytes on their way: unread input would
+		 * make it a reset. */
+		leave_endpoint(srv, s);
+		s->stream.kind->bye(&s->stream);
+		enter(srv, s, SLOT_LINGERING);
 	} else if (s->eof) {
-		slot_drop(s, "closed by the client");
+		slot_drop(srv, s, "closed by the client");
+	} else if (s->c.endpoint->size == 0) {
+		release_buffer(srv, s);
 	}
 }
 
-/* A socket call failed: try again when poll() says so, or give up. */
-static void socket_failed(struct slot *s)
+/* A call of the stream failed: try again when poll() says so, or give up. */
+static void stream_failed(struct server *srv, struct slot *s)
 {
-	char why[TLS_WHY_MAX];
+	char why[STREAM_WHY_MAX];
+	const int error = errno;
 
-	if (errno != EAGAIN && errno != EINTR)
-		slot_drop(s, s->tls && errno == EPROTO ? tls_error(s->tls, why) : strerror(errno));
+	if (error != EAGAIN && error != EINTR)
+		slot_drop(srv, s, s->stream.kind->error(&s->stream, error, why));
 }
 
 static void slot_write(struct server *srv, struct slot *s)
 {
-	while (s->state != SLOT_DELAYED && (s->tx_left > 0 || begin_message(srv, s))) {
-		ssize_t n = s->tls ? tls_send(s->tls, s->tx, s->tx_left)
-		                   : send(s->fd, s->tx, s->tx_left, MSG_NOSIGNAL | MSG_DONTWAIT);
+	while (s->state != SLOT_DROPPED && (s->c.tx_left > 0 || begin_message(srv, s))) {
+		ssize_t n = s->stream.kind->send(&s->stream, s->tx, s->c.tx_left);
 
 		if (n < 0) {
-			socket_failed(s);
+			stream_failed(srv, s);
 			return;
 		}
 		s->tx += n;
-		s->tx_left -= (size_t)n;
-		srv->metrics.sent_bytes += (uint64_t)n;
-		s->since = srv->now;
-		if (s->tx_left > 0)
+		s->c.tx_left -= (size_t)n;
+		srv->d.counters.sent_bytes += (uint64_t)n;
+		s->since = srv->d.now;
+		if (s->c.tx_left > 0)
 			return;
 		end_message(srv, s);
 	}
@@ -437,51 +465,31 @@ static void owe_pong(struct slot *s)
 	s->pong_due = true;
 }
 
-static void begin_close(struct slot *s, uint16_t code, const char *reason)
+static bool pauses(const struct slot *s)
 {
-	char text[ADDRESS_TEXT_MAX];
-
-	if (s->close_due)
-		return;
-	log_verbose("closing peer=%s code=%u reason=\"%s\"", address_text(text, &s->peer.any), code,
-	            reason);
-	s->close_due = true;
-	s->close_code = code;
-	s->ready = false;
+	return s->c.endpoint->pauses && s->c.endpoint->pauses(&s->c);
 }
 
-/* The client broke a rule of its protocol. */
-static void close_for(struct server *srv, struct slot *s, int code)
+/* Decodes what an open client sent, until its endpoint pauses. Returns how much was used;
+ * of a client that is closed, all. */
+static size_t client_bytes(struct server *srv, struct slot *s, uint8_t *in, size_t len)
 {
-	metrics_closed(&srv->metrics, (unsigned)code);
-	begin_close(s, (uint16_t)code,
-	            code == WS_INVALID_DATA ? "not UTF-8, or not a ClientCommand"
-	            : code == WS_TOO_BIG    ? "message over 4096 bytes"
-	                                    : "framing error");
-}
+	size_t used = 0;
 
-/* The client says that it can take another snapshot. */
-static void got_ready(struct server *srv, struct slot *s)
-{
-	if (!has_credit(s))
-		s->asked = srv->now;
-	s->ready = true;
-}
-
-/* What a pull client sent after its handshake. */
-static void client_bytes(struct server *srv, struct slot *s, uint8_t *in, size_t len)
-{
-	while (len > 0 && s->state == SLOT_OPEN && !s->close_due) {
-		int used = ws_decode(&s->ws, in, len);
-
-		if (used < 0) {
-			close_for(srv, s, -used);
-			return;
+	while (used < len && s->state == SLOT_OPEN && !s->close_due) {
+		if (pauses(s))
+			return used;
+		int n = ws_decode(&s->ws, in + used, len - used);
+		if (n < 0) {
+			close_for(srv, s, -n);
+			break;
 		}
-		in += used;
-		len -= (size_t)used;
-		if (s->ws.event == WS_MESSAGE) {
-			got_ready(srv, s);
+		used += (size_t)n;
+		if (s->ws.event == WS_DATA || s->ws.event == WS_MESSAGE) {
+			int code = s->c.endpoint->input(&srv->d, &s->c, &s->ws);
+
+			if (code != 0)
+				close_for(srv, s, code);
 		} else if (s->ws.event == WS_GOT_CLOSE) {
 			begin_close(s, s->ws.close_code, "asked by the client");
 		} else if (s->ws.event == WS_GOT_PING) {
@@ -491,171 +499,130 @@ static void client_bytes(struct server *srv, struct slot *s, uint8_t *in, size_t
 			slot_write(srv, s);
 		}
 	}
+	return len;
 }
 
-/* Carries out what a client of the command protocol sent, as far as its answers
- * can be written. */
-static void serve_commands(struct server *srv, struct slot *s)
+/* Decodes, and keeps what the endpoint does not take yet. */
+static void receive(struct server *srv, struct slot *s, uint8_t *in, size_t len)
 {
-	struct command_frame frame;
+	const size_t used = client_bytes(srv, s, in, len);
 
-	while (s->state == SLOT_OPEN && !s->close_due && s->tx_left == 0 && s->share > 0 &&
-	       s->command->raw_len > 0) {
-		int got = command_read(s->command, &srv->commands, &s->ws, &srv->source->runtime,
-		                       srv->now, &frame);
-
-		if (got < 0)
-			close_for(srv, s, -got);
-		else if (got > 0)
-			begin_frame(s, &frame);
-		else if (s->ws.event == WS_GOT_CLOSE)
-			begin_close(s, s->ws.close_code, "asked by the client");
-		else if (s->ws.event == WS_GOT_PING)
-			owe_pong(s);
-		s->since = srv->now;
-		slot_write(srv, s);
+	if (used == len)
+		return;
+	if (len - used > RECEIVE_MAX) {
+		slot_drop(srv, s, "too much before the handshake was answered");
+		return;
 	}
-	if (s->state == SLOT_OPEN && !s->close_due && s->command->requests > 0)
-		got_ready(srv, s);
+	s->in_at = 0;
+	s->in_len = (uint16_t)(len - used);
+	memcpy(take_buffer(srv, s)->in, in + used, s->in_len);
 }
 
-static void log_refusal(struct server *srv, const struct slot *s, const struct http_answer *a)
+/* Goes on with what was kept. False: there is nothing, or the endpoint still pauses. */
+static bool receive_kept(struct server *srv, struct slot *s)
+{
+	if (s->in_len == 0 || s->state != SLOT_OPEN)
+		return false;
+	const size_t used = client_bytes(srv, s, s->buffer->in + s->in_at, s->in_len);
+
+	s->in_at = (uint16_t)(s->in_at + used);
+	s->in_len = (uint16_t)(s->in_len - used);
+	return used > 0;
+}
+
+static void count_refusal(struct server *srv, const struct slot *s, const struct http_answer *a)
 {
 	char text[ADDRESS_TEXT_MAX], value[LOG_ESCAPED_MAX];
 
+	srv->d.counters.refused[a->refusal]++;
 	address_text(text, &s->peer.any);
 	if (!a->value.at) {
 		log_verbose("refused status=%d peer=%s reason=\"%s\"", a->status, text, a->reason);
 		return;
 	}
-	log_limited(&srv->refusals, srv->now, "refused status=%d peer=%s reason=\"%s\"%s%s%s value=%s",
-	            a->status, text, a->reason, a->option ? " allow_with=\"" : "",
-	            a->option ? a->option : "", a->option ? "\"" : "",
-	            log_escape(value, a->value.at, a->value.len));
+	log_limited(&srv->refusals, srv->d.now,
+	            "refused status=%d peer=%s reason=\"%s\"%s%s%s value=%s", a->status, text, a->reason,
+	            a->option ? " allow_with=\"" : "", a->option ? a->option : "",
+	            a->option ? "\"" : "", log_escape(value, a->value.at, a->value.len));
+}
+
+static time_t wall_clock(void)
+{
+	return (time_t)(clock_ms(CLOCK_REALTIME) / 1000);
 }
 
 /* Answers a request, well formed or not, and ends the connection. */
-static void answer(struct server *srv, struct slot *s, const struct http_answer *a)
+static void answer_request(struct server *srv, struct slot *s, const struct http_answer *a)
 {
 	char head[WS_HEAD_MAX];
-	size_t len = http_head(head, a, (time_t)(clock_ms(CLOCK_REALTIME) / 1000));
+	size_t len = http_head(head, a, wall_clock());
 
-	if (a->reason) {
-		srv->metrics.refused[a->refusal]++;
-		log_refusal(srv, s, a);
-	}
-	memcpy(s->buffer->head, head, len);
-	s->tx = (const uint8_t *)s->buffer->head;
-	s->tx_left = len;
+	s->tx = memcpy(s->buffer->head, head, len);
+	s->c.tx_left = len;
 	s->body = a->body;
 	s->body_left = a->no_body ? 0 : a->body_len;
-	s->state = SLOT_ENDING;
-	s->since = srv->now;
+	s->since = srv->d.now;
+	s->held_until = 0;
+	enter(srv, s, SLOT_ENDING);
 }
 
-/* A scrape waits for a fresh snapshot as a client would, but no longer than STALE_MS if
- * there is none at all. */
-static bool scrape_waits(const struct server *srv, const struct slot *s)
+/* Hands the slot over to an endpoint. The request stands in the buffer, and so may what
+ * came behind it. */
+static void open_endpoint(struct server *srv, struct slot *s, const struct endpoint *e,
+                          const struct ws_request *r, const struct http_answer *a,
+                          const char *extra, size_t len)
 {
-	return s->state == SLOT_SCRAPE && !s->pinned &&
-	       (srv->store.latest ? !is_fresh(srv, s) : srv->now < s->asked + STALE_MS);
-}
+	char accept[HTTP_ACCEPT_MAX], text[ADDRESS_TEXT_MAX];
 
-/* Counts some of the snapshot that the answer is to be about, or answers. */
-static void serve_scrape(struct server *srv, struct slot *s)
-{
-	struct snapshot *latest = srv->store.latest;
-	struct http_answer a = {.status = 200, .type = METRICS_TYPE, .no_body = s->no_body};
-	struct metrics *m = &srv->metrics;
-	void *slow;
-
-	if (!s->pinned && latest) {
-		s->pinned = latest;
-		latest->pins++;
-	}
-	if (s->pinned && !metrics_count(m, s->pinned, s))
+	s->c.endpoint = e;
+	s->c.peer = &s->peer.any;
+	s->c.memory = e->size > 0 ? memset(s->buffer->memory, 0, e->size) : NULL;
+	s->c.asked = s->since = srv->d.now;
+	s->held_until = 0;
+	enter(srv, s, a->status == 101 ? SLOT_OPEN : SLOT_ANSWER);
+	if (e->open)
+		e->open(&srv->d, &s->c, r, a);
+	if (a->status != 101)
 		return;
-	release_snapshot(s);
-	memset(m->clients, 0, sizeof m->clients);
-	m->clients[SLOT_FREE] = srv->slot_count - srv->high;
-	for (size_t i = 0; i < srv->high; i++)
-		m->clients[srv->slots[i].state]++;
-	m->waiting = srv->waiting - s->waiting;
-	m->cpu = clock_ms(CLOCK_PROCESS_CPUTIME_ID);
-	m->epoch = clock_ms(CLOCK_REALTIME) - srv->now;
-	/* Somebody may have set the clock since then. */
-	m->started = clock_ms(CLOCK_REALTIME) - (clock_ms(CLOCK_BOOTTIME) - srv->started);
-	a.body = metrics_write(m, s, &slow, &a.body_len);
-	if (slow) {
-		give_up(srv, slow, "too slow for the texts there are");
-		srv->deadlines[(struct slot *)slow - srv->slots] = srv->now;
-	}
-	answer(srv, s, &a);
-}
-
-/* The buffer holds the request until here; what came behind it is moved
- * away, since from now on the buffer is for the answer, or the command protocol. */
-static void open_client(struct server *srv, struct slot *s, const struct ws_request *r,
-                        bool command, const char *extra, size_t len)
-{
-	char answer[HTTP_ACCEPT_MAX], text[ADDRESS_TEXT_MAX];
-	size_t answer_len = http_accept(answer, r);
-
 	log_verbose("open peer=%s", address_text(text, &s->peer.any));
+	s->c.tx_left = http_accept(accept, r);
 	memcpy(srv->received, extra, len);
-	if (command) {
-		if (len > sizeof s->buffer->command.in) {
-			slot_drop(s, "commands before the handshake was answered");
-			return;
-		}
-		s->command = &s->buffer->command;
-		memset(s->command, 0, offsetof(struct command, in));
-		memcpy(s->command->in, srv->received, len);
-		s->command->raw_len = len;
-	}
-	s->tx = memcpy(small_room(srv, s), answer, answer_len);
-	s->tx_left = answer_len;
+	s->tx = memcpy(s->buffer->out, accept, s->c.tx_left);
 	s->ws.max_message = MESSAGE_MAX;
-	s->state = SLOT_OPEN;
-	s->since = s->asked = srv->now;
-	if (!command)
-		client_bytes(srv, s, srv->received, len);
+	receive(srv, s, srv->received, len);
 }
 
-/* A line that is made for fail2ban and its like. */
-static void log_wrong_token(struct server *srv, const struct slot *s, int status)
+/* Is the request to be judged later, or was it refused because too many came before? */
+static bool held_back(struct server *srv, struct slot *s, const struct ws_request *r)
 {
-	char text[ADDRESS_TEXT_MAX];
-
-	log_limited(&srv->guesses, srv->now, "wrong_token peer=%s status=%d",
-	            address_text(text, &s->peer.any), status);
-}
-
-/* False: the token that the request offers is compared later or not at all. */
-static bool book_token(struct server *srv, struct slot *s)
-{
-	int64_t wait = auth_book(&srv->auth, &s->peer.any, srv->now);
 	struct http_answer a;
 
-	if (wait < 0) {
-		http_refuse(&a, HTTP_TOO_MANY_TOKENS);
-		log_wrong_token(srv, s, a.status);
-		answer(srv, s, &a);
-	} else if (wait > 0) {
-		s->state = SLOT_DELAYED;
-		s->since = srv->now + wait;
-	}
-	return wait == 0;
+	if (!parts_guard || s->held_until > 0)
+		return false;
+	int64_t wait = parts_guard->wait(r, &s->peer.any, srv->d.now);
+	if (wait > 0)
+		s->held_until = srv->d.now + wait;
+	if (wait >= 0)
+		return wait > 0;
+	http_refuse(&a, HTTP_TOO_MANY_TOKENS);
+	count_refusal(srv, s, &a);
+	answer_request(srv, s, &a);
+	return true;
 }
 
+/* What came of a request head; len 0: it was held back until now. */
 static void head_bytes(struct server *srv, struct slot *s, size_t len)
 {
+	const struct options *o = &srv->d.options;
 	const struct http_policy policy = {
-		srv->options.allow_host, srv->options.allow_host_count,
-		srv->options.allow_origin, srv->options.allow_origin_count,
-		srv->options.public_url,
-		&srv->auth,
-		s->tls != NULL,
+		.hosts = o->allow_host,
+		.host_count = o->allow_host_count,
+		.origins = o->allow_origin,
+		.origin_count = o->allow_origin_count,
+		.public_url = o->public_url,
+		.admits = parts_guard ? parts_guard->admits : NULL,
+		.tls = s->stream.kind->secure,
+		.endpoints = srv->endpoints,
 	};
 	char *head = s->buffer->head;
 	struct ws_request request;
@@ -665,126 +632,93 @@ static void head_bytes(struct server *srv, struct slot *s, size_t len)
 	int n = ws_request(&request, head, s->head_len);
 	if (n == 0)
 		return;
-	const bool offers = n > 0 && auth_is_offered(&srv->auth, &request);
-	if (offers && s->state == SLOT_HEAD && !book_token(srv, s))
+	if (n > 0 && held_back(srv, s, &request))
 		return;
 	http_decide(&a, &request, n, &policy);
-	if (offers && auth_shown(&srv->auth, &request))
-		auth_right(&srv->auth, &s->peer.any, srv->now);
-	else if (offers)
-		log_wrong_token(srv, s, a.status);
-	if (a.status == 101 && srv->clients >= srv->options.max_clients)
+	if (n > 0 && parts_guard)
+		parts_guard->judged(&request, &s->peer.any, srv->d.now, a.status);
+	if (a.status == 101 && srv->d.counters.clients[SLOT_OPEN] >= o->max_clients)
 		http_refuse(&a, HTTP_CLIENTS_MAX);
-	if (a.metrics) {
-		s->state = SLOT_SCRAPE;
-		s->no_body = a.no_body;
-		s->asked = srv->now;
-		return;
-	}
-	if (a.status != 101) {
-		answer(srv, s, &a);
-		if (a.status == 401) {
-			s->state = SLOT_DELAYED;
-			s->since = srv->now + auth_delay(&srv->auth, &s->peer.any, srv->now);
-		}
-		return;
-	}
-	open_client(srv, s, &request, a.command, head + n, (size_t)(s->head_len - n));
-}
-
-/* Where the next bytes of a slot are read to. */
-static uint8_t *receive_room(struct server *srv, struct slot *s, size_t *room)
-{
-	if (s->command && s->state == SLOT_OPEN)
-		return command_room(s->command, room);
-	*room = RECEIVE_MAX;
-	if (s->state != SLOT_HEAD)
-		return srv->received;
-	*room = (size_t)(WS_HEAD_MAX - s->head_len);
-	return (uint8_t *)take_buffer(srv, s)->head + s->head_len;
+	if (a.reason)
+		count_refusal(srv, s, &a);
+	const struct endpoint *e = a.status == 401 ? parts_guard->denied : a.endpoint;
+	if (e)
+		open_endpoint(srv, s, e, &request, &a, head + n, n < 0 ? 0 : (size_t)(s->head_len - n));
+	else
+		answer_request(srv, s, &a);
 }
 
 static void slot_read(struct server *srv, struct slot *s)
 {
-	size_t room;
-	uint8_t *in = receive_room(srv, s, &room);
-	ssize_t n = s->tls ? tls_recv(s->tls, in, room) : recv(s->fd, in, room, MSG_DONTWAIT);
+	uint8_t *in = srv->received;
+	size_t room = RECEIVE_MAX;
 
+	if (s->state == SLOT_HEAD) {
+		in = (uint8_t *)take_buffer(srv, s)->head + s->head_len;
+		room = (size_t)(WS_HEAD_MAX - s->head_len);
+	}
+	ssize_t n = s->stream.kind->recv(&s->stream, in, room);
 	if (n < 0) {
-		socket_failed(s);
+		stream_failed(srv, s);
 		return;
 	}
 	if (n == 0) {
 		s->eof = true;
-		if (s->state != SLOT_OPEN || s->tx_left == 0)
-			slot_drop(s, "closed by the client");
+		if (s->state != SLOT_OPEN || s->c.tx_left == 0)
+			slot_drop(srv, s, "closed by the client");
 		return;
 	}
-	s->quiet = srv->now;
+	s->quiet = srv->d.now;
 	s->pings = 0;
 	if (s->state == SLOT_HEAD)
 		head_bytes(srv, s, (size_t)n);
-	else if (s->state == SLOT_OPEN && s->command)
-		s->command->raw_len += (size_t)n;
 	else if (s->state == SLOT_OPEN)
-		client_bytes(srv, s, in, (size_t)n);
+		receive(srv, s, in, (size_t)n);
 }
 
 /* When the slot must be looked at though nothing came. */
 static int64_t slot_deadline(const struct server *srv, const struct slot *s)
 {
-	switch (s->state) {
-	case SLOT_HEAD:
-		return s->since + HANDSHAKE_MS;
-	case SLOT_LINGERING:
+	const struct endpoint *e = s->c.endpoint;
+	int64_t ping = s->state == SLOT_OPEN ? s->quiet + srv->d.options.ping : NEVER;
+
+	if (s->state == SLOT_HEAD)
+		return s->held_until > 0 ? s->held_until : s->since + HANDSHAKE_MS;
+	if (s->state == SLOT_LINGERING)
 		return s->since + LINGER_MS;
-	case SLOT_DELAYED:
-		return s->since;
-	default:
-		break;
-	}
-	if (s->tx_left > 0)
-		return s->since + srv->options.drain;
-	int64_t deadline = s->state == SLOT_OPEN ? s->quiet + srv->options.ping : NEVER;
-	if (s->waiting && has_credit(s) && (s->state == SLOT_SCRAPE || srv->store.sequence > s->sent))
-		deadline = earlier(deadline, s->asked + STALE_MS);
-	if (s->command && !push_due(srv, s))
-		deadline = earlier(deadline, command_due(s->command, srv->source->events_when_taken));
-	return deadline;
+	if (s->c.tx_left > 0)
+		return s->since + srv->d.options.drain;
+	return e && e->due ? earlier(ping, e->due(&srv->d, &s->c)) : ping;
 }
 
-/* Is anything wanted from the peer? No more commands while the answer to one is
- * unsent, or some have not had their turn. */
+/* Is anything wanted from the peer? Of a client, as long as its endpoint takes it. */
 static bool slot_reads(const struct slot *s)
 {
 	if (s->state == SLOT_OPEN)
-		return !s->eof && !s->close_due &&
-		       !(s->command && (s->tx_left > 0 || s->command->raw_len > 0));
-	return s->state == SLOT_HEAD || s->state == SLOT_LINGERING;
+		return !s->eof && !s->close_due && s->in_len == 0 && !pauses(s);
+	return (s->state == SLOT_HEAD && s->held_until == 0) || s->state == SLOT_LINGERING;
 }
 
+/* What poll() is to look for. */
 static short slot_events(const struct slot *s)
 {
-	bool writes = s->tx_left > 0 && s->state != SLOT_DELAYED;
+	const struct stream_kind *kind = s->stream.kind;
 
-	/* To read, TLS may have to write first. */
-	if (s->tls && !writes && slot_reads(s) && tls_wants_write(s->tls))
-		return POLLOUT;
-	return (short)((slot_reads(s) ? POLLIN : 0) | (writes ? POLLOUT : 0));
+	return (short)((slot_reads(s) ? kind->events(&s->stream, POLLIN) : 0) |
+	               (s->c.tx_left > 0 ? kind->events(&s->stream, POLLOUT) : 0));
 }
 
-/* Bytes that TLS has decrypted already: poll() will not tell. */
+/* Were bytes received that poll() does not know of? */
 static bool has_unread(const struct slot *s)
 {
-	return s->tls && slot_reads(s) && tls_pending(s->tls) > 0;
+	return slot_reads(s) && s->stream.kind->pending(&s->stream) > 0;
 }
 
 static void slot_free(struct server *srv, struct slot *s, size_t i)
 {
-	release_snapshot(s);
-	release_buffer(srv, s);
-	tls_close(s->tls);
-	close(s->fd);
+	leave_endpoint(srv, s);
+	s->stream.kind->close(&s->stream);
+	enter(srv, s, SLOT_FREE);
 	memset(s, 0, sizeof *s);
 	pollset_remove(&srv->set, i);
 	srv->deadlines[i] = NEVER;
@@ -795,11 +729,11 @@ static void slot_free(struct server *srv, struct slot *s, size_t i)
 	srv->accept_again = 0;
 }
 
-static void count(size_t *counter, bool *counted, bool counts)
+/* Does the slot want a snapshot to be taken? */
+static bool slot_waits(const struct server *srv, const struct slot *s)
 {
-	if (counts != *counted)
-		*counter = counts ? *counter + 1 : *counter - 1;
-	*counted = counts;
+	return (s->state == SLOT_OPEN || s->state == SLOT_ANSWER) && !s->close_due &&
+	       s->c.endpoint->waits && s->c.endpoint->waits(&srv->d, &s->c);
 }
 
 /* Ends whatever was done with a slot: writes what can be written, frees it if it
@@ -808,53 +742,41 @@ static void slot_settle(struct server *srv, size_t i)
 {
 	struct slot *s = &srv->slots[i];
 
-	if (s->state == SLOT_SCRAPE && !scrape_waits(srv, s))
-		serve_scrape(srv, s);
-	if (s->state != SLOT_DROPPED)
+	do
 		slot_write(srv, s);
-	if (s->state == SLOT_OPEN && s->command) {
-		serve_commands(srv, s);
-		slot_write(srv, s);
-	}
-	bool open = s->state == SLOT_OPEN;
-	count(&srv->clients, &s->client, open);
-	count(&srv->waiting, &s->waiting,
-	      scrape_waits(srv, s) ||
-		      (open && ((wants_snapshot(srv, s) && s->tx_left == 0) || watches(srv, s))));
-	count(&srv->event_readers, &s->reads_events, open && s->command && s->command->push_events);
-	count(&srv->state_holders, &s->holds_state,
-	      open && watches(srv, s) && s->command->push_states);
+	while (receive_kept(srv, s));
+	bool waits = slot_waits(srv, s);
+	if (waits != s->c.waiting)
+		srv->d.counters.waiting += waits ? 1 : (uint64_t)-1;
+	s->c.waiting = waits;
 	if (s->state == SLOT_DROPPED) {
 		slot_free(srv, s, i);
 		return;
 	}
 	pollset_want(&srv->set, i, slot_events(s));
-	const bool counts = s->state == SLOT_SCRAPE && s->pinned;
-	const bool goes_on = has_unread(s) || counts || (open && s->share == 0 && s->tx_left == 0);
-	srv->deadlines[i] = goes_on ? srv->now : slot_deadline(srv, s);
+	const bool goes_on = has_unread(s) || (s->share == 0 && s->c.tx_left == 0);
+	srv->deadlines[i] = goes_on ? srv->d.now : slot_deadline(srv, s);
 }
 
+/* The deadline has passed: of the endpoint, slot_settle sees to it. */
 static void slot_expire(struct server *srv, struct slot *s)
 {
-	if (s->state == SLOT_HEAD) {
+	if (s->state == SLOT_HEAD && s->held_until > 0) {
+		head_bytes(srv, s, 0);
+	} else if (s->state == SLOT_HEAD) {
 		give_up(srv, s, "handshake not finished in 5 s");
 	} else if (s->state == SLOT_LINGERING) {
-		slot_drop(s, "closed");
-	} else if (s->state == SLOT_DELAYED && s->tx_left == 0) {
-		head_bytes(srv, s, 0);
-	} else if (s->state == SLOT_DELAYED) {
-		s->state = SLOT_ENDING;
-		s->since = srv->now;
-	} else if (s->tx_left > 0) {
+		slot_drop(srv, s, "closed");
+	} else if (s->c.tx_left > 0) {
 		give_up(srv, s, "takes nothing of what is sent to it");
-	} else if (s->state != SLOT_OPEN || srv->now < s->quiet + srv->options.ping) {
-		return; /* a push is due, or an old snapshot must do: slot_settle sees to it */
+	} else if (s->state != SLOT_OPEN || srv->d.now < s->quiet + srv->d.options.ping) {
+		return;
 	} else if (s->pings == PINGS_MAX) {
 		give_up(srv, s, "answers no ping");
 	} else {
 		s->ping_due = true;
 		s->pings++;
-		s->quiet = srv->now;
+		s->quiet = srv->d.now;
 	}
 }
 
@@ -862,19 +784,21 @@ static void slot_serve(struct server *srv, size_t i)
 {
 	struct slot *s = &srv->slots[i];
 	const short revents = pollset_take(&srv->set, i);
+	const short gone = POLLHUP | POLLERR;
 
 	s->share = MESSAGES_MAX;
-	short readable = s->tls ? POLLIN | POLLOUT | POLLHUP | POLLERR : POLLIN | POLLHUP | POLLERR;
-	if ((revents & readable && slot_reads(s)) || has_unread(s))
+	short readable = (short)(POLLIN | gone | s->stream.kind->events(&s->stream, POLLIN));
+	if (slot_reads(s) && (revents & readable || has_unread(s)))
 		slot_read(srv, s);
-	else if ((s->state == SLOT_DELAYED || s->state == SLOT_SCRAPE) &&
-	         revents & (POLLHUP | POLLERR))
-		slot_drop(s, "closed by the client"); /* poll() would return for it all the time */
-	/* After a pause of ours the peer must not pay for it: it may have read all. */
-	if (s->state != SLOT_DROPPED && revents & POLLOUT)
+	else if ((s->held_until > 0 || (s->state == SLOT_ANSWER && s->c.tx_left == 0)) &&
+	         revents & gone)
+		slot_drop(srv, s, "closed by the client"); /* poll() would return for it all the time */
+	/* Before the deadline is looked at: while the daemon was held up, the client may have
+	 * taken all that its socket had, so that there is room again. */
+	if (revents & POLLOUT)
 		slot_write(srv, s);
-	if (s->state != SLOT_DROPPED && srv->deadlines[i] <= srv->now &&
-	    slot_deadline(srv, s) <= srv->now)
+	if (s->state != SLOT_DROPPED && srv->deadlines[i] <= srv->d.now &&
+	    slot_deadline(srv, s) <= srv->d.now)
 		slot_expire(srv, s);
 	slot_settle(srv, i);
 }
@@ -885,36 +809,35 @@ static void refuse_at_once(struct server *srv, int fd)
 	char out[WS_HEAD_MAX];
 	struct http_answer a;
 
-	srv->metrics.refused[HTTP_SLOTS_MAX]++;
+	srv->d.counters.refused[HTTP_SLOTS_MAX]++;
 	http_refuse(&a, HTTP_SLOTS_MAX);
-	size_t len = http_head(out, &a, (time_t)(clock_ms(CLOCK_REALTIME) / 1000));
+	size_t len = http_head(out, &a, wall_clock());
 	if (send(fd, out, len, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
 		shutdown(fd, SHUT_WR);
 	close(fd);
 }
 
-/* Every slot is taken. Who has been there for longest without being a client makes room,
- * or else a few who say nothing would keep out everybody. One that came in this turn was
- * not even heard. False: there is none, or none was near. */
+/* Every slot is taken: the connection that has been there for longest without being a client
+ * is dropped, or a few that say nothing would keep everybody out. Not one that was accepted in
+ * this turn, which had no chance to say anything. False: there is none, or none was near. */
 static bool make_slot_free(struct server *srv)
 {
-	int64_t oldest = srv->now;
+	int64_t oldest = srv->d.now;
 	size_t found = srv->slot_count;
 
 	for (size_t n = 0; n < VICTIMS_MAX && n < srv->slot_count; n++) {
 		size_t i = srv->victim = (srv->victim + 1) % srv->slot_count;
 		const struct slot *s = &srv->slots[i];
-		int64_t since = s->state == SLOT_DELAYED ? s->quiet : s->since;
 
-		if (s->state != SLOT_OPEN && since < oldest) {
-			oldest = since;
+		if (s->state != SLOT_OPEN && s->since < oldest) {
+			oldest = s->since;
 			found = i;
 		}
 	}
 	if (found == srv->slot_count)
 		return false;
-	srv->metrics.refused[HTTP_SLOTS_MAX]++;
-	slot_drop(&srv->slots[found], "made room for the next one");
+	srv->d.counters.refused[HTTP_SLOTS_MAX]++;
+	slot_drop(srv, &srv->slots[found], "made room for the next one");
 	slot_settle(srv, found);
 	return true;
 }
@@ -931,13 +854,14 @@ static void slot_open(struct server *srv, int fd, const struct sockaddr_in6 *pee
 	size_t i = srv->first_free;
 	struct slot *s = &srv->slots[i];
 	pollset_add(&srv->set, i, fd);
-	s->fd = fd;
-	s->state = SLOT_HEAD;
-	s->since = s->quiet = srv->now;
+	s->stream = (struct stream){.kind = peer->sin6_family == AF_UNIX ? &stream_plain : srv->tcp,
+	                            .fd = fd};
+	s->since = s->quiet = srv->d.now;
 	s->peer.v6 = *peer;
-	if (srv->tls && peer->sin6_family != AF_UNIX && !(s->tls = tls_open(srv->tls, fd, NULL)))
-		slot_drop(s, "no memory for TLS");
 	srv->high = i >= srv->high ? i + 1 : srv->high;
+	enter(srv, s, SLOT_HEAD);
+	if (s->stream.kind->open(&s->stream) != 0)
+		slot_drop(srv, s, "no memory for TLS");
 	slot_settle(srv, i);
 }
 
@@ -954,8 +878,8 @@ static void accept_clients(struct server *srv, int listener)
 			return;
 		} else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM ||
 		           ++failed == ACCEPT_MAX) {
-			log_limited(&srv->pauses, srv->now, "accept_paused reason=\"%s\" ms=%d", strerror(errno), ACCEPT_PAUSE_MS);
-			srv->accept_again = srv->now + ACCEPT_PAUSE_MS;
+			log_limited(&srv->pauses, srv->d.now, "accept_paused reason=\"%s\" ms=%d", strerror(errno), ACCEPT_PAUSE_MS);
+			srv->accept_again = srv->d.now + ACCEPT_PAUSE_MS;
 			return;
 		}
 		/* Anything else is the trouble of that one connection, unless there is
@@ -963,30 +887,16 @@ static void accept_clients(struct server *srv, int listener)
 	}
 }
 
-/* Items of the history before this number are about to be written over. */
-static void evict(void *arg, uint64_t first)
-{
-	struct server *srv = arg;
-
-	for (size_t i = 0; i < srv->high; i++) {
-		struct slot *s = &srv->slots[i];
-
-		if (s->reading > 0 && s->reading < first) {
-			give_up(srv, s, "too slow for the history");
-			slot_settle(srv, i);
-		} else if (s->command) {
-			command_forget(s->command, &srv->commands, first);
-		}
-	}
-}
-
+/* The source saw an event, which is for the endpoints that take events. */
 static const char *take_event(void *arg, const uint8_t *event, size_t len, int64_t now)
 {
 	struct server *srv = arg;
-	const char *error =
-		commands_event(&srv->commands, event, len, &srv->source->runtime,
-		               srv->event_readers > 0 && !srv->source->late, now);
+	const char *error = NULL;
 
+	(void)now;
+	for (size_t i = 0; srv->endpoints[i] && !error; i++)
+		if (srv->endpoints[i]->event)
+			error = srv->endpoints[i]->event(&srv->d, event, len);
 	srv->event_came = true;
 	return error;
 }
@@ -995,63 +905,69 @@ static const char *take_event(void *arg, const uint8_t *event, size_t len, int64
  * hold the oldest have to go. */
 static void make_room(struct server *srv)
 {
-	const struct snapshot *old = snapshot_in_the_way(&srv->store);
+	const struct snapshot *old = snapshot_in_the_way(&srv->d.store);
 
 	for (size_t i = 0; old && i < srv->high; i++) {
-		if (srv->slots[i].pinned == old) {
+		if (srv->slots[i].c.pinned == old) {
 			give_up(srv, &srv->slots[i], "too slow for the buffers there are");
 			slot_settle(srv, i);
 		}
 	}
 }
 
-static void take_snapshot(struct server *srv)
+/* Asks the source for a State, and makes it the latest snapshot and one frame. False: there is
+ * no new one. */
+static bool build_snapshot(struct server *srv)
 {
 	struct snapshot_input input = {0};
 	uint8_t header[WS_HEADER_MAX];
+	struct daemon *d = &srv->d;
 	int64_t begin = clock_ns(CLOCK_MONOTONIC);
-	int taken = srv->source->take(srv->source, srv->now, &input);
+	int taken = d->source->take(d->source, d->now, &input);
 
 	srv->asked = taken == 0;
 	if (srv->asked)
-		return;
-	srv->next_take = srv->now + srv->options.interval;
-	srv->metrics.failed += taken < 0;
+		return false;
+	srv->next_take = d->now + d->options.interval;
+	d->counters.failed += taken < 0;
 	if (taken < 0)
-		return;
+		return false;
 	make_room(srv);
-	size_t len = snapshot_take(&srv->store, &input, &srv->source->runtime, srv->now);
-	bool too_big = len > srv->store.max;
+	size_t len = snapshot_take(&d->store, &input, &d->source->runtime, d->now);
+	bool too_big = len > d->store.max;
 	if (too_big && !srv->too_big)
-		log_limited(&srv->sizes, srv->now, "snapshot_too_big bytes=%zu max_snapshot=%zu", len,
-		            srv->store.max);
+		log_limited(&srv->sizes, d->now, "snapshot_too_big bytes=%zu max_snapshot=%zu", len,
+		            d->store.max);
 	srv->too_big = too_big;
-	srv->metrics.failed += too_big;
+	d->counters.failed += too_big;
 	if (too_big)
-		return;
-	metrics_built(&srv->metrics, (uint64_t)(clock_ns(CLOCK_MONOTONIC) - begin));
-	struct snapshot *latest = srv->store.latest;
+		return false;
+	counters_built(&d->counters, (uint64_t)(clock_ns(CLOCK_MONOTONIC) - begin));
+	struct snapshot *latest = d->store.latest;
 	size_t n = ws_header(header, WS_BINARY, len, NULL);
 	latest->frame = latest->message - n;
 	memcpy(latest->frame, header, n);
-	if (srv->state_holders > 0)
-		commands_state(&srv->commands, latest->message, len, snapshot_checksum(latest),
-		               latest->sequence, srv->now);
-	for (size_t i = 0; i < srv->high; i++) {
-		if (!srv->slots[i].waiting)
-			continue;
-		if (watches(srv, &srv->slots[i]))
-			srv->slots[i].command->pushed_at = srv->now;
-		slot_settle(srv, i);
-	}
+	return true;
 }
 
-/* Events came: everybody who wants them gets them from the history. */
+static void take_snapshot(struct server *srv)
+{
+	if (!build_snapshot(srv))
+		return;
+	for (size_t i = 0; srv->endpoints[i]; i++)
+		if (srv->endpoints[i]->taken)
+			srv->endpoints[i]->taken(&srv->d);
+	for (size_t i = 0; i < srv->high; i++)
+		if (srv->slots[i].c.waiting)
+			slot_settle(srv, i);
+}
+
+/* Events came: they may be owed to connections of endpoints that take events. */
 static void push_events(struct server *srv)
 {
 	srv->event_came = false;
 	for (size_t i = 0; i < srv->high; i++)
-		if (srv->slots[i].reads_events)
+		if (srv->slots[i].c.endpoint && srv->slots[i].c.endpoint->event)
 			slot_settle(srv, i);
 }
 
@@ -1065,16 +981,17 @@ static void log_slots(const struct server *srv)
 		if (s->state != SLOT_FREE)
 			log_event("slot number=%zu state=%s peer=%s ready=%d sequence=%" PRIu64
 			          " snapshots=%" PRIu64 " unsent=%zu quiet_ms=%" PRId64,
-			          i, state_names[s->state], address_text(text, &s->peer.any), s->ready, s->sent,
-			          s->delivered, s->tx_left + s->body_left, srv->now - s->quiet);
+			          i, state_names[s->state], address_text(text, &s->peer.any), s->c.ready,
+			          s->c.sent, s->delivered, s->c.tx_left + s->body_left,
+			          srv->d.now - s->quiet);
 	}
 }
 
 /* Says goodbye to everybody; the second time, stops waiting for their answers. */
 static void stop(struct server *srv, const char *signal)
 {
-	log_event("stopping signal=%s clients=%zu", signal, srv->clients);
-	srv->stop_at = srv->stop_at ? srv->now : srv->now + STOP_MS;
+	log_event("stopping signal=%s clients=%" PRIu64, signal, srv->d.counters.clients[SLOT_OPEN]);
+	srv->stop_at = srv->stop_at ? srv->d.now : srv->d.now + STOP_MS;
 	listen_close(srv->listeners, &srv->listener_count);
 	for (size_t i = 0; i < LISTENERS_MAX; i++)
 		srv->set.fds[FD_LISTENERS + i].fd = -1;
@@ -1083,43 +1000,36 @@ static void stop(struct server *srv, const char *signal)
 
 		if (s->state == SLOT_FREE)
 			continue;
-		if (s->state == SLOT_HEAD || s->state == SLOT_SCRAPE || s->state == SLOT_DELAYED)
-			slot_drop(s, "going down");
+		if (s->state == SLOT_HEAD || s->state == SLOT_ANSWER)
+			slot_drop(srv, s, "going down");
 		else if (s->state == SLOT_OPEN)
 			begin_close(s, WS_GOING_AWAY, "going down");
 		slot_settle(srv, i);
 	}
 }
 
-/* Reads token and certificates again; those that are wrong are not taken, and keep
- * the others from nothing. */
+/* Reads token and certificates, at start and again; those that are wrong are not taken, and
+ * keep the others from nothing. */
 static int reload(struct server *srv)
 {
-	const struct options *o = &srv->options;
-	char why[TLS_WHY_MAX];
-	const char *wrong = NULL;
+	const struct options *o = &srv->d.options;
+	const struct stream_kind *tcp = NULL;
+	int result = parts_guard ? parts_guard->setup(o) : 0;
 
-	if (o->token_file) {
-		setup_warn_readable(o->token_file);
-		if ((wrong = auth_read(&srv->auth, o->token_file)) != NULL)
-			log_event("error token_file=%s reason=\"%s\"", o->token_file, wrong);
+	for (size_t i = 0; parts_streams[i]; i++) {
+		int got = parts_streams[i]->setup(o);
+
+		if (got < 0)
+			return -1;
+		tcp = got > 0 ? parts_streams[i] : tcp;
 	}
-	if (!o->tls_cert)
-		return wrong ? -1 : 0;
-	setup_warn_readable(o->tls_key);
-	struct tls_config *tls = tls_server(o->tls_cert, o->tls_key, o->tls_client_ca, why);
-	if (!tls) {
-		log_event("error tls=\"%s\"", why);
-		return -1;
-	}
-	tls_release(srv->tls);
-	srv->tls = tls;
-	return wrong ? -1 : 0;
+	srv->tcp = tcp;
+	return result;
 }
 
 static void reload_and_tell(struct server *srv)
 {
-	const char *token = srv->options.token_file, *cert = srv->options.tls_cert;
+	const char *token = srv->d.options.token_file, *cert = srv->d.options.tls_cert;
 
 	if (!token && !cert)
 		log_event("reloaded nothing=\"there is neither --token-file nor --tls-cert\"");
@@ -1152,11 +1062,7 @@ static int64_t prepare(struct server *srv, int64_t *source_deadline)
 	nfds_t n;
 
 	*source_deadline = NEVER;
-	if (srv->event_readers == 0)
-		srv->source->events_since = 0;
-	else if (srv->source->events_since == 0)
-		srv->source->events_since = srv->now;
-	n = srv->source->poll(srv->source, source, source_deadline);
+	n = srv->d.source->poll(srv->d.source, source, source_deadline);
 	for (nfds_t i = 0; i < SOURCE_FDS; i++)
 		srv->set.fds[FD_SOURCE + i] = i < n ? source[i] : (struct pollfd){.fd = -1};
 
@@ -1167,7 +1073,7 @@ static int64_t prepare(struct server *srv, int64_t *source_deadline)
 		deadline = earlier(deadline, srv->accept_again);
 	if (srv->stop_at > 0)
 		deadline = earlier(deadline, srv->stop_at);
-	else if (srv->waiting > 0 && !srv->asked)
+	else if (srv->d.counters.waiting > 0 && !srv->asked)
 		deadline = earlier(deadline, srv->next_take);
 	srv->slots_deadline = NEVER;
 	for (size_t i = 0; i < srv->high; i++)
@@ -1183,8 +1089,8 @@ static void serve_source(struct server *srv, int64_t deadline)
 
 	for (; n < SOURCE_FDS && fds[n].fd >= 0; n++)
 		answered |= fds[n].revents != 0;
-	if (answered || deadline <= srv->now) {
-		srv->source->serve(srv->source, fds, n, srv->now);
+	if (answered || deadline <= srv->d.now) {
+		srv->d.source->serve(srv->d.source, fds, n, srv->d.now);
 		srv->asked = false;
 	}
 }
@@ -1193,12 +1099,12 @@ static void serve_source(struct server *srv, int64_t deadline)
  * a thousand messages? */
 static bool in_handshake(const struct slot *s)
 {
-	return s->tls && s->state == SLOT_HEAD;
+	return s->state == SLOT_HEAD && s->held_until == 0 && s->stream.kind->secure;
 }
 
 static bool is_due(const struct server *srv, size_t i)
 {
-	return srv->deadlines[i] <= srv->now || pollset_revents(&srv->set, i);
+	return srv->deadlines[i] <= srv->d.now || pollset_revents(&srv->set, i);
 }
 
 /* Serves the slot, unless it is in a TLS handshake; those have their own turn. */
@@ -1214,8 +1120,8 @@ static void serve_clients(struct server *srv)
 {
 	ssize_t found;
 
-	for (size_t i = 0; srv->slots_deadline <= srv->now && i < srv->high; i++)
-		if (srv->deadlines[i] <= srv->now)
+	for (size_t i = 0; srv->slots_deadline <= srv->d.now && i < srv->high; i++)
+		if (srv->deadlines[i] <= srv->d.now)
 			serve_client(srv, i);
 	while ((found = pollset_next(&srv->set)) >= 0)
 		serve_client(srv, (size_t)found);
@@ -1253,15 +1159,15 @@ static void unpolled(struct server *srv)
 static int turn(struct server *srv)
 {
 	int64_t source_deadline, deadline = prepare(srv, &source_deadline);
-	int64_t wait = deadline == NEVER ? -1 : deadline > srv->now ? deadline - srv->now : 0;
+	int64_t wait = deadline == NEVER ? -1 : deadline > srv->d.now ? deadline - srv->d.now : 0;
 	int n = pollset_poll(&srv->set, wait > INT32_MAX ? INT32_MAX : (int)wait);
 
 	if (n < 0 && errno != EINTR && errno != ENOMEM && errno != EINVAL)
 		return -1;
 	if (n < 0)
 		unpolled(srv);
-	srv->now = clock_ms(CLOCK_MONOTONIC);
-	if (srv->accept_again > 0 && srv->accept_again <= srv->now)
+	srv->d.now = clock_ms(CLOCK_MONOTONIC);
+	if (srv->accept_again > 0 && srv->accept_again <= srv->d.now)
 		srv->accept_again = 0;
 	serve_source(srv, source_deadline);
 	serve_clients(srv);
@@ -1272,7 +1178,7 @@ static int turn(struct server *srv)
 			accept_clients(srv, srv->listeners[i].fd);
 	if (srv->set.fds[FD_SIGNALS].revents && serve_signals(srv) != 0)
 		return -1;
-	if (srv->waiting > 0 && !srv->asked && srv->next_take <= srv->now)
+	if (srv->d.counters.waiting > 0 && !srv->asked && srv->next_take <= srv->d.now)
 		take_snapshot(srv);
 	if (srv->event_came)
 		push_events(srv);
@@ -1281,8 +1187,8 @@ static int turn(struct server *srv)
 
 static int run(struct server *srv)
 {
-	srv->now = clock_ms(CLOCK_MONOTONIC);
-	while (!srv->stop_at || (srv->high > 0 && srv->now < srv->stop_at)) {
+	srv->d.now = clock_ms(CLOCK_MONOTONIC);
+	while (!srv->stop_at || (srv->high > 0 && srv->d.now < srv->stop_at)) {
 		if (turn(srv) != 0) {
 			log_event("error loop=\"%s\"", strerror(errno));
 			return 1;
@@ -1291,30 +1197,52 @@ static int run(struct server *srv)
 	return 0;
 }
 
+/* Lists the endpoints and starts them. */
+static int open_endpoints(struct server *srv)
+{
+	size_t n = 0, memory = 0;
+
+	srv->endpoints[n++] = &pull_endpoint;
+	for (size_t i = 0; parts_endpoints[i] && i < ENDPOINTS_MAX; i++)
+		srv->endpoints[n++] = parts_endpoints[i];
+	if (parts_guard)
+		memory = parts_guard->denied->size;
+	for (size_t i = 0; i < n; i++) {
+		memory = srv->endpoints[i]->size > memory ? srv->endpoints[i]->size : memory;
+		if (srv->endpoints[i]->start && srv->endpoints[i]->start(&srv->d) != 0)
+			return -1;
+	}
+	srv->buffer_size = sizeof(struct buffer) + (memory + 15) / 16 * 16;
+	return 0;
+}
+
 static int make_table(struct server *srv)
 {
-	size_t n = srv->slot_count = srv->options.max_clients + SPARE_SLOTS;
+	const struct options *o = &srv->d.options;
+	size_t n = srv->slot_count = o->max_clients + SPARE_SLOTS;
 
+	if (open_endpoints(srv) != 0)
+		return -1;
 	srv->slots = calloc(n, sizeof *srv->slots);
 	srv->deadlines = calloc(n, sizeof *srv->deadlines);
-	srv->unused = srv->buffers = calloc(n, sizeof *srv->buffers);
+	srv->unused = srv->buffers = calloc(n, srv->buffer_size);
 	if (pollset_open(&srv->set, FD_SLOTS, n) != 0 || !srv->slots || !srv->deadlines ||
-	    !srv->buffers || snapshot_open(&srv->store, srv->options.max_snapshot) != 0 ||
-	    commands_open(&srv->commands, srv->options.history) != 0) {
-		log_event("error reason=\"out of memory: --max-clients %zu --max-snapshot %zu --history %zu\"",
-		          srv->options.max_clients, srv->options.max_snapshot, srv->options.history);
+	    !srv->buffers || snapshot_open(&srv->d.store, o->max_snapshot) != 0) {
+		log_event("error reason=\"out of memory: --max-clients %zu --max-snapshot %zu\"",
+		          o->max_clients, o->max_snapshot);
 		return -1;
 	}
 	srv->set.fds[FD_SIGNALS].events = POLLIN;
-	srv->commands.interval = srv->options.interval;
-	srv->commands.evict = evict;
-	srv->commands.evict_arg = srv;
+	srv->d.clock_ms = clock_ms;
+	srv->d.drop = drop_connection;
+	memcpy(srv->d.counters.names, state_names, sizeof state_names);
+	srv->d.counters.clients[SLOT_FREE] = n;
 	return 0;
 }
 
 static int open_listeners(struct server *srv)
 {
-	const struct options *o = &srv->options;
+	const struct options *o = &srv->d.options;
 
 	for (size_t i = 0; i < o->listen_count; i++)
 		if (listen_on(srv->listeners, &srv->listener_count, o->listen[i], false) != 0)
@@ -1334,34 +1262,22 @@ static int open_listeners(struct server *srv)
 
 static int open_source(struct server *srv)
 {
-	const struct options *o = &srv->options;
-	const char *name = o->feed ? "feed" : o->replay ? "replay" : "kernel";
-	struct source *kernel = NULL;
+	struct daemon *d = &srv->d;
+	const struct source_kind *kind = parts_sources;
 	char hostname[sizeof srv->hostname] = "";
 
-	if (!o->feed || o->process)
-		kernel = o->replay ? NULL : kernel_open(o->process, srv->own, srv->listener_count, o->udp);
-	if (o->feed)
-		srv->source = feed_open(o->feed, o->feed_mode, o->max_snapshot, o->interval);
-	if (o->feed && o->process)
-		srv->source = joined_open(srv->source, kernel, o->max_snapshot);
-	else if (o->replay)
-		srv->source = replay_open(o->replay, o->loop, o->max_snapshot);
-	else if (!o->feed)
-		srv->source = kernel;
-	if (!srv->source)
+	while (!kind->wanted(&d->options))
+		kind++;
+	d->source = kind->open(&d->options, srv->own, srv->listener_count);
+	if (!d->source)
 		return -1;
 	gethostname(hostname, sizeof hostname - 1);
 	wire_text(srv->hostname, sizeof srv->hostname, hostname, strlen(hostname));
-	srv->source->runtime.source = (char *)name;
-	srv->source->runtime.hostname = srv->hostname;
-	srv->source->runtime.interval_ms = (uint32_t)o->interval;
-	srv->metrics.names = state_names;
-	srv->metrics.max_clients = o->max_clients;
-	srv->metrics.runtime = &srv->source->runtime;
-	srv->metrics.feed = srv->source->feed;
-	srv->source->event = take_event;
-	srv->source->event_arg = srv;
+	d->source->runtime.source = (char *)(uintptr_t)kind->name;
+	d->source->runtime.hostname = srv->hostname;
+	d->source->runtime.interval_ms = (uint32_t)d->options.interval;
+	d->source->event = take_event;
+	d->source->event_arg = srv;
 	return 0;
 }
 
@@ -1371,66 +1287,46 @@ static void release(struct server *srv)
 		if (srv->slots[i].state != SLOT_FREE)
 			slot_free(srv, &srv->slots[i], i);
 	listen_close(srv->listeners, &srv->listener_count);
-	if (srv->source)
-		srv->source->close(srv->source);
-	snapshot_close(&srv->store);
-	tls_release(srv->tls);
+	if (srv->d.source)
+		srv->d.source->close(srv->d.source);
+	snapshot_close(&srv->d.store);
+	for (size_t i = 0; parts_streams[i]; i++)
+		parts_streams[i]->release();
+	for (size_t i = 0; srv->endpoints[i]; i++)
+		if (srv->endpoints[i]->stop)
+			srv->endpoints[i]->stop();
 	pollset_close(&srv->set);
 	free(srv->slots);
 	free(srv->deadlines);
-	commands_close(&srv->commands);
 	free(srv->buffers);
-}
-
-/* Gives up all that the loop and its source do without. */
-static int give_up_rights(const struct server *srv)
-{
-	const struct options *o = &srv->options;
-	const char *const read_again[] = {o->token_file, o->tls_cert, o->tls_key, o->tls_client_ca};
-	struct sandbox needs = {
-		.user = o->user,
-		.capabilities = srv->source->capabilities,
-		.sees_processes = srv->source->sees_processes,
-	};
-
-	for (size_t i = 0; i < sizeof read_again / sizeof *read_again; i++)
-		if (read_again[i])
-			needs.reads[needs.read_count++] = read_again[i];
-	for (size_t i = 0; i < srv->listener_count; i++)
-		if (srv->own[i].ss_family == AF_UNIX)
-			needs.removes[needs.remove_count++] =
-				((const struct sockaddr_un *)&srv->own[i])->sun_path;
-	if (o->feed && strcmp(o->feed, "-") != 0)
-		needs.removes[needs.remove_count++] = o->feed;
-	return sandbox_drop(&needs) != 0 || (!o->no_sandbox && sandbox_enter(&needs) != 0) ? -1 : 0;
 }
 
 /* Everything that needs more than the loop does. */
 static int start(struct server *srv)
 {
-	struct options *o = &srv->options;
+	struct options *o = &srv->d.options;
 
 	setup_no_core();
 	if (setup_standard() != 0 ||
 	    setup_descriptors(&o->max_clients, SPARE_SLOTS + FD_SLOTS + OTHER_FDS) != 0 ||
 	    make_table(srv) != 0 || (srv->set.fds[FD_SIGNALS].fd = setup_signals()) < 0 ||
 	    reload(srv) != 0 || open_listeners(srv) != 0 || open_source(srv) != 0 ||
-	    give_up_rights(srv) != 0)
+	    rights_give_up(o, srv->d.source, srv->own, srv->listener_count) != 0)
 		return -1;
-	srv->started = clock_ms(CLOCK_BOOTTIME);
-	listen_announce(srv->listeners, srv->listener_count, srv->tls != NULL,
-	                srv->auth.len == 0 && !o->tls_client_ca);
+	srv->d.started = clock_ms(CLOCK_BOOTTIME);
+	listen_announce(srv->listeners, srv->listener_count, srv->tcp->secure,
+	                !o->token_file && !o->tls_client_ca);
 	return 0;
 }
 
 int main(int argc, char **argv)
 {
 	static struct server srv;
-	int status = options_read(&srv.options, argc, argv);
+	int status = options_read(&srv.d.options, argc, argv);
 
 	if (status >= 0)
 		return status;
-	log_set_verbose(srv.options.verbose);
+	log_set_verbose(srv.d.options.verbose);
 	status = start(&srv) == 0 ? run(&srv) : 1;
 	release(&srv);
 	return status;

@@ -1,18 +1,19 @@
 #include "base/http.h"
 
 #include <arpa/inet.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
 #include "dashboard/dashboard.h"
+#include "endpoint/endpoint.h"
 
 static const unsigned char schema[] = {
 #include "introspection.proto.inc"
 };
 
 #define HEALTH_PATH "/healthz"
-#define METRICS_PATH "/metrics"
 
 const struct http_reason http_reasons[HTTP_REFUSALS] = {
 	[HTTP_MALFORMED] = {400, "malformed request", NULL},
@@ -364,7 +365,19 @@ static void serve_page(struct http_answer *a, const struct ws_request *r,
 		a->gzip_refused = gzip < 0;
 }
 
-static void route(struct http_answer *a, const struct ws_request *r)
+/* The endpoint that takes the request; NULL: none does. */
+static const struct endpoint *find_endpoint(const struct ws_request *r,
+                                            const struct http_policy *policy)
+{
+	const struct endpoint *const *e = policy->endpoints;
+
+	while (e && *e && !((*e)->upgrade == r->upgrade && is(r->path, (*e)->path)))
+		e++;
+	return e ? *e : NULL;
+}
+
+static void route(struct http_answer *a, const struct ws_request *r,
+                  const struct endpoint *endpoint)
 {
 	static const char ok[] = "ok\n";
 	const struct dashboard_file *file = find_file(r->path);
@@ -372,11 +385,10 @@ static void route(struct http_answer *a, const struct ws_request *r)
 
 	*a = (struct http_answer){
 		.status = 200, .type = "text/plain; charset=utf-8", .no_secret = true};
-	if (r->upgrade && page) {
-		a->status = 101;
-	} else if (r->upgrade && is(r->path, "/introspect")) {
-		a->status = 101;
-		a->command = true;
+	if (endpoint) {
+		a->endpoint = endpoint;
+		a->status = r->upgrade ? 101 : 200;
+		a->no_secret = false;
 	} else if (r->upgrade) {
 		http_refuse(a, HTTP_NO_SOCKET);
 	} else if (page && file) {
@@ -388,21 +400,18 @@ static void route(struct http_answer *a, const struct ws_request *r)
 	} else if (is(r->path, HEALTH_PATH)) {
 		a->body = (const unsigned char *)ok;
 		a->body_len = sizeof ok - 1;
-	} else if (is(r->path, METRICS_PATH)) {
-		a->metrics = true;
-		a->no_secret = false;
 	} else if (is(r->path, "/introspection.proto")) {
 		a->body = schema;
 		a->body_len = sizeof schema;
-	} else {
+	} else if (!page) {
 		http_refuse(a, HTTP_NO_PAGE);
 	}
 }
 
 /* What shows data of the node, and may make it take a snapshot. */
-static bool shows_data(const struct ws_request *r)
+static bool shows_data(const struct ws_request *r, const struct endpoint *endpoint)
 {
-	return r->upgrade || is(r->path, METRICS_PATH);
+	return r->upgrade || endpoint;
 }
 
 /* Does a page of elsewhere ask? Browsers send no Origin with all that they load, but then
@@ -425,6 +434,8 @@ static bool from_elsewhere(struct http_answer *a, const struct ws_request *r, st
 static void decide(struct http_answer *a, const struct ws_request *r,
                    const struct http_policy *policy)
 {
+	const struct endpoint *endpoint = find_endpoint(r, policy);
+	bool data = shows_data(r, endpoint);
 	bool health = is(r->path, HEALTH_PATH) && !r->upgrade;
 	bool allowed = is(r->method, "GET") || is(r->method, "HEAD") ||
 	               (health && is(r->method, "OPTIONS"));
@@ -437,16 +448,17 @@ static void decide(struct http_answer *a, const struct ws_request *r,
 		http_refuse(a, HTTP_BAD_HOST);
 	else if (r->host.at && !host_allowed(host, policy))
 		refuse_value(a, HTTP_FOREIGN_HOST, "--allow-host", host, http_is_name(host));
-	else if (shows_data(r) && from_elsewhere(a, r, host, port, policy))
+	else if (data && from_elsewhere(a, r, host, port, policy))
 		return;
 	else if (!allowed)
 		http_refuse(a, HTTP_BAD_METHOD);
-	else if (shows_data(r) && policy->auth && !auth_shown(policy->auth, r))
+	else if (data && policy->admits && !policy->admits(r))
 		http_refuse(a, HTTP_NO_TOKEN);
 	else
-		route(a, r);
+		route(a, r, endpoint);
 	a->takes_options = health;
 	a->host = r->host;
+	a->endpoints = policy->endpoints;
 	a->secure = policy->tls || (host.at && public_origin(&proxy, policy) &&
 	                            is_at(host, port, &proxy) && ws_text_is(proxy.scheme, "https"));
 }
@@ -477,34 +489,52 @@ static size_t write_refusal(char *out, size_t size, const struct http_answer *a)
 	return (size_t)n;
 }
 
+/* Writes behind the n characters that are in out. Returns how many there are then, less
+ * than size in any case. */
+__attribute__((format(printf, 4, 5)))
+static size_t append(char *out, size_t size, size_t n, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	int more = vsnprintf(out + n, size - n, format, args);
+	va_end(args);
+	return more < 0 ? n : n + (size_t)more < size ? n + (size_t)more : size - 1;
+}
+
+/* One line of what there is to be had. */
+static size_t append_place(char *out, size_t size, size_t n, const struct http_answer *a,
+                           const char *scheme, const char *path, const char *about)
+{
+	return append(out, size, n, "  %s%s://%.*s%-20s  %s\n", scheme, a->secure ? "s" : "",
+	              (int)a->host.len, a->host.at, path, about);
+}
+
 /* The text behind a head that has no static body. */
 static size_t write_text(char *out, size_t size, const struct http_answer *a)
 {
-	const char *s = a->secure ? "s" : "";
-	const int len = (int)a->host.len;
-	const char *host = a->host.at;
-
 	if (a->status != 200)
 		return write_refusal(out, size, a);
-	int n = snprintf(out, size,
-	                 "introspectd serves snapshots of this node over WebSocket.\n\n"
-	                 "  ws%s://%.*s/                       one snapshot, then one per message\n"
-	                 "  http%s://%.*s/introspection.proto  how to read them\n"
-	                 "  http%s://%.*s/healthz              is it alive\n"
-	                 "  http%s://%.*s/metrics              for Prometheus\n\n"
-	                 "Try: introspect %s%.*s\n%s",
-	                 s, len, host, s, len, host, s, len, host, s, len, host,
-	                 a->secure ? "wss://" : "", len, host,
-	                 a->gzip_refused ? "\nThe page for browsers comes gzipped only, which "
-	                                   "Accept-Encoding forbids.\n"
-	                                 : "");
-	return n < 0 ? 0 : (size_t)n < size ? (size_t)n : size - 1;
+	size_t n = append(out, size, 0,
+	                  "introspectd serves snapshots of this node over WebSocket.\n\n");
+	for (const struct endpoint *const *e = a->endpoints; e && *e; e++)
+		if ((*e)->about)
+			n = append_place(out, size, n, a, (*e)->upgrade ? "ws" : "http", (*e)->path,
+			                 (*e)->about);
+	n = append_place(out, size, n, a, "http", "/introspection.proto", "how to read them");
+	n = append_place(out, size, n, a, "http", HEALTH_PATH, "is it alive");
+	n = append(out, size, n, "\nTry: introspect %s%.*s\n", a->secure ? "wss://" : "",
+	           (int)a->host.len, a->host.at);
+	return append(out, size, n, "%s",
+	              a->gzip_refused ? "\nThe page for browsers comes gzipped only, which "
+	                                "Accept-Encoding forbids.\n"
+	                              : "");
 }
 
 size_t http_accept(char out[HTTP_ACCEPT_MAX], const struct ws_request *r)
 {
 	char accept[WS_ACCEPT_LEN + 1];
-	bool offered = ws_has_token(r->protocols, AUTH_PROTOCOL);
+	bool offered = ws_has_token(r->protocols, HTTP_PROTOCOL);
 
 	ws_accept(accept, r->key);
 	return (size_t)snprintf(out, HTTP_ACCEPT_MAX,
@@ -513,7 +543,7 @@ size_t http_accept(char out[HTTP_ACCEPT_MAX], const struct ws_request *r)
 	                        "Connection: Upgrade\r\n"
 	                        "Sec-WebSocket-Accept: %s\r\n%s\r\n",
 	                        accept,
-	                        offered ? "Sec-WebSocket-Protocol: " AUTH_PROTOCOL "\r\n" : "");
+	                        offered ? "Sec-WebSocket-Protocol: " HTTP_PROTOCOL "\r\n" : "");
 }
 
 size_t http_head(char *out, const struct http_answer *a, time_t now)

@@ -7,8 +7,10 @@
 #include <stddef.h>
 #include <time.h>
 
-#include "guard/auth.h"
 #include "ws.h"
+
+/* The subprotocol that is picked if it is offered. */
+#define HTTP_PROTOCOL "introspect"
 
 enum { HTTP_ACCEPT_MAX = 192 };   /* bytes that http_accept writes at most */
 
@@ -39,6 +41,8 @@ extern const struct http_reason {
 	const char *help;
 } http_reasons[HTTP_REFUSALS];
 
+struct endpoint;
+
 /* Names beyond the built-in ones; borrowed, compared whole and without case. */
 struct http_policy {
 	const char *const *hosts;
@@ -46,14 +50,15 @@ struct http_policy {
 	const char *const *origins;
 	size_t origin_count;
 	const char *public_url;    /* where a proxy shows the daemon; NULL: nowhere */
-	const struct auth *auth;   /* NULL: no token is needed */
+	bool (*admits)(const struct ws_request *r);   /* may it have data? NULL: everybody may */
 	bool tls;                  /* the client speaks TLS to this daemon */
+	const struct endpoint *const *endpoints;      /* ended by NULL; or NULL: there are none */
 };
 
 struct http_answer {
-	int status;                  /* 101: the opening handshake is accepted ... */
-	bool command;                /* ... for the command protocol */
-	bool metrics;                /* the body is the caller's to add */
+	int status;                  /* 101: the opening handshake is accepted */
+	const struct endpoint *endpoint;   /* that serves the request; NULL: this answer is all */
+	const struct endpoint *const *endpoints;   /* those that there are, for texts */
 	enum http_refusal refusal;   /* if there is a reason */
 	const char *reason;          /* for a refusal: what was wrong, in words; else NULL */
 	struct ws_text value;        /* what was refused, bytes of the peer, if it has a name ... */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/http.h"
+#include "base/parts.h"
 #include "base/usage.h"
 
 enum {
@@ -348,6 +349,10 @@ int options_read(struct options *o, int argc, char **argv)
 	}
 	if (optind < argc) {
 		fprintf(stderr, "introspectd: %s: not an option: see --help\n", argv[optind]);
+		return 2;
+	}
+	if ((wrong = parts_missing(o)) != NULL) {
+		fprintf(stderr, "introspectd: %s: this build is without\n", wrong);
 		return 2;
 	}
 	if ((wrong = conflict(o)) != NULL) {

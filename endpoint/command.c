@@ -374,15 +374,22 @@ static char *carry_out(struct command *c, struct commands *all,
 	}
 }
 
-/* Answers the message in c->in: as command_read. */
-static int answer(struct command *c, struct commands *all, const Introspection__Runtime *runtime,
-                  int64_t now, struct command_frame *frame)
+void command_input(struct command *c, const uint8_t *data, size_t len, bool end)
+{
+	memcpy(c->in + c->message_len, data, len);
+	c->message_len += len;
+	c->complete = end;
+}
+
+int command_answer(struct command *c, struct commands *all, const Introspection__Runtime *runtime,
+                   int64_t now, struct command_frame *frame)
 {
 	const Introspection__ClientCommand *command = (const Introspection__ClientCommand *)unpack(
 		&introspection__client_command__descriptor, c->in, c->message_len);
 	char *error = NULL;
 
 	c->message_len = 0;
+	c->complete = false;
 	if (!command)
 		return -WS_INVALID_DATA;
 	const bool hello = command->command == INTROSPECTION__CLIENT_COMMAND__COMMAND__HELLO;
@@ -406,41 +413,6 @@ static int answer(struct command *c, struct commands *all, const Introspection__
 	}
 	*frame = respond(c, command->id, error, configured);
 	return 1;
-}
-
-uint8_t *command_room(struct command *c, size_t *room)
-{
-	/* What is left of the last burst moves down, behind the message under way. */
-	memmove(c->in + c->message_len, c->in + c->raw_at, c->raw_len);
-	c->raw_at = c->message_len;
-	*room = sizeof c->in - c->raw_at - c->raw_len;
-	return c->in + c->raw_at + c->raw_len;
-}
-
-int command_read(struct command *c, struct commands *all, struct ws_decoder *decoder,
-                 const Introspection__Runtime *runtime, int64_t now, struct command_frame *frame)
-{
-	while (c->raw_len > 0) {
-		int used = ws_decode(decoder, c->in + c->raw_at, c->raw_len);
-
-		if (used < 0)
-			return used;
-		c->raw_at += (size_t)used;
-		c->raw_len -= (size_t)used;
-		if (decoder->event == WS_GOT_PING || decoder->event == WS_GOT_CLOSE)
-			return 0;
-		if (decoder->event != WS_DATA && decoder->event != WS_MESSAGE)
-			continue;
-		memmove(c->in + c->message_len, decoder->data, decoder->data_len);
-		c->message_len += decoder->data_len;
-		if (decoder->event == WS_MESSAGE) {
-			int got = answer(c, all, runtime, now, frame);
-
-			if (got != 0)
-				return got;
-		}
-	}
-	return 0;
 }
 
 static struct command_frame notice(struct command *c)

@@ -69,9 +69,9 @@ struct command {
 	uint64_t cursor;         /* the next item of the history to look at */
 	uint64_t held_until;     /* items before this number were held back, until it resumed */
 	uint64_t known_types;    /* bit n: it was sent what type n looks like */
-	size_t message_len;      /* bytes of the message under way, at the start of in */
-	size_t raw_at, raw_len;  /* bytes received and not decoded, within in */
-	uint8_t in[COMMAND_MESSAGE_MAX + 64];
+	bool complete;           /* a whole message waits for its answer */
+	size_t message_len;      /* bytes of the message, or of what has come of it */
+	uint8_t in[COMMAND_MESSAGE_MAX];
 	uint8_t out[COMMAND_OUT_MAX];
 };
 
@@ -101,15 +101,14 @@ const char *commands_event(struct commands *all, const uint8_t *event, size_t le
 void commands_state(struct commands *all, const uint8_t *message, size_t len, uint32_t checksum,
                     uint64_t sequence, int64_t now);
 
-/* Where received bytes may be put, and how many. */
-uint8_t *command_room(struct command *c, size_t *room);
+/* Takes in the next part of a message; with end, its last. None may be complete. A
+ * message has at most COMMAND_MESSAGE_MAX bytes. */
+void command_input(struct command *c, const uint8_t *data, size_t len, bool end);
 
-/* Decodes what was received and carries out the next command, until there is
- * something to send. 1: *frame is the answer; 0: decoder->event says whether it
- * stopped for a ping or a close frame, otherwise all was used; < 0: a close code,
- * negated. Called again when what it returned has been sent. */
-int command_read(struct command *c, struct commands *all, struct ws_decoder *decoder,
-                 const Introspection__Runtime *runtime, int64_t now, struct command_frame *frame);
+/* Carries out the command that is complete. 1: *frame is the answer; 0: there is none but
+ * the state that was requested; < 0: a close code, negated. */
+int command_answer(struct command *c, struct commands *all, const Introspection__Runtime *runtime,
+                   int64_t now, struct command_frame *frame);
 
 /* Items of the history before this number are about to be written over: notes
  * whether the client loses something. */

@@ -32,12 +32,6 @@ static const char *const peer_statuses[] = {
 	"active", "missing", "rejected", "candidate", "unknown",
 };
 static const char *const results[] = {"success", "error", "timeout"};
-static const unsigned close_codes[METRICS_CLOSE_CODES] = {
-	WS_PROTOCOL_ERROR, WS_INVALID_DATA, WS_TOO_BIG,
-};
-static const double bounds[METRICS_BUCKETS - 1] = {   /* seconds */
-	0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 1,
-};
 
 /* The metrics without labels. */
 static const struct figure {
@@ -45,35 +39,18 @@ static const struct figure {
 	size_t at;   /* in struct metrics */
 } figures[] = {
 #define FIGURE(name, field, help) {"introspectd_" name, help, offsetof(struct metrics, field)}
-	FIGURE("clients_waiting", waiting,
+	FIGURE("clients_waiting", counters.waiting,
 	       "Clients, other scrapes among them, that wait for a snapshot."),
 	FIGURE("clients_max", max_clients, "WebSocket clients there may be."),
-	FIGURE("clients_dropped_total", dropped, "Clients dropped as too slow or silent."),
-	FIGURE("snapshots_taken_total", taken, "Snapshots taken."),
-	FIGURE("snapshots_failed_total", failed, "Snapshots that failed or were too big."),
-	FIGURE("snapshots_sent_total", sent, "Snapshots sent, once for each client."),
-	FIGURE("snapshots_skipped_total", skipped,
+	FIGURE("clients_dropped_total", counters.dropped, "Clients dropped as too slow or silent."),
+	FIGURE("snapshots_taken_total", counters.taken, "Snapshots taken."),
+	FIGURE("snapshots_failed_total", counters.failed, "Snapshots that failed or were too big."),
+	FIGURE("snapshots_sent_total", counters.sent, "Snapshots sent, once for each client."),
+	FIGURE("snapshots_skipped_total", counters.skipped,
 	       "Snapshots that a client was not ready for and so did not get."),
-	FIGURE("sent_bytes_total", sent_bytes, "Bytes sent to clients, without TLS."),
+	FIGURE("sent_bytes_total", counters.sent_bytes, "Bytes sent to clients, without TLS."),
 #undef FIGURE
 };
-
-void metrics_built(struct metrics *m, uint64_t ns)
-{
-	size_t i = 0;
-
-	while (i < METRICS_BUCKETS - 1 && (double)ns > bounds[i] * 1e9)
-		i++;
-	m->built[i]++;
-	m->built_ns += ns;
-	m->taken++;
-}
-
-void metrics_closed(struct metrics *m, unsigned code)
-{
-	for (size_t i = 0; i < METRICS_CLOSE_CODES; i++)
-		m->closed[i] += close_codes[i] == code;
-}
 
 static void family(struct text *t, const char *name, const char *type, const char *help)
 {
@@ -155,8 +132,8 @@ static void write_clients(struct text *t, const struct metrics *m)
 {
 	family(t, "introspectd_clients", gauge,
 	       "Connections to the daemon by state: open is a WebSocket client, free the room left.");
-	for (size_t i = 0; i < METRICS_STATES; i++)
-		sample(t, "{state=\"%s\"} %" PRIu64, m->names[i], m->clients[i]);
+	for (size_t i = 0; i < COUNTERS_STATES; i++)
+		sample(t, "{state=\"%s\"} %" PRIu64, m->counters.names[i], m->counters.clients[i]);
 	for (size_t i = 0; i < sizeof figures / sizeof *figures; i++) {
 		const char *end = strrchr(figures[i].name, '_');
 		uint64_t value;
@@ -169,11 +146,11 @@ static void write_clients(struct text *t, const struct metrics *m)
 	family(t, "introspectd_refusals_total", counter, "Requests refused, in the log's words.");
 	for (size_t i = 0; i < HTTP_REFUSALS; i++)
 		sample(t, "{status=\"%d\",reason=\"%s\"} %" PRIu64, http_reasons[i].status,
-		       http_reasons[i].words, m->refused[i]);
+		       http_reasons[i].words, m->counters.refused[i]);
 	family(t, "introspectd_protocol_errors_total", counter,
 	       "Clients closed for what they sent, by WebSocket close code.");
-	for (size_t i = 0; i < METRICS_CLOSE_CODES; i++)
-		sample(t, "{code=\"%u\"} %" PRIu64, close_codes[i], m->closed[i]);
+	for (size_t i = 0; i < COUNTERS_CLOSE_CODES; i++)
+		sample(t, "{code=\"%u\"} %" PRIu64, counters_close_codes[i], m->counters.closed[i]);
 }
 
 static void write_source(struct text *t, const struct metrics *m)
@@ -185,13 +162,13 @@ static void write_source(struct text *t, const struct metrics *m)
 
 	family(t, "introspectd_snapshot_build_seconds", "histogram",
 	       "How long it took to take a snapshot and encode it.");
-	for (size_t i = 0; i < METRICS_BUCKETS; i++) {
-		sum += m->built[i];
-		if (i < METRICS_BUCKETS - 1)
-			sample(t, "_bucket{le=\"%g\"} %" PRIu64, bounds[i], sum);
+	for (size_t i = 0; i < COUNTERS_BUCKETS; i++) {
+		sum += m->counters.built[i];
+		if (i < COUNTERS_BUCKETS - 1)
+			sample(t, "_bucket{le=\"%g\"} %" PRIu64, counters_bounds[i], sum);
 	}
 	sample(t, "_bucket{le=\"+Inf\"} %" PRIu64, sum);
-	sample(t, "_sum %.9f", (double)m->built_ns / 1e9);
+	sample(t, "_sum %.9f", (double)m->counters.built_ns / 1e9);
 	sample(t, "_count %" PRIu64, sum);
 	if (m->feed) {
 		family(t, "introspectd_feed_connected", gauge, "Whether a node is feeding.");

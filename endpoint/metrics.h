@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/http.h"
+#include "base/counters.h"
 #include "snapshot.h"
 #include "source/source.h"
 #include "endpoint/totals.h"
@@ -19,28 +19,11 @@ enum {
 	METRICS_MAX = 192 << 10,   /* bytes of a text; enough for any totals */
 	METRICS_TEXTS = 4,         /* that are being read at a time */
 	METRICS_FIELDS = 10000,    /* of a snapshot, counted at a time: a fraction of a millisecond */
-	METRICS_STATES = 8,        /* of connections to the daemon */
-	METRICS_BUCKETS = 12,      /* of the histogram, the infinite one counted */
-	METRICS_CLOSE_CODES = 3,
 };
 
 struct metrics {
-	/* Counted by the loop since start. */
-	uint64_t taken;                        /* snapshots */
-	uint64_t failed;                       /* snapshots that could not be taken */
-	uint64_t sent;                         /* snapshots, all of each */
-	uint64_t skipped;                      /* snapshots, between two sent to one client */
-	uint64_t sent_bytes;
-	uint64_t dropped;                      /* clients, too slow or silent */
-	uint64_t refused[HTTP_REFUSALS];       /* requests */
-	uint64_t closed[METRICS_CLOSE_CODES];  /* see metrics_closed */
-	uint64_t built[METRICS_BUCKETS];       /* see metrics_built */
-	uint64_t built_ns;
-
-	/* Set by it before metrics_write. */
-	uint64_t clients[METRICS_STATES];      /* connections, by state */
-	const char *const *names;              /* of the states */
-	uint64_t waiting;                      /* clients, for the next snapshot */
+	/* Set before metrics_write. */
+	struct counters counters;
 	uint64_t max_clients;
 	int64_t started;                       /* ms since the epoch */
 	int64_t cpu;                           /* ms */
@@ -59,13 +42,6 @@ struct metrics {
 	void *readers[METRICS_TEXTS];          /* NULL: none */
 	char texts[METRICS_TEXTS][METRICS_MAX];
 };
-
-/* Counts a snapshot and how long it took to build. */
-void metrics_built(struct metrics *m, uint64_t ns);
-
-/* Counts the closing of a client for what it sent, with WS_PROTOCOL_ERROR,
- * WS_INVALID_DATA or WS_TOO_BIG. */
-void metrics_closed(struct metrics *m, unsigned code);
 
 /* Counts what a reader will read of, one snapshot at a time. False: not done, and to be
  * called again with the same, which stays as it is until then. */

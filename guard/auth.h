@@ -11,8 +11,7 @@
 
 #include "ws.h"
 
-/* Offered together with "introspect", which is what the server picks. */
-#define AUTH_PROTOCOL "introspect"
+/* Offered together with HTTP_PROTOCOL, which is what the server picks. */
 #define AUTH_TOKEN_PREFIX "introspect.token."
 
 enum {

@@ -55,34 +55,35 @@ static void check_sent(const struct command_frame *frame)
 	free(bytes);
 }
 
-/* Puts the input's next bytes, after a frame header or without one, where received bytes
- * go, and carries out what they say. False: the connection is to be closed. */
+/* Decodes the input's next bytes, after a frame header or without one, and carries out what
+ * they say. False: the connection is to be closed. */
 static bool receive(struct client *c, struct input *in, bool framed)
 {
 	const uint8_t no_mask[4] = {0};
 	uint8_t bytes[WS_HEADER_MAX + 255];
-	size_t want = take_byte(in), room, n = 0;
+	size_t want = take_byte(in), n = 0;
 	struct command_frame frame = {0};
-	int got;
 
 	if (framed)
 		n = ws_header(bytes, WS_BINARY, want < in->left ? want : in->left, no_mask);
 	n += take_bytes(in, bytes + n, want);
-	for (size_t used = 0; used < n; used += room) {
-		uint8_t *to = command_room(&c->command, &room);
+	for (size_t used = 0; used < n;) {
+		int got = ws_decode(&c->decoder, bytes + used, n - used);
 
-		CHECK(room > 0);
-		room = room < n - used ? room : n - used;
-		memcpy(to, bytes + used, room);
-		c->command.raw_len += room;
-		while (c->command.raw_len > 0) {
-			got = command_read(&c->command, &c->all, &c->decoder, &c->runtime, c->now,
-			                   &frame);
-			if (got < 0 || (got == 0 && c->decoder.event == WS_GOT_CLOSE))
-				return false;
-			if (got > 0)
-				check_sent(&frame);
-		}
+		if (got < 0 || c->decoder.event == WS_GOT_CLOSE)
+			return false;
+		used += (size_t)got;
+		if (c->decoder.event != WS_DATA && c->decoder.event != WS_MESSAGE)
+			continue;
+		command_input(&c->command, c->decoder.data, c->decoder.data_len,
+		              c->decoder.event == WS_MESSAGE);
+		if (!c->command.complete)
+			continue;
+		got = command_answer(&c->command, &c->all, &c->runtime, c->now, &frame);
+		if (got < 0)
+			return false;
+		if (got > 0)
+			check_sent(&frame);
 	}
 	return true;
 }

@@ -29,6 +29,8 @@ static int script_close(int fd);
 #define shutdown script_shutdown
 #define close script_close
 #define main introspectd_main
+#define stream_plain script_stream
+#include "../../base/stream.c"
 #include "../../introspectd.c"
 #undef close
 
@@ -216,24 +218,35 @@ static void write_recording(int fd)
 
 static void open_server(struct server *srv, bool token)
 {
-	static char path[64];
-	int fd = memfd_create("recording", MFD_CLOEXEC);
+	static char path[64], token_path[64];
+	int fd = memfd_create("recording", MFD_CLOEXEC), token_fd = memfd_create("token", MFD_CLOEXEC);
 
 	write_recording(fd);
+	CHECK(write(token_fd, "0123456789abcdef\n", 17) == 17);
 	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+	snprintf(token_path, sizeof token_path, "/proc/self/fd/%d", token_fd);
 	*srv = (struct server){
-		.options = {.max_clients = crowd > 0 ? CROWD : CLIENTS, .max_snapshot = LIMIT, .history = HISTORY,
-		            .interval = 100, .ping = DEFAULT_PING_MS, .drain = DEFAULT_DRAIN_MS,
-		            .replay = path, .loop = true},
-		.auth = {.token = "0123456789abcdef", .len = token ? 16 : 0},
+		.d = {.options = {.max_clients = crowd > 0 ? CROWD : CLIENTS,
+		                  .max_snapshot = LIMIT,
+		                  .history = HISTORY,
+		                  .interval = 100,
+		                  .ping = DEFAULT_PING_MS,
+		                  .drain = DEFAULT_DRAIN_MS,
+		                  .replay = path,
+		                  .loop = true,
+		                  .token_file = token ? token_path : NULL},
+		      .now = clock_now},
 		.listeners = {{.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)}},
 		.listener_count = 1,
-		.now = clock_now,
 	};
-	CHECK(make_table(srv) == 0 && open_source(srv) == 0);
+	CHECK(make_table(srv) == 0 && parts_guard->setup(&srv->d.options) == 0 &&
+	      open_source(srv) == 0);
+	srv->d.options.token_file = NULL;   /* SIGHUP would read it again */
+	srv->tcp = &script_stream;
 	srv->set.fds[FD_LISTENERS].fd = srv->listeners[0].fd;
 	srv->set.fds[FD_SIGNALS].fd = 0;
 	(close)(fd);
+	(close)(token_fd);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -247,7 +260,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	const uint8_t kind = take_byte(&in);
 	crowd = kind & 0x80 ? CROWD : 0;
 	open_server(&srv, kind & 1);
-	while (in.left > 0 && (!srv.stop_at || srv.now < srv.stop_at))
+	while (in.left > 0 && (!srv.stop_at || srv.d.now < srv.stop_at))
 		CHECK(turn(&srv) == 0);
 	in.left = 0;
 	crowd = 0;
@@ -255,15 +268,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		stop(&srv, "SIGTERM");
 	for (int turns = 0; srv.high > 0; turns++)
 		CHECK(turns < TURNS && turn(&srv) == 0);
-	CHECK(srv.clients == 0 && srv.waiting == 0 && srv.event_readers == 0 && srv.state_holders == 0);
-	for (const union buffer *b = srv.free_buffers; b; b = b->next)
+	for (int i = 0; i < SLOT_STATES; i++)
+		CHECK(srv.d.counters.clients[i] == (i == SLOT_FREE ? srv.slot_count : 0));
+	CHECK(srv.d.counters.waiting == 0);
+	for (const struct buffer *b = srv.free_buffers; b; b = b->next)
 		free_buffers++;
-	CHECK(free_buffers == srv.unused - srv.buffers && !memchr(is_open, true, FDS));
-	CHECK(!srv.metrics.counter);
-	for (int i = 0; i < METRICS_TEXTS; i++)
-		CHECK(!srv.metrics.readers[i]);
+	CHECK(free_buffers * (ptrdiff_t)srv.buffer_size == srv.unused - srv.buffers && !memchr(is_open, true, FDS));
 	for (int i = 0; i < SNAPSHOT_BUFFERS; i++)
-		CHECK(srv.store.all[i].pins == 0);
+		CHECK(srv.d.store.all[i].pins == 0);
 	release(&srv);
 	return 0;
 }

@@ -29,7 +29,7 @@ static void check_sample(const char *at, const char *end)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct metrics m;
-	static const char *const names[METRICS_STATES] = {"", "", "", "", "", "", "", ""};
+	static const char *const names[COUNTERS_STATES] = {"", "", "", "", "", "", ""};
 	static uint64_t sequence;
 	Introspection__Runtime runtime = INTROSPECTION__RUNTIME__INIT;
 	uint8_t *bytes = copy_of(data, size);
@@ -43,7 +43,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memcpy(text, data, size);
 	text[size] = '\0';
 	runtime.implementation = runtime.peer_id = text;
-	m.names = names;
+	memcpy(m.counters.names, names, sizeof names);
 	m.runtime = &runtime;
 	while (!metrics_count(&m, &snapshot, text))
 		;

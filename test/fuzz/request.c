@@ -3,6 +3,8 @@
 
 #include "fuzz.h"
 #include "base/http.h"
+#include "endpoint/endpoint.h"
+#include "guard/auth.h"
 #include "base/log.h"
 
 static void check_within(struct ws_text text, const char *head, size_t len)
@@ -33,14 +35,23 @@ static void check_answer(const struct http_answer *a)
 		CHECK(ws_response(out, len, "AAAAAAAAAAAAAAAAAAAAAA==") == -a->status);
 }
 
+static bool admits(const struct ws_request *r)
+{
+	static const struct auth auth = {.token = "0123456789abcdef", .len = 16};
+
+	return auth_shown(&auth, r);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const char *const hosts[] = {"node.example"}, *const origins[] = {"http://page.example"};
-	static const struct auth auth = {.token = "0123456789abcdef", .len = 16};
+	static const struct endpoint pull = {.path = "/", .upgrade = true, .about = "snapshots"};
+	static const struct endpoint metrics = {.path = "/metrics"};
+	static const struct endpoint *const endpoints[] = {&pull, &metrics, NULL};
 	struct input in = {data, size};
 	uint8_t choice = take_byte(&in);
 	struct http_policy policy = {hosts, 1, origins, 1, choice & 1 ? "https://proxy.example/x" : NULL,
-	                             choice & 2 ? &auth : NULL, choice & 4};
+	                             choice & 2 ? admits : NULL, choice & 4, endpoints};
 	char *head = copy_of(in.at, in.left);
 	struct ws_request r, shorter;
 	struct http_answer a;

@@ -58,6 +58,9 @@ export function folder (t) {
   return path
 }
 
+// With CORE=1 the core alone is run (make core), without the tests of what is not in it.
+const NOT_IN_CORE = /^--(feed|replay|tls-cert|token-file)$/
+
 // options: arguments; expect: regular expressions of further stderr lines that
 // may come; prefix: e.g. valgrind with its options; stdin: stdio of fd 0; from: the folder
 // of another build, which no RUNNER runs.
@@ -67,7 +70,12 @@ export async function daemon (t, options = [], { expect = [], prefix = [], stdin
   const sandbox = process.env.SANDBOX ? [] : ['--no-sandbox']
   const runner = [...prefix, ...(from === build ? process.env.RUNNER?.split(' ') ?? [] : [])]
   const listen = options.some(o => o === '--listen') ? [] : ['--listen', '127.0.0.1:0']
-  const command = [...runner, join(from, 'introspectd'), ...sandbox, ...listen, ...options]
+  const program = process.env.CORE ? 'core/introspectd' : 'introspectd'
+  if (process.env.CORE && options.some(o => NOT_IN_CORE.test(o))) {
+    t.skip('not in the core')
+    throw new Error('not in the core')
+  }
+  const command = [...runner, join(from, program), ...sandbox, ...listen, ...options]
   const child = spawn(command[0], command.slice(1), {
     stdio: [stdin, 'inherit', 'pipe'],
     env: { ...process.env, ...env }

@@ -30,9 +30,13 @@ const parts = {
   'endpoint/command.o': [/^commands?_/, `${MEMORY}|${SCHEMA}|(history|json|wire|ws|log)_\\w+|calloc|malloc|free`],
   'endpoint/history.o': [/^history_/, `${MEMORY}|calloc|malloc|free`],
   'endpoint/json.o': [/^json_/, MEMORY],
-  'endpoint/metrics.o': [/^metrics_/, `${MEMORY}|v?snprintf|totals_\\w+|http_reasons`],
+  'endpoint/introspect.o': [/^introspect_endpoint$/, `${MEMORY}|strerror|(commands?|snapshot|log)_\\w+|__errno_location`],
+  'endpoint/metrics.o': [/^metrics_/, `${MEMORY}|v?snprintf|(totals|counters)_\\w+|http_reasons`],
+  'endpoint/scrape.o': [/^scrape_endpoint$/, `${MEMORY}|(metrics|http)_\\w+`],
+  'guard/token.o': [/^token_guard$/, `${MEMORY}|setup_warn_readable|address_text|(log|auth|http)_\\w+`],
+  'base/counters.o': [/^counters_/, 'none'],
   'endpoint/totals.o': [/^totals_/, `${MEMORY}|wire_\\w+|__assert_fail`],
-  'base/http.o': [/^http_/, `${MEMORY}|snprintf|inet_pton|gmtime_r|strftime|auth_\\w+|dashboard_\\w+|ws_\\w+`],
+  'base/http.o': [/^http_/, `${MEMORY}|v?snprintf|inet_pton|gmtime_r|strftime|dashboard_\\w+|ws_\\w+`],
   'base/log.o': [/^log_/, `${MEMORY}|vsnprintf|fstat|open|poll|write|__errno_location`],
   'source/complete.o': [/^complete_state$/, `${MEMORY}|wire_\\w+`],
   'source/wire.o': [/^wire_/, `${MEMORY}|${SCHEMA}`]
@@ -46,3 +50,17 @@ for (const [object, [own, others]] of Object.entries(parts)) {
     assert.deepEqual(imports.filter(name => !new RegExp(`^(${others})$`).test(name)), [])
   })
 }
+
+test('the loop knows none of the parts that may be left out', () => {
+  const { imports, exports } = symbols('introspectd.o')
+  assert.deepEqual(exports, ['main'])
+  assert.deepEqual(imports.filter(name => /^(tls|auth|commands?|metrics|history|feed|replay)_/.test(name)), [])
+})
+
+// One kind of stream, no endpoint but the pull protocol, one source, no page.
+test('the core is made of nothing else', () => {
+  const names = execFileSync('nm', ['--format=posix', join(build, 'core/introspectd')], { encoding: 'utf8' })
+  const found = names.match(/^(tls|auth|commands?|metrics|totals|history|feed|replay|token|secure|scrape)_\w+/gm)
+  assert.equal(found, null)
+  assert.match(names, /^kernel_open /m)
+})

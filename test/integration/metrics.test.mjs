@@ -241,7 +241,7 @@ describe('metrics', { concurrency: true }, () => {
     const other = grew('introspectd_sent_bytes_total') - sent - first.head.length - first.body.length
     assert.ok(other > 100 && other < 400, `${other} bytes of a handshake`)
     assert.equal(samples.get('introspectd_clients{state="open"}'), 2)
-    assert.equal(samples.get('introspectd_clients{state="scrape"}'), 1)
+    assert.equal(samples.get('introspectd_clients{state="answer"}'), 1)
     assert.equal(samples.get('introspectd_clients{state="head"}'), 0)
     assert.equal(samples.get('introspectd_clients_waiting'), 0)
     assert.equal(samples.get('introspectd_clients_max'), 3)
@@ -335,6 +335,6 @@ describe('metrics', { concurrency: true }, () => {
     await until(d.child, 'line', () => true)
     c.socket.resetAndDestroy()
     await d.line(/^closed .*reason="closed by the client"/)
-    assert.equal((await scrape(d)).get('introspectd_clients{state="scrape"}'), 1)
+    assert.equal((await scrape(d)).get('introspectd_clients{state="answer"}'), 1)
   })
 })

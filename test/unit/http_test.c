@@ -12,18 +12,25 @@
 
 #include "guard.h"
 #include "base/http.h"
+#include "endpoint/endpoint.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
 static const char *const hosts[] = {"node.example", "xn--nde-sna.example"};
 static const char *const origins[] = {"https://watch.example", "https://watch.example:8443"};
+static const struct endpoint pull = {.path = "/", .upgrade = true, .about = "snapshots"};
+static const struct endpoint commands = {.path = "/introspect", .upgrade = true};
+static const struct endpoint metrics = {.path = "/metrics", .about = "for Prometheus"};
+static const struct endpoint *const endpoints[] = {&pull, &commands, &metrics, NULL};
+
 static const struct http_policy allowing = {
+	.endpoints = endpoints,
 	.hosts = hosts,
 	.host_count = COUNT(hosts),
 	.origins = origins,
 	.origin_count = COUNT(origins),
 };
-static const struct http_policy standard = {0};
+static const struct http_policy standard = {.endpoints = endpoints};
 
 /* Decides on a request whose head is text. */
 static void decide_text(struct http_answer *a, const char *text, const struct http_policy *policy)
@@ -96,8 +103,8 @@ static void host_table(void **state)
 /* Judged where data is shown; the page's own files are for everybody. */
 static void origin_table(void **state)
 {
-	static const struct http_policy proxied = {.public_url = "https://node.example/below"};
-	static const struct http_policy tls = {.tls = true};
+	static const struct http_policy proxied = {.endpoints = endpoints, .public_url = "https://node.example/below"};
+	static const struct http_policy tls = {.endpoints = endpoints, .tls = true};
 	static const struct {
 		const char *host, *origin;
 		int standard, allowing, tls, proxied;
@@ -354,7 +361,8 @@ static void route_table(void **state)
 		decide(&a, rows[i].line, NULL, NULL, &standard);
 		if (a.status != rows[i].status || a.no_body != rows[i].no_body)
 			fail_msg("%s: %d", rows[i].line, a.status);
-		assert_int_equal(a.metrics, a.status == 200 && strstr(rows[i].line, "/metrics"));
+		assert_true((a.endpoint == &metrics) ==
+		            (a.status == 200 && strstr(rows[i].line, "/metrics")));
 	}
 }
 
@@ -536,8 +544,8 @@ static void answer_head(char *out, const struct http_answer *a)
 	assert_field(out, "Connection", a->status == 426 ? "close, Upgrade" : "close");
 	assert_field(out, "Date", "Sun, 06 Nov 1994 08:49:37 GMT");   /* of RFC 9110 section 5.6.7 */
 	assert_field(out, "Vary", "Accept, Accept-Encoding, Origin, Sec-Fetch-Site");
-	assert_field(out, "Cross-Origin-Resource-Policy", a->metrics ? "same-origin" : "same-site");
-	assert_field(out, "Cache-Control", a->status == 200 && !a->metrics ? "no-cache" : "no-store");
+	assert_field(out, "Cross-Origin-Resource-Policy", a->endpoint ? "same-origin" : "same-site");
+	assert_field(out, "Cache-Control", a->status == 200 && !a->endpoint ? "no-cache" : "no-store");
 	assert_field(out, "X-Content-Type-Options", "nosniff");
 	assert_field(out, "Referrer-Policy", "no-referrer");
 	assert_non_null(strstr(field(out, "Content-Security-Policy"), "default-src 'none'"));
@@ -664,9 +672,9 @@ static void refusal_texts(void **state)
 /* The text for terminals names the address by which it was asked, with TLS or without. */
 static void own_address(void **state)
 {
-	static const struct http_policy tls = {.tls = true};
-	static const struct http_policy proxied = {.public_url = "https://node.example"};
-	static const struct http_policy unsafe = {.public_url = "http://node.example:81"};
+	static const struct http_policy tls = {.endpoints = endpoints, .tls = true};
+	static const struct http_policy proxied = {.endpoints = endpoints, .public_url = "https://node.example"};
+	static const struct http_policy unsafe = {.endpoints = endpoints, .public_url = "http://node.example:81"};
 	static const struct {
 		const struct http_policy *policy;
 		const char *host, *socket, *try;

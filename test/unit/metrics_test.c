@@ -474,8 +474,9 @@ static void bounds(void **state)
 	                 (uint64_t)UINT32_MAX * (300 - (TOTALS_PROTOCOLS - 1)));
 }
 
-static const char *const state_names[METRICS_STATES] = {"free", "head",    "open",   "scrape",
-                                                        "wait", "leaving", "linger", "gone"};
+static const char *const state_names[COUNTERS_STATES] = {
+	"free", "head", "open", "answer", "leaving", "linger", "gone",
+};
 
 /* The text, terminated, of a snapshot of these bytes. NULL: there is none. */
 static const char *told(uint8_t *message, size_t len)
@@ -491,7 +492,7 @@ static const char *told(uint8_t *message, size_t len)
 
 	introspection__runtime__init(&runtime);
 	runtime.implementation = "a \"node\"\\\n";
-	metrics.names = state_names;
+	memcpy(metrics.counters.names, state_names, sizeof state_names);
 	metrics.runtime = &runtime;
 	while (message && !metrics_count(&metrics, &snapshot, &runtime))
 		;
@@ -519,8 +520,8 @@ static void everything_fits(void **state)
 
 	(void)state;
 	memset(&metrics, 0, sizeof metrics);
-	memset(&metrics, 0xff, offsetof(struct metrics, names));
-	metrics.waiting = metrics.max_clients = UINT64_MAX;
+	memset(&metrics.counters, 0xff, sizeof metrics.counters);
+	metrics.max_clients = UINT64_MAX;
 	metrics.started = metrics.cpu = metrics.epoch = INT64_MIN;
 	const char *text = told(message, encode_much(message, false));
 	const char *last = strstr(text, "# HELP libp2p_resource_limit");
@@ -546,22 +547,22 @@ static void figures(void **state)
 	metrics.started = 1700000000123;
 	metrics.cpu = 4500;
 	metrics.epoch = 1700000001500;
-	metrics.clients[2] = 3;
-	metrics.waiting = 2;
+	metrics.counters.clients[2] = 3;
+	metrics.counters.waiting = 2;
 	metrics.max_clients = 64;
-	metrics.sent = 11;
-	metrics.skipped = 12;
-	metrics.sent_bytes = UINT64_MAX;
-	metrics.failed = 13;
-	metrics.dropped = 14;
-	metrics.refused[HTTP_FOREIGN_HOST] = 15;
-	metrics_closed(&metrics, WS_TOO_BIG);
-	metrics_closed(&metrics, WS_TOO_BIG);
-	metrics_closed(&metrics, WS_GOING_AWAY);
-	metrics_built(&metrics, 0);
-	metrics_built(&metrics, 100000);
-	metrics_built(&metrics, 100001);
-	metrics_built(&metrics, 5000000000);
+	metrics.counters.sent = 11;
+	metrics.counters.skipped = 12;
+	metrics.counters.sent_bytes = UINT64_MAX;
+	metrics.counters.failed = 13;
+	metrics.counters.dropped = 14;
+	metrics.counters.refused[HTTP_FOREIGN_HOST] = 15;
+	counters_closed(&metrics.counters, WS_TOO_BIG);
+	counters_closed(&metrics.counters, WS_TOO_BIG);
+	counters_closed(&metrics.counters, WS_GOING_AWAY);
+	counters_built(&metrics.counters, 0);
+	counters_built(&metrics.counters, 100000);
+	counters_built(&metrics.counters, 100001);
+	counters_built(&metrics.counters, 5000000000);
 	fill(&sample);
 	size_t len = encode(message, states, 1);
 	const char *text = told(message, len);

@@ -1,0 +1,38 @@
+/* The core alone: the pull protocol and the kernel source. */
+
+#include "base/parts.h"
+#include "dashboard/dashboard.h"
+
+const struct stream_kind *const parts_streams[] = {&stream_plain, NULL};
+const struct endpoint *const parts_endpoints[] = {NULL};
+const struct guard *const parts_guard = NULL;
+
+extern const struct kernel_udp *const kernel_udp;   /* of source/kernel.h */
+const struct kernel_udp *const kernel_udp = NULL;
+
+const struct dashboard_file dashboard_files[] = {{0}};
+const size_t dashboard_file_count = 0;
+
+static bool kernel_wanted(const struct options *o)
+{
+	(void)o;
+	return true;
+}
+
+static struct source *open_kernel(const struct options *o, const struct sockaddr_storage *own,
+                                  size_t own_count)
+{
+	return kernel_open(o->process, own, own_count, o->udp);
+}
+
+const struct source_kind parts_sources[] = {{"kernel", kernel_wanted, open_kernel}, {0}};
+
+const char *parts_missing(const struct options *o)
+{
+	return o->feed         ? "--feed"
+	       : o->replay     ? "--replay"
+	       : o->tls_cert   ? "--tls-cert"
+	       : o->token_file ? "--token-file"
+	       : o->udp        ? "--udp"
+	                       : NULL;
+}

@@ -1,0 +1,53 @@
+#ifndef PARTS_H
+#define PARTS_H
+
+/* What a daemon is made of besides the loop and the pull protocol: chosen when it is linked,
+ * by base/all.c or base/core.c. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#include "base/options.h"
+#include "base/stream.h"
+#include "endpoint/endpoint.h"
+#include "source/source.h"
+
+/* Kinds of streams for TCP connections, ended by NULL: the last that the options ask for. */
+extern const struct stream_kind *const parts_streams[];
+
+/* Endpoints besides the pull protocol, ended by NULL. */
+extern const struct endpoint *const parts_endpoints[];
+
+enum { ENDPOINTS_MAX = 8 };
+
+/* Sources, ended by one without a name: the first that the options ask for. */
+struct source_kind {
+	const char *name;
+	bool (*wanted)(const struct options *o);
+	struct source *(*open)(const struct options *o, const struct sockaddr_storage *own,
+	                       size_t own_count);
+};
+extern const struct source_kind parts_sources[];
+
+/* Who may have data. */
+struct guard {
+	/* Reads what the options name, at start and again on SIGHUP. 0; -1: with one line
+	 * logged, what was read before stays in force. */
+	int (*setup)(const struct options *o);
+	/* Asked once of each request: in how many ms it may be judged, 0: now; -1: too many came
+	 * before. The time is kept free for it. */
+	int64_t (*wait)(const struct ws_request *r, const struct sockaddr *peer, int64_t now);
+	bool (*admits)(const struct ws_request *r);
+	/* The request was judged, and is answered with this status. */
+	void (*judged)(const struct ws_request *r, const struct sockaddr *peer, int64_t now,
+	               int status);
+	const struct endpoint *denied;   /* answers whoever was not admitted, in its own time */
+};
+extern const struct guard *const parts_guard;   /* NULL: everybody may */
+
+/* The first option given that takes a part which was not linked; NULL: there is none. */
+const char *parts_missing(const struct options *o);
+
+#endif

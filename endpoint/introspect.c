@@ -1,0 +1,254 @@
+#include "endpoint/introspect.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "endpoint/command.h"
+
+static struct commands all;
+static struct client *clients;   /* those that there are */
+
+/* The memory of a connection. */
+struct client {
+	struct command command;
+	struct connection *connection;
+	struct client *next, **link;   /* link: what points to this one */
+	uint64_t reading;              /* the item of the history being written; 0: none */
+};
+
+/* Has the time come to push a state to the client, to hold one back for it, or to see
+ * whether there were events? */
+static bool push_due(const struct daemon *d, const struct command *c)
+{
+	return command_due(c, d->source->events_when_taken) <= d->now;
+}
+
+/* Is a snapshot to be taken for the client though it is not sent to it now? */
+static bool watches(const struct daemon *d, const struct command *c)
+{
+	return push_due(d, c) && !command_pushes(c);
+}
+
+/* A state that was requested must be fresh; one to be pushed must be so now, or have been
+ * taken since the push was due. */
+static bool state_due(const struct daemon *d, const struct connection *c)
+{
+	const struct command *command = &((const struct client *)c->memory)->command;
+	const struct snapshot *latest = d->store.latest;
+
+	if (!latest || latest->sequence <= c->sent)
+		return false;
+	if (command->requests > 0)
+		return is_fresh(d, c->asked);
+	return push_due(d, command) && command_pushes(command) &&
+	       latest->taken >= earlier(command_due(command, false),
+	                                d->now - d->options.interval);
+}
+
+/* Items of the history before first are about to be written over. */
+static void evict(void *arg, uint64_t first)
+{
+	struct daemon *d = arg;
+
+	for (struct client *c = clients; c; c = c->next) {
+		if (c->reading > 0 && c->reading < first)
+			d->drop(d, c->connection, "too slow for the history");
+		else
+			command_forget(&c->command, &all, first);
+	}
+}
+
+static bool wants_events(void)
+{
+	const struct client *c = clients;
+
+	while (c && !c->command.push_events)
+		c = c->next;
+	return c != NULL;
+}
+
+/* The source is told since when somebody wants events. */
+static void tell_source(struct daemon *d)
+{
+	if (!wants_events())
+		d->source->events_since = 0;
+	else if (d->source->events_since == 0)
+		d->source->events_since = d->now;
+}
+
+static int introspect_start(struct daemon *d)
+{
+	if (commands_open(&all, d->options.history) != 0) {
+		log_event("error reason=\"%s\" history=%zu", strerror(errno), d->options.history);
+		return -1;
+	}
+	all.interval = d->options.interval;
+	all.evict = evict;
+	all.evict_arg = d;
+	return 0;
+}
+
+static void introspect_stop(void)
+{
+	commands_close(&all);
+	memset(&all, 0, sizeof all);
+}
+
+static void introspect_open(struct daemon *d, struct connection *c, const struct ws_request *r,
+                            const struct http_answer *a)
+{
+	struct client *client = c->memory;
+
+	(void)d;
+	(void)r;
+	(void)a;
+	client->connection = c;
+	client->next = clients;
+	client->link = &clients;
+	if (clients)
+		clients->link = &client->next;
+	clients = client;
+}
+
+static int introspect_input(struct daemon *d, struct connection *c, const struct ws_decoder *ws)
+{
+	(void)d;
+	command_input(&((struct client *)c->memory)->command, ws->data, ws->data_len,
+	              ws->event == WS_MESSAGE);
+	return 0;
+}
+
+static bool introspect_pauses(const struct connection *c)
+{
+	return ((const struct client *)c->memory)->command.complete;
+}
+
+static void put_frame(struct client *client, const struct command_frame *frame, struct message *m)
+{
+	m->head = frame->at;
+	m->head_len = frame->len;
+	m->body = frame->body;
+	m->body_len = frame->body_len;
+	m->sequence = frame->sequence;
+	client->reading = frame->number;
+}
+
+static void put_state(struct daemon *d, struct client *client, struct message *m)
+{
+	struct command *command = &client->command;
+	struct snapshot *latest = d->store.latest;
+	const struct command_frame frame =
+		command_state(command, latest->len, snapshot_checksum(latest));
+
+	put_frame(client, &frame, m);
+	m->body = latest->message;
+	m->body_len = latest->len;
+	m->snapshot = latest;
+	m->sequence = latest->sequence;
+	command->requests -= command->requests > 0;
+	client->connection->ready = command->requests > 0;
+	if (push_due(d, command) && command_pushes(command))
+		command->pushed_at = command->state_at = d->now;
+}
+
+/* What is pushed from the history goes first, then the state that is due, then the answer
+ * to the command that came, which may be a request for a state. */
+static int introspect_next(struct daemon *d, struct connection *c, struct message *m)
+{
+	struct client *client = c->memory;
+	struct command *command = &client->command;
+	struct command_frame frame = {0};
+	int got = 0;
+
+	client->reading = 0;
+	for (;;) {
+		if (got > 0 || command_push(command, &all, c->sent, &frame)) {
+			put_frame(client, &frame, m);
+			return 1;
+		}
+		if (state_due(d, c)) {
+			put_state(d, client, m);
+			return 1;
+		}
+		if (!command->complete)
+			return 0;
+		got = command_answer(command, &all, &d->source->runtime, d->now, &frame);
+		tell_source(d);
+		if (got < 0)
+			return got;
+		if (command->requests > 0 && !c->ready) {
+			c->ready = true;
+			c->asked = d->now;
+		}
+	}
+}
+
+static bool introspect_waits(const struct daemon *d, const struct connection *c)
+{
+	const struct command *command = &((const struct client *)c->memory)->command;
+
+	return (c->tx_left == 0 &&
+	        (command->requests > 0 || (push_due(d, command) && command_pushes(command)))) ||
+	       watches(d, command);
+}
+
+static int64_t introspect_due(const struct daemon *d, const struct connection *c)
+{
+	const struct command *command = &((const struct client *)c->memory)->command;
+	int64_t due = command->requests > 0 && d->store.sequence > c->sent ? c->asked + STALE_MS
+	                                                                   : NEVER;
+
+	return push_due(d, command) ? due
+	                            : earlier(due, command_due(command, d->source->events_when_taken));
+}
+
+static void introspect_close(struct daemon *d, struct connection *c)
+{
+	struct client *client = c->memory;
+
+	*client->link = client->next;
+	if (client->next)
+		client->next->link = client->link;
+	tell_source(d);
+}
+
+static const char *introspect_event(struct daemon *d, const uint8_t *event, size_t len)
+{
+	return commands_event(&all, event, len, &d->source->runtime,
+	                      wants_events() && !d->source->late, d->now);
+}
+
+/* The state is held back once, for all clients that paused. */
+static void introspect_taken(struct daemon *d)
+{
+	struct snapshot *latest = d->store.latest;
+	bool held = false;
+
+	for (struct client *c = clients; c; c = c->next) {
+		if (!watches(d, &c->command))
+			continue;
+		c->command.pushed_at = d->now;
+		if (c->command.push_states && !held)
+			commands_state(&all, latest->message, latest->len, snapshot_checksum(latest),
+			               latest->sequence, d->now);
+		held |= c->command.push_states;
+	}
+}
+
+const struct endpoint introspect_endpoint = {
+	.path = "/introspect",
+	.upgrade = true,
+	.size = sizeof(struct client),
+	.start = introspect_start,
+	.stop = introspect_stop,
+	.open = introspect_open,
+	.input = introspect_input,
+	.pauses = introspect_pauses,
+	.next = introspect_next,
+	.waits = introspect_waits,
+	.due = introspect_due,
+	.close = introspect_close,
+	.event = introspect_event,
+	.taken = introspect_taken,
+};

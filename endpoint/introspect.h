@@ -1,0 +1,9 @@
+#ifndef INTROSPECT_H
+#define INTROSPECT_H
+
+#include "endpoint/endpoint.h"
+
+/* /introspect: the command protocol of command.h over WebSocket. */
+extern const struct endpoint introspect_endpoint;
+
+#endif
