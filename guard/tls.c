@@ -10,6 +10,7 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <mbedtls/asn1.h>
+#include <mbedtls/cipher.h>
 #include <mbedtls/ctr_drbg.h>
 #include <mbedtls/entropy.h>
 #include <mbedtls/error.h>
@@ -18,29 +19,23 @@
 #include <mbedtls/ssl.h>
 #include <mbedtls/version.h>
 #include <mbedtls/x509_crt.h>
+#include <time.h>
 #include <unistd.h>
 #if MBEDTLS_VERSION_MAJOR >= 3 && defined(MBEDTLS_PSA_CRYPTO_C)
 #include <psa/crypto.h>
 #endif
 
 enum {
-	SOCKET_CALLS_MAX = 64,    /* in one tls_recv or tls_send; a record takes two or more */
+	SOCKET_CALLS_MAX = 64,    /* in one tls_recv or tls_send; to read a record takes two or more */
+	RECORDS_MAX = 16,         /* written in one tls_send, of at most 16 KB each */
+	SAMPLE_BYTES = 4096,      /* encrypted to see how fast a cipher is */
+	SAMPLE_TRIES = 6,
+	TAG_BYTES = 16,
 	CONTENT_TYPE_FIRST = 20,  /* of a TLS record, its first byte (RFC 5246 section 6.2.1) */
 	CONTENT_TYPE_LAST = 23,
 };
 
 static const char system_ca[] = "/etc/ssl/certs/ca-certificates.crt";
-
-struct tls_config {
-	mbedtls_ssl_config ssl;
-	mbedtls_x509_crt cert, ca;
-	mbedtls_pk_context key;
-	mbedtls_entropy_context entropy;
-	mbedtls_ctr_drbg_context random;
-	bool client;
-	unsigned users;          /* the owner and the sessions */
-	const struct tls *turn;  /* the session for which mbedtls was called last */
-};
 
 struct tls {
 	mbedtls_ssl_context ssl;
@@ -56,21 +51,44 @@ struct tls {
 	bool ended;          /* recv() has returned 0 */
 };
 
-/* Ephemeral keys and authenticated encryption only. mbedtls ignores suites of a TLS version
- * that it was built without. */
-static const int suites[] = {
+/* Ephemeral keys and authenticated encryption only: the suites of each cipher. mbedtls ignores
+ * those of a TLS version that it was built without. */
+enum { AES_256, CHACHA20, AES_128, CIPHERS };
+enum { SUITES_EACH = 3 };
+static const int suites[CIPHERS][SUITES_EACH] = {
+	[AES_256] = {
 #if MBEDTLS_VERSION_MAJOR >= 3
-	MBEDTLS_TLS1_3_AES_256_GCM_SHA384,
-	MBEDTLS_TLS1_3_CHACHA20_POLY1305_SHA256,
-	MBEDTLS_TLS1_3_AES_128_GCM_SHA256,
+		MBEDTLS_TLS1_3_AES_256_GCM_SHA384,
 #endif
-	MBEDTLS_TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
-	MBEDTLS_TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
-	MBEDTLS_TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
-	MBEDTLS_TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
-	MBEDTLS_TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
-	MBEDTLS_TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
-	0,
+		MBEDTLS_TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+		MBEDTLS_TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+	},
+	[CHACHA20] = {
+#if MBEDTLS_VERSION_MAJOR >= 3
+		MBEDTLS_TLS1_3_CHACHA20_POLY1305_SHA256,
+#endif
+		MBEDTLS_TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+		MBEDTLS_TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+	},
+	[AES_128] = {
+#if MBEDTLS_VERSION_MAJOR >= 3
+		MBEDTLS_TLS1_3_AES_128_GCM_SHA256,
+#endif
+		MBEDTLS_TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+		MBEDTLS_TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+	},
+};
+
+struct tls_config {
+	mbedtls_ssl_config ssl;
+	mbedtls_x509_crt cert, ca;
+	mbedtls_pk_context key;
+	mbedtls_entropy_context entropy;
+	mbedtls_ctr_drbg_context random;
+	int suites[CIPHERS * SUITES_EACH + 1];   /* in the order of preference; ends with 0 */
+	bool client;
+	unsigned users;          /* the owner and the sessions */
+	const struct tls *turn;  /* the session for which mbedtls was called last */
 };
 
 /* Writes what mbedtls says is wrong with a file. Always false. */
@@ -142,6 +160,54 @@ static int start_psa(void)
 #endif
 }
 
+/* How many ns this build of mbedtls takes on this processor to encrypt a sample with a key of
+ * 256 bits: the least of some tries, since others use the processor, too. INT64_MAX: it does
+ * not have the cipher. */
+static int64_t time_cipher(mbedtls_cipher_type_t type)
+{
+	static const unsigned char key[32], nonce[12], in[SAMPLE_BYTES];
+	unsigned char out[SAMPLE_BYTES + TAG_BYTES];
+	mbedtls_cipher_context_t c;
+	int64_t least = INT64_MAX;
+	size_t n;
+
+	mbedtls_cipher_init(&c);
+	if (mbedtls_cipher_setup(&c, mbedtls_cipher_info_from_type(type)) != 0 ||
+	    mbedtls_cipher_setkey(&c, key, 256, MBEDTLS_ENCRYPT) != 0) {
+		mbedtls_cipher_free(&c);
+		return least;
+	}
+	for (int i = 0; i < SAMPLE_TRIES; i++) {
+		struct timespec begin, end;
+
+		clock_gettime(CLOCK_MONOTONIC, &begin);
+		if (mbedtls_cipher_auth_encrypt_ext(&c, nonce, sizeof nonce, NULL, 0, in, sizeof in, out,
+		                                    sizeof out, &n, TAG_BYTES) != 0)
+			break;
+		clock_gettime(CLOCK_MONOTONIC, &end);
+		const int64_t ns = (end.tv_sec - begin.tv_sec) * INT64_C(1000000000) +
+		                   (end.tv_nsec - begin.tv_nsec);
+		least = ns < least ? ns : least;
+	}
+	mbedtls_cipher_free(&c);
+	return least;
+}
+
+/* Of the two ciphers with keys of 256 bits, which are held to be equally good, the faster one
+ * comes first: which that is depends on the processor and on how mbedtls uses it. */
+static void order_suites(struct tls_config *c)
+{
+	const bool chacha20 = time_cipher(MBEDTLS_CIPHER_CHACHA20_POLY1305) <
+	                      time_cipher(MBEDTLS_CIPHER_AES_256_GCM);
+	const int order[CIPHERS] = {chacha20 ? CHACHA20 : AES_256, chacha20 ? AES_256 : CHACHA20,
+	                            AES_128};
+	size_t n = 0;
+
+	for (size_t i = 0; i < CIPHERS; i++)
+		for (size_t k = 0; k < SUITES_EACH && suites[order[i]][k]; k++)
+			c->suites[n++] = suites[order[i]][k];
+}
+
 static struct tls_config *new_config(int endpoint, char why[TLS_WHY_MAX])
 {
 	struct tls_config *c = calloc(1, sizeof *c);
@@ -170,7 +236,8 @@ static struct tls_config *new_config(int endpoint, char why[TLS_WHY_MAX])
 		return NULL;
 	}
 	mbedtls_ssl_conf_rng(&c->ssl, mbedtls_ctr_drbg_random, &c->random);
-	mbedtls_ssl_conf_ciphersuites(&c->ssl, suites);
+	order_suites(c);
+	mbedtls_ssl_conf_ciphersuites(&c->ssl, c->suites);
 #if MBEDTLS_VERSION_MAJOR >= 3
 	mbedtls_ssl_conf_min_tls_version(&c->ssl, MBEDTLS_SSL_VERSION_TLS1_2);
 #else
@@ -436,10 +503,25 @@ ssize_t tls_recv(struct tls *t, void *out, size_t len)
 	return result(t, n == MBEDTLS_ERR_SSL_CONN_EOF ? 0 : n);
 }
 
+/* mbedtls writes one record in a call. Where the socket takes only a part of one, mbedtls
+ * keeps the rest and counts none of its bytes; the caller comes again with the same bytes. */
 ssize_t tls_send(struct tls *t, const void *in, size_t len)
 {
+	size_t sent = 0;
+	int n;
+
 	begin_call(t);
-	return result(t, mbedtls_ssl_write(&t->ssl, in, len));
+	for (int records = 0; records < RECORDS_MAX && sent < len; records++) {
+		n = mbedtls_ssl_write(&t->ssl, (const unsigned char *)in + sent, len - sent);
+		if (n <= 0) {
+			const ssize_t failed = result(t, n);
+
+			return sent > 0 ? (ssize_t)sent : failed;
+		}
+		sent += (size_t)n;
+	}
+	t->error = 0;
+	return (ssize_t)sent;
 }
 
 bool tls_wants_write(const struct tls *t)

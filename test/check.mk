@@ -125,7 +125,7 @@ LWS = $(shell $(PKG_CONFIG) --exists libwebsockets && echo libwebsockets)
 bench-serve: all $(BENCH)/bench $(BENCH)/bare
 	$(if $(LWS),$(MAKE) $(BENCH)/lws)
 	B=$(BUILD) NODE=$(NODE) \
-		CONTENDERS="$${CONTENDERS:-poll epoll introspectd introspectd+feed introspectd+tls ws $(LWS)}" \
+		CONTENDERS="$${CONTENDERS:-poll epoll introspectd introspectd+feed introspectd+tls ws ws+tls $(LWS)}" \
 		$(BENCH)/bench
 
 $(BENCH)/bench: $(call objects,test/bench/bench.c test/bench/load.c $(COMMON))

@@ -46,6 +46,7 @@ static const struct contender contenders[] = {
 	{"introspectd+feed", DAEMON "--feed $D/node", false, true},
 	{"introspectd+tls", REPLAY "--tls-cert $D/cert.pem --tls-key $D/key.pem", true, false},
 	{"ws", "exec $NODE test/bench/ws.mjs $S", false, false},
+	{"ws+tls", "exec $NODE test/bench/ws.mjs $S $D/cert.pem $D/key.pem", true, false},
 	{"libwebsockets", "exec $B/test/bench/lws $S", false, false},
 };
 enum { POLL, EPOLL, CONTENDERS = sizeof contenders / sizeof *contenders };

@@ -1,4 +1,7 @@
-// ws.mjs BYTES: the pull protocol with the ws library, a new frame each 10 ms.
+// ws.mjs BYTES [CERT KEY]: the pull protocol with the ws library, a new frame each 10 ms.
+import { readFileSync } from 'node:fs'
+import http from 'node:http'
+import https from 'node:https'
 import { WebSocketServer } from 'ws'
 
 const INTERVAL_MS = 10
@@ -27,11 +30,14 @@ function ready (socket) {
   timer ??= setTimeout(take, nextTake - performance.now())
 }
 
-const server = new WebSocketServer({ host: '127.0.0.1', port: 0, backlog: 4096, perMessageDeflate: false })
+const [cert, key] = process.argv.slice(3).map(file => readFileSync(file))
+const listener = cert ? https.createServer({ cert, key }) : http.createServer()
+const server = new WebSocketServer({ server: listener, perMessageDeflate: false })
 server.on('connection', socket => {
   socket.number = 0
   socket.on('message', () => ready(socket))
   socket.on('close', () => waiting.delete(socket))
   ready(socket)
 })
-server.on('listening', () => console.log(`listening url=http://127.0.0.1:${server.address().port}/`))
+listener.listen({ host: '127.0.0.1', port: 0, backlog: 4096 },
+  () => console.log(`listening url=http://127.0.0.1:${listener.address().port}/`))

@@ -286,9 +286,68 @@ static void an_empty_record_is_not_the_end(void **state)
 	close_pair(&p);
 }
 
+/* As many records as the socket takes go out in one call, and what it took a part of goes on. */
+static void one_call_writes_many_records(void **state)
+{
+	enum { BYTES = 600000 };
+	static unsigned char out[BYTES], in[BYTES];
+	struct pair p = {0};
+	struct bare_client c;
+	size_t sent = 0, got = 0;
+	unsigned calls = 0;
+
+	(void)state;
+	make_certificate(NULL, 0);
+	open_server(&p);
+	open_bare_client(&c, &p);
+	for (size_t i = 0; i < BYTES; i++)
+		out[i] = (unsigned char)(i * 31 >> 4);
+	while (got < BYTES) {
+		ssize_t n = sent < BYTES ? tls_send(p.server, out + sent, BYTES - sent) : 0;
+
+		if (n > 0) {
+			sent += (size_t)n;
+			calls++;
+		} else if (n < 0) {
+			assert_int_equal(errno, EAGAIN);
+			assert_true(tls_wants_write(p.server));
+		}
+		int m = mbedtls_ssl_read(&c.ssl, in + got, BYTES - got);
+		if (m > 0)
+			got += (size_t)m;
+		else
+			assert_int_equal(m, MBEDTLS_ERR_SSL_WANT_READ);
+	}
+	assert_int_equal(sent, BYTES);
+	assert_memory_equal(in, out, BYTES);
+	assert_in_range(calls, 1, BYTES / 16384 - 1);
+	mbedtls_ssl_free(&c.ssl);
+	mbedtls_ssl_config_free(&c.config);
+	close_pair(&p);
+}
+
+/* Whichever of the two is faster here. */
+static void a_client_that_takes_any_gets_a_key_of_256_bits(void **state)
+{
+	struct pair p = {0};
+	struct bare_client c;
+
+	(void)state;
+	make_certificate(NULL, 0);
+	open_server(&p);
+	open_bare_client(&c, &p);
+	const char *suite = mbedtls_ssl_get_ciphersuite(&c.ssl);
+	assert_true(strstr(suite, "AES-256-GCM") || strstr(suite, "CHACHA20"));
+	mbedtls_ssl_free(&c.ssl);
+	mbedtls_ssl_config_free(&c.config);
+	close_pair(&p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(one_call_writes_many_records),
+		cmocka_unit_test(a_client_that_takes_any_gets_a_key_of_256_bits),
 		cmocka_unit_test(addresses_are_compared_byte_by_byte),
 		cmocka_unit_test(a_damaged_list_of_names_holds_no_address),
 		cmocka_unit_test(an_empty_record_is_not_the_end),
