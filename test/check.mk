@@ -11,15 +11,21 @@ SANITIZE = -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-om
 SANITIZED = $(MAKE) -j$(JOBS) BUILD=$(ASAN) CFLAGS='$(SANITIZE)' HARDEN= HARDEN_LD=
 
 check:
-	$(MAKE) -j$(JOBS) all
+	$(MAKE) -j$(JOBS) all core
 	$(MAKE) size-check
-	$(SANITIZED) all unit-tests fuzz-targets load-tools fault-tools
+	$(SANITIZED) all core unit-tests fuzz-targets load-tools fault-tools
 	$(SANITIZED) unit-check
 	$(MAKE) fuzz-check
 	$(MAKE) model
 	BUILD=$(ASAN) SANDBOX_BUILD=$(BUILD) $(TEST) --test-timeout=480000 \
 		'test/dashboard/*.test.mjs' 'test/integration/*.test.mjs' 'test/browser/*.test.mjs' \
 		'publishers/js-libp2p/test/*.test.mjs'
+	$(MAKE) core-check
+
+# The tests of the pull server and the kernel source, against the core alone.
+core-check: core
+	CORE=1 BUILD=$(BUILD) $(TEST) --test-timeout=480000 \
+		$(patsubst %,test/integration/%.test.mjs,pull frames handshake limits kernel)
 
 UNIT_TESTS = $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/*_test.c))
 
@@ -32,10 +38,25 @@ $(BUILD)/test/unit/%_test: $(BUILD)/test/unit/%_test.o $(call objects,$(DAEMON) 
                            $(BUILD)/dashboard.o
 	$(link) -lcmocka
 
-# The budgets: bytes of the daemon's text, without and with TLS.
+# The budgets: bytes of the daemon's text, without and with TLS; and of the core its text, the
+# lines of its files with their headers, and of the three that are read first.
+CORE_TEXT_MAX = 84000
+CORE_LINES_MAX = 8000
+FIRST_LINES_MAX = 2050
 size-check:
 	$(MAKE) -j$(JOBS) TLS=0 BUILD=$(BUILD)/tls0 TEXT_MAX=165000 text-check
 	$(MAKE) -j$(JOBS) TLS=1 TEXT_MAX=200000 text-check
+	$(MAKE) -j$(JOBS) core-size-check
+
+core-size-check: $(BUILD)/core/introspectd
+	@$(SIZE) $< | awk 'NR == 2 { print "$<: " $$1 " bytes of text, at most $(CORE_TEXT_MAX)"; \
+		exit $$1 > $(CORE_TEXT_MAX) }'
+	@cat $(CORE:%.c=$(BUILD)/%.d) | tr -c 'a-z0-9_./-' '\n' | \
+		grep -E '^(introspectd|ws|snapshot|(base|endpoint|guard|source)/[a-z]+)\.[ch]$$' | \
+		sort -u | xargs cat | awk 'END { print "the core: " NR " lines, at most $(CORE_LINES_MAX)"; \
+		exit NR > $(CORE_LINES_MAX) }'
+	@cat introspectd.c ws.c snapshot.c | awk 'END { print "introspectd.c, ws.c and snapshot.c: " \
+		NR " lines, at most $(FIRST_LINES_MAX)"; exit NR > $(FIRST_LINES_MAX) }'
 
 SIZE ?= size
 text-check: $(BUILD)/introspectd
@@ -192,7 +213,7 @@ bench-deps: test-deps
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends \
 		libwebsockets-dev
 
-.PHONY: check unit-tests unit-check size-check text-check model fuzz fuzz-check fuzz-targets \
+.PHONY: check core-check core-size-check unit-tests unit-check size-check text-check model fuzz fuzz-check fuzz-targets \
         fault fault-tools load load-tools soak soak-sanitizers soak-valgrind bench bench-serve \
         bench-kernel bench-feed bench-dashboard bench-check bench-baseline lint test-deps \
         lint-deps bench-deps
