@@ -98,24 +98,47 @@ static const Introspection__EventType *describe(const Introspection__EventType *
 	return type;
 }
 
-/* The number of the type; its properties are kept. -1: there is no room for it. */
-static int learn_type(struct commands *all, const Introspection__EventType *type)
+/* The place of a type that no node named in this visit, and of which the history has no
+ * more events or, if it must be, soon has none. NULL: there is none. */
+static struct event_type *replace_type(struct commands *all)
 {
-	size_t i = 0;
+	struct event_type *oldest = NULL;
 
-	while (i < all->type_count && strcmp(all->types[i].name, type->name) != 0)
-		i++;
-	if (i == EVENT_TYPES_MAX || strlen(type->name) >= sizeof all->types->name ||
-	    introspection__event_type__get_packed_size(type) > EVENT_TYPE_MAX)
-		return -1;
-	struct event_type *known = &all->types[i];
-	if (i == all->type_count) {
-		strcpy(known->name, type->name);
-		all->type_count++;
+	for (struct event_type *t = all->types; t < all->types + EVENT_TYPES_MAX; t++)
+		if (t->visit != all->visit && (!oldest || t->last < oldest->last))
+			oldest = t;
+	if (!oldest)
+		return NULL;
+	if (oldest->last >= all->history.first) {
+		all->history.first = oldest->last + 1;
+		all->evict(all->evict_arg, all->history.first);
 	}
+	all->types_replaced++;
+	return oldest;
+}
+
+/* The type's entry, in which its properties are kept. NULL: there is no room for it. */
+static struct event_type *learn_type(struct commands *all, const Introspection__EventType *type)
+{
+	struct event_type *known = all->types;
+
+	while (known < all->types + all->type_count && strcmp(known->name, type->name) != 0)
+		known++;
+	if (strlen(type->name) >= sizeof known->name ||
+	    introspection__event_type__get_packed_size(type) > EVENT_TYPE_MAX)
+		return NULL;
+	if (known == all->types + all->type_count) {
+		if (all->type_count < EVENT_TYPES_MAX)
+			all->type_count++;
+		else if (!(known = replace_type(all)))
+			return NULL;
+		*known = (struct event_type){0};
+		strcpy(known->name, type->name);
+	}
+	known->visit = all->visit;
 	if (type->n_property_types > 0)
 		known->len = introspection__event_type__pack(type, known->encoded);
-	return (int)i;
+	return known;
 }
 
 /* Puts an event that consists of type and rest in the history. Returns NULL, or why
@@ -124,18 +147,18 @@ static const char *keep_event(struct commands *all, const Introspection__EventTy
                               const Introspection__Event *rest, bool wanted, int64_t now)
 {
 	uint8_t packed[EVENT_MAX];
-	int number = learn_type(all, type);
+	struct event_type *known = learn_type(all, type);
 	size_t len = introspection__event__get_packed_size(rest);
 
-	if (number < 0)
+	if (!known)
 		return "too many event types, or one too long";
 	if (len > sizeof packed)
 		return "event over 8192 bytes";
 	introspection__event__pack(rest, packed);
 	const struct history_item item = {
-		.kind = HISTORY_EVENT, .event_type = (int8_t)number, .time = now};
-	if (wanted)
-		keep(all, &item, packed, len);
+		.kind = HISTORY_EVENT, .event_type = (int8_t)(known - all->types), .time = now};
+	if (wanted && keep(all, &item, packed, len))
+		known->last = all->history.next - 1;
 	return NULL;
 }
 
@@ -278,6 +301,12 @@ static char *request_runtime(struct command *c, struct commands *all,
 {
 	static uint8_t packed[WIRE_RUNTIME_MAX + 1024];
 	uint8_t *at = packed;
+
+	if (all->runtime_changes && all->runtime_packed == *all->runtime_changes && all->runtime > 0 &&
+	    all->runtime >= all->history.first) {
+		*frame = item_frame(c, all, all->runtime);
+		return NULL;
+	}
 	size_t len = introspection__runtime__get_packed_size(runtime);
 
 	if (len > WIRE_RUNTIME_MAX)
@@ -296,6 +325,7 @@ static char *request_runtime(struct command *c, struct commands *all,
 		if (!keep(all, &item, packed, len))
 			return "the Runtime is longer than --history";
 	}
+	all->runtime_packed = all->runtime_changes ? *all->runtime_changes : 0;
 	*frame = item_frame(c, all, all->runtime);
 	return NULL;
 }
@@ -438,6 +468,9 @@ static struct command_frame event_frame(struct command *c, const struct commands
 	const uint8_t *encoded = type->encoded;
 	size_t len = type->len;
 
+	if (c->types_replaced != all->types_replaced)
+		c->known_types = 0;
+	c->types_replaced = all->types_replaced;
 	if (c->known_types & bit || len == 0) {
 		name.name = (char *)(uintptr_t)type->name;
 		len = introspection__event_type__pack(&name, packed);

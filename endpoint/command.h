@@ -29,6 +29,8 @@ enum {
 };
 
 struct event_type {
+	uint64_t visit;                   /* of the node that named it last */
+	uint64_t last;                    /* number of the last event of it in the history */
 	char name[64];
 	size_t len;                       /* bytes of encoded; 0: its properties are not known */
 	uint8_t encoded[EVENT_TYPE_MAX];
@@ -39,9 +41,17 @@ struct commands {
 	struct history history;
 	struct event_type types[EVENT_TYPES_MAX];
 	size_t type_count;
+	uint64_t types_replaced;          /* types that gave up their places for others */
 	int64_t interval;                 /* ms, the daemon's */
 	struct log_limit drops;           /* of log lines on dropped events */
 	uint64_t runtime;                 /* number of the item that holds, or held, the Runtime */
+	uint64_t runtime_packed;          /* *runtime_changes when it was put there */
+
+	/* Set by the owner: the count of changes of the Runtime, NULL: it may change at any time;
+	 * and the count of nodes so far. Types belong to a node's visit: those of nodes that are
+	 * gone make room for others. */
+	const uint64_t *runtime_changes;
+	uint64_t visit;
 
 	/* Set by the owner. Called before items of the history with lower numbers
 	 * are written over: whoever is reading one of them must stop, and all
@@ -68,7 +78,8 @@ struct command {
 	uint64_t events_from;    /* ... and events */
 	uint64_t cursor;         /* the next item of the history to look at */
 	uint64_t held_until;     /* items before this number were held back, until it resumed */
-	uint64_t known_types;    /* bit n: it was sent what type n looks like */
+	uint64_t known_types;    /* bit n: it was sent what type n looks like, ... */
+	uint64_t types_replaced; /* ... as long as this is as in struct commands */
 	bool complete;           /* a whole message waits for its answer */
 	size_t message_len;      /* bytes of the message, or of what has come of it */
 	uint8_t in[COMMAND_MESSAGE_MAX];

@@ -173,6 +173,7 @@ static int introspect_next(struct daemon *d, struct connection *c, struct messag
 		}
 		if (!command->complete)
 			return 0;
+		all.runtime_changes = &d->source->runtime_changes;
 		got = command_answer(command, &all, &d->source->runtime, d->now, &frame);
 		tell_source(d);
 		if (got < 0)
@@ -215,6 +216,7 @@ static void introspect_close(struct daemon *d, struct connection *c)
 
 static const char *introspect_event(struct daemon *d, const uint8_t *event, size_t len)
 {
+	all.visit = d->source->feed ? d->source->feed->connections : 0;
 	return commands_event(&all, event, len, &d->source->runtime,
 	                      wants_events() && !d->source->late, d->now);
 }

@@ -19,6 +19,7 @@ enum {
 	READ_MAX = 65536,        /* bytes read from the node before others have their turn */
 	REFRESH_MAX = 1000,      /* ms that a node is given to replace an old state */
 	ACCEPT_PAUSE = 1000,     /* ms without accept() when the system is out of something */
+	PATIENCE = 5000,         /* ms with a node that says nothing while another one waits */
 };
 
 struct feed {
@@ -29,6 +30,9 @@ struct feed {
 	int listener;            /* -1: the node is on standard input */
 	int node;                /* -1: none */
 	bool refused;            /* logged that there was another one beside it */
+	bool spoke;              /* it has sent a whole message */
+	int next;                /* another one, that takes its place if it says nothing; -1: none */
+	int64_t speak_by;        /* ms; until when */
 	int64_t accept_at;       /* ms; 0: at once */
 
 	size_t max_message;      /* bytes */
@@ -66,6 +70,7 @@ static void disconnect(struct feed *f)
 static void connect_node(struct feed *f, int fd)
 {
 	f->node = fd;
+	f->spoke = false;
 	f->refused = false;
 	f->node_state.connected = true;
 	f->node_state.connections++;
@@ -89,6 +94,11 @@ static const char *set_runtime(struct feed *f, const struct wire_payload *payloa
 		introspection__runtime__unpack(NULL, payload->len, payload->bytes);
 	if (!next)
 		return "out of memory";
+	if (next->n_event_types > WIRE_EVENT_TYPES_MAX) {
+		introspection__runtime__free_unpacked(next, NULL);
+		return "runtime has more than 256 event types";
+	}
+	f->source.runtime_changes++;
 	wire_show_runtime(&f->source.runtime, &f->runtime, next);
 	return NULL;
 }
@@ -156,6 +166,31 @@ static void hold_state(struct feed *f, const struct wire_payload *state, size_t 
 	memcpy(f->in, f->held + used, f->in_len - used);
 }
 
+/* Whatever is in the way, it is tried again; a broken connection shows when it is read. */
+static void ask(struct feed *f, int64_t now)
+{
+	if (f->asked)
+		return;
+	f->asked = send(f->node, "r", 1, MSG_NOSIGNAL | MSG_DONTWAIT) == 1;
+	f->asked_at = now;
+}
+
+static void refuse_node(struct feed *f, int fd, int64_t now)
+{
+	if (!f->refused)
+		log_limited(&f->refusals, now, "feed_refused reason=\"another node is connected\"");
+	f->refused = true;
+	close(fd);
+}
+
+/* The node has spoken: who waited for its place goes. */
+static void refuse_next(struct feed *f, int64_t now)
+{
+	if (f->next >= 0)
+		refuse_node(f, f->next, now);
+	f->next = -1;
+}
+
 static void receive(struct feed *f, int64_t now)
 {
 	struct wire_payload state = {0};
@@ -175,6 +210,9 @@ static void receive(struct feed *f, int64_t now)
 	f->in_len += (size_t)n;
 	while ((n = handle_message(f, used, &state, now)) > 0)
 		used += (size_t)n;
+	f->spoke |= used > 0;
+	if (used > 0)
+		refuse_next(f, now);
 	if (state.bytes)
 		hold_state(f, &state, used, now);
 	else if (used > 0)
@@ -183,6 +221,30 @@ static void receive(struct feed *f, int64_t now)
 	f->offset += used;
 	if (n < 0)
 		disconnect(f);
+}
+
+/* Does the node owe something: its first word, the rest of a message, or an answer? */
+static bool is_silent(const struct feed *f, int64_t now)
+{
+	return !f->spoke || f->in_len > 0 || (f->asked && now - f->asked_at >= PATIENCE);
+}
+
+/* A connection that says nothing must not keep a node out for ever. */
+static void replace_silent(struct feed *f, int64_t now)
+{
+	const int next = f->next;
+
+	if (next < 0 || (f->node >= 0 && now < f->speak_by))
+		return;
+	if (f->node >= 0) {
+		log_limited(&f->errors, now, "feed_closed reason=\"it said nothing in %d ms, and another "
+		            "node waits\"", PATIENCE);
+		f->node_state.errors++;
+		disconnect(f);
+	}
+	f->next = -1;
+	log_limited(&f->visits, now, "feed_connected");
+	connect_node(f, next);
 }
 
 static void accept_node(struct feed *f, int64_t now)
@@ -194,11 +256,12 @@ static void accept_node(struct feed *f, int64_t now)
 			return;
 		log_event("feed_accept_paused reason=\"%s\" ms=%d", strerror(errno), ACCEPT_PAUSE);
 		f->accept_at = now + ACCEPT_PAUSE;
+	} else if (f->node >= 0 && f->next < 0 && is_silent(f, now)) {
+		f->next = fd;
+		f->speak_by = now + PATIENCE;
+		ask(f, now);
 	} else if (f->node >= 0) {
-		if (!f->refused)
-			log_limited(&f->refusals, now, "feed_refused reason=\"another node is connected\"");
-		f->refused = true;
-		close(fd);
+		refuse_node(f, fd, now);
 	} else {
 		log_limited(&f->visits, now, "feed_connected");
 		connect_node(f, fd);
@@ -218,6 +281,8 @@ static nfds_t feed_poll(struct source *s, struct pollfd fds[SOURCE_FDS], int64_t
 		*deadline = f->accept_at;
 	if (f->refresh_by && f->refresh_by < *deadline)
 		*deadline = f->refresh_by;
+	if (f->next >= 0 && f->speak_by < *deadline)
+		*deadline = f->speak_by;
 	return n;
 }
 
@@ -240,6 +305,7 @@ static void feed_serve(struct source *s, const struct pollfd *fds, nfds_t n, int
 	 * former life was read. */
 	if (listener && !(f->node >= 0 && (node & POLLHUP)))
 		accept_node(f, now);
+	replace_silent(f, now);
 	if (now >= f->accept_at)
 		f->accept_at = 0;
 	if (f->refresh_by && now >= f->refresh_by) {
@@ -247,15 +313,6 @@ static void feed_serve(struct source *s, const struct pollfd *fds, nfds_t n, int
 		f->state_at = now;
 	}
 	set_newest(f);
-}
-
-/* Whatever is in the way, it is tried again; a broken connection shows when it is read. */
-static void ask(struct feed *f, int64_t now)
-{
-	if (f->asked)
-		return;
-	f->asked = send(f->node, "r", 1, MSG_NOSIGNAL | MSG_DONTWAIT) == 1;
-	f->asked_at = now;
 }
 
 static int feed_take(struct source *s, int64_t now, struct snapshot_input *out)
@@ -286,6 +343,8 @@ static void feed_close(struct source *s)
 
 	if (f->node >= 0)
 		close(f->node);
+	if (f->next >= 0)
+		close(f->next);
 	if (f->listener >= 0) {
 		listen_remove(f->path, &f->file);
 		close(f->listener);
@@ -312,6 +371,7 @@ struct source *feed_open(const char *path, mode_t mode, size_t max_message, int6
 		.path = path,
 		.listener = -1,
 		.node = -1,
+		.next = -1,
 		.max_message = max_message,
 		.interval = interval,
 		/* A read is done when less than one message is there. */

@@ -22,6 +22,7 @@ static void show_runtime(struct joined *j)
 	const Introspection__Runtime ours = j->source.runtime;
 
 	j->source.runtime = j->feed->runtime;
+	j->source.runtime_changes = j->feed->runtime_changes;
 	j->source.runtime.source = ours.source;
 	j->source.runtime.hostname = ours.hostname;
 	j->source.runtime.interval_ms = ours.interval_ms;

@@ -374,6 +374,7 @@ static void name_watched(struct kernel *k)
 {
 	char name[SHOWN_NAME_MAX];
 
+	k->source.runtime_changes++;
 	wire_text(name, sizeof name, k->process, strlen(k->process));
 	if (k->watched.dir >= 0)
 		snprintf(k->implementation, sizeof k->implementation, "%.*s (pid %d)",

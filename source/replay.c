@@ -120,6 +120,11 @@ static const char *use_message(struct replay *r, const struct recording_message 
 		r->next_runtime = introspection__runtime__unpack(NULL, payload.len, payload.bytes);
 		if (!r->next_runtime)
 			return "out of memory";
+		if (r->next_runtime->n_event_types > WIRE_EVENT_TYPES_MAX) {
+			introspection__runtime__free_unpacked(r->next_runtime, NULL);
+			r->next_runtime = NULL;
+			return "runtime has more than 256 event types";
+		}
 	}
 	return NULL;
 }
@@ -277,6 +282,7 @@ static void show_next_runtime(struct replay *r)
 {
 	if (r->next_runtime)
 		wire_show_runtime(&r->source.runtime, &r->runtime, r->next_runtime);
+	r->source.runtime_changes++;
 	r->next_runtime = NULL;
 }
 

@@ -27,6 +27,7 @@ struct source {
 	 * hostname and interval_ms; the source owns the others and what they
 	 * point to. */
 	Introspection__Runtime runtime;
+	uint64_t runtime_changes;   /* how often what the source owns of it became another */
 
 	/* Writes what the source waits for and returns how many, 0 to SOURCE_FDS.
 	 * Lowers *deadline (ms, monotonic) when serve must be called by then

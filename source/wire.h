@@ -15,6 +15,7 @@ enum {
 	WIRE_VARINT_MAX = 10,      /* bytes */
 	WIRE_PREFIX_MAX = 16,      /* bytes of a ServerMessage before its payload */
 	WIRE_RUNTIME_MAX = 65536,  /* bytes of an encoded Runtime */
+	WIRE_EVENT_TYPES_MAX = 256,   /* in a Runtime */
 };
 
 enum wire_type {

@@ -7,6 +7,7 @@ import net from 'node:net'
 import { join } from 'node:path'
 import test from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
+import { commandClient } from './command-client.mjs'
 import { build, client, daemon, folder, schema, ServerMessage, until } from './daemon.mjs'
 
 const State = schema.lookupType('introspection.State')
@@ -300,4 +301,35 @@ test('a path that is taken', async t => {
   await fetch(`${d.url}healthz`)
   await connect(t, left)
   await d.line(/^feed_connected/)
+})
+
+test('a connection that says nothing, or half of a message, does not keep a node out', async t => {
+  for (const begins of ['', delimited(stateOf('half')).subarray(0, -1)]) {
+    const { d, path } = await feedDaemon(t, { expect: [/^feed_closed reason="it said nothing in 5000 ms/] })
+    const c = await client(t, d.ws)
+    const squatter = await connect(t, path)
+    if (begins) squatter.socket.write(begins)
+    await d.line(/^feed_connected/)
+    const node = await connect(t, path)
+    node.send(stateOf('node'))
+    assert.equal(peerOf(await c.received(1, 20000)), 'node')
+    await squatter.closed
+  }
+})
+
+test('types of events belong to the visit of a node: others leave room', async t => {
+  const { d, path } = await feedDaemon(t, { expect: [/^event_dropped reason="too many event types/] })
+  const c = await commandClient(t, d.ws)
+  await c.ok('HELLO')
+  await c.ok('PUSH_ENABLE', { source: 'EVENTS' })
+  const names = () => c.events.map(({ type }) => type.name)
+  const event = name => ({ event: { type: { name, propertyTypes: [{ name: 'peer' }] }, ts: 1, content: '{}' } })
+  for (const [i, visit] of ['junk', 'other', 'third'].entries()) {
+    const n = await connect(t, path)
+    for (let k = 0; k < 80; k++) n.send(event(`${visit} ${k}`))
+    await c.until(() => names().includes(`${visit} 63`))
+    assert.equal(names().length, 64 * (i + 1))
+    n.socket.destroy()
+    await until(d.child, 'line', () => d.lines.filter(line => line.startsWith('feed_disconnected')).length > i)
+  }
 })

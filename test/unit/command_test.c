@@ -845,6 +845,28 @@ static void event_limits(void **state)
 	world_close(w);
 }
 
+/* Once for each Runtime: 50 clients that ask for a large one again and again must not cost
+ * others anything. */
+static void runtime_is_packed_once(void **state)
+{
+	struct world *w = greeted(HISTORY);
+	uint64_t changes = 1;
+
+	(void)state;
+	w->all.runtime_changes = &changes;
+	for (int i = 0; i < 3; i++) {
+		static const char *const peers[] = {"me", "us", "us"};
+
+		w->runtime.peer_id = (char *)(uintptr_t)peers[i];
+		changes += i == 2;   /* what changed is not looked at before the count tells so */
+		assert_int_equal(SAY(w, REQUEST, RUNTIME, NULL), 1);
+		assert_string_equal(receive(w, w->frame.body, w->frame.body_len)->runtime->peer_id,
+		                    i == 2 ? "us" : "me");
+		assert_true(w->frame.number == (i == 2 ? 2 : 1));
+	}
+	world_close(w);
+}
+
 static void event_type_limits(void **state)
 {
 	static const char text[] = "event_dropped reason=\"too many event types, or one too long\"\n";
@@ -886,6 +908,36 @@ static void event_type_limits(void **state)
 	assert_pushed(w, "n");
 	assert_null(event(w, name, 1, "1"));
 	assert_event(w, name, 0);
+
+	/* The next node has as many of its own, and what they look like is sent again. An event
+	 * of a type that has to go is forgotten with it: the client is told. */
+	w->all.visit++;
+	assert_null(event(w, name, 1, "1"));
+	assert_event(w, name, 0);
+	for (int i = 1; i < EVENT_TYPES_MAX; i++) {
+		snprintf(name, sizeof name, "another %d", i);
+		assert_null(event(w, name, 1, "1"));
+		assert_event(w, name, 1);
+	}
+	w->now += 1000;
+	log_clear();
+	log_begin();
+	assert_null(event(w, "yet one more", 1, "1"));
+	log_end();
+	assert_string_equal(logged, text);
+	assert_pushed(w, "n");
+	assert_null(event(w, name, 0, "1"));
+	assert_event(w, name, 0);
+	assert_null(event(w, name, 0, "1"));
+	w->all.visit++;
+	for (int i = 1; i < EVENT_TYPES_MAX; i++) {
+		snprintf(name, sizeof name, "third %d", i);
+		assert_null(event(w, name, 1, "1"));
+	}
+	assert_null(event(w, "third", 1, "1"));   /* takes the place of the last event's type */
+	assert_true(w->all.history.next - w->all.history.first <= EVENT_TYPES_MAX);
+	assert_int_equal(pushed(w), 'n');
+	assert_event(w, "third 1", 1);
 	world_close(w);
 }
 
@@ -1097,6 +1149,7 @@ int main(void)
 		cmocka_unit_test(event_types),
 		cmocka_unit_test(refused_events),
 		cmocka_unit_test(event_limits),
+		cmocka_unit_test(runtime_is_packed_once),
 		cmocka_unit_test(event_type_limits),
 		cmocka_unit_test(nobody_wants_them),
 		cmocka_unit_test(what_was_held_back),
