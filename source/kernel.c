@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <linux/capability.h>
 #include <netinet/in.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,6 @@
 
 #include "events.h"
 #include "base/log.h"
-#include "process.h"
 #include "kernel.h"
 #include "wire.h"
 
@@ -21,6 +21,12 @@ enum {
 	NUMBERS_MAX = 192,      /* encoded bytes of a connection besides its texts */
 	STATE_MAX = 1024,       /* encoded bytes of a State besides its connections */
 	EPOCH_SLACK = 10000000, /* ns by which the clock may be set before it shows */
+
+	/* CPU time, in ns, for the search of the processes of new sockets */
+	SEARCH_FIRST = 200000000,   /* in the first snapshot, which names all there are */
+	SEARCH_SHARE = 200,         /* then one part in so many of the time that has passed */
+	SEARCH_LEAST = 500000,
+	SEARCH_MOST = 50000000,
 };
 
 static int64_t clock_ns(clockid_t clock)
@@ -187,7 +193,7 @@ struct connection *kernel_add(struct kernel *k, uint64_t cookie)
 
 static bool is_shown(const struct kernel *k, const struct connection *c)
 {
-	return !k->process || c->pid != 0;
+	return !k->process || c->holder.pid != 0;
 }
 
 static void add_up(Introspection__DataGauge *sum, const Introspection__DataGauge *part)
@@ -239,6 +245,16 @@ static void measure(struct connection *c, const struct tcpdiag_socket *s)
 	c->message.latency_ns = (uint64_t)s->rtt * 1000;
 }
 
+void kernel_seen(struct kernel *k, struct connection *c, uint32_t inode)
+{
+	if (c->holder.inode != inode)
+		holders_forget(&k->holders, &c->holder);
+	c->holder.inode = inode;
+	if (c->seen != k->dump && holders_are_missing(&c->holder))
+		holders_want(&k->holders, &c->holder);
+	c->seen = k->dump;
+}
+
 static void on_socket(void *arg, const struct tcpdiag_socket *s)
 {
 	struct kernel *k = arg;
@@ -259,12 +275,9 @@ static void on_socket(void *arg, const struct tcpdiag_socket *s)
 		if (*listening(k, s))
 			c->message.role = INTROSPECTION__ROLE__RESPONDER;
 	}
-	c->seen = k->dump;
+	kernel_seen(k, c, s->inode);
 	c->message.status = status_of(s->state);
 	c->timeline.close_ts = 0;
-	c->inode = s->inode;
-	if (c->inode != 0 && c->pid == 0 && c->lookups < LOOKUPS)
-		k->look_up = true;
 	if (!c->told && s->side != TCPDIAG_UNTOLD) {
 		c->told = true;
 		c->message.role = s->side == TCPDIAG_DIALLED ? INTROSPECTION__ROLE__INITIATOR
@@ -281,7 +294,7 @@ static bool dump(struct kernel *k, int64_t now)
 	read_clocks(k);
 	k->dump++;
 	k->left_out = 0;
-	k->look_up = false;
+	holders_begin(&k->holders);
 	memset(k->listening, 0, sizeof k->listening);
 	const char *wrong = tcpdiag_dump(&k->diag, on_socket, k);
 	if (!wrong && k->udp)
@@ -299,27 +312,6 @@ static bool dump(struct kernel *k, int64_t now)
 	return true;
 }
 
-/* Keys of by_place: an inode number, which has 32 bits, or a process and its
- * descriptor, of which the process is not 0. */
-static uint64_t descriptor(int pid, int fd)
-{
-	return (uint64_t)(unsigned)pid << 32 | (unsigned)fd;
-}
-
-static struct connection *find_place(struct kernel *k, uint64_t place)
-{
-	struct connection *c = *bucket(k->by_place, place);
-
-	while (c && c->place != place)
-		c = c->next_place;
-	return c;
-}
-
-static bool is_unknown(void *arg, int pid, int fd)
-{
-	return !find_place(arg, descriptor(pid, fd));
-}
-
 /* Fills p->name with what may be shown. */
 static void name_process(struct process *p)
 {
@@ -327,41 +319,34 @@ static void name_process(struct process *p)
 	wire_text(p->name, SHOWN_NAME_MAX, p->name, strlen(p->name));
 }
 
-static void on_descriptor(void *arg, struct process *p, int fd, uint64_t inode)
+static void on_holder(void *arg, struct holder *h, struct process *p)
 {
-	struct connection *c = inode <= UINT32_MAX ? find_place(arg, inode) : NULL;
+	struct connection *c = (void *)((char *)h - offsetof(struct connection, holder));
 
-	if (!c || c->pid != 0)
-		return;
+	(void)arg;
 	if (!p->name[0])
 		name_process(p);
-	c->pid = p->pid;
-	c->fd = fd;
 	c->texts += (size_t)snprintf(c->name, sizeof c->name, "process=%s", p->name) +
 	            (size_t)snprintf(c->number, sizeof c->number, "pid=%d", p->pid);
 	c->message.n_user_provided_tags = 2;
 }
 
-/* Searches the processes of the sockets that have none yet. A descriptor that
- * was found to be a socket is not looked at again while that socket exists. */
-static void look_up(struct kernel *k)
+/* Searches the processes of the sockets that have none yet, for a while. elapsed: ms
+ * since the previous snapshot; 0: there is none. */
+static void look_up(struct kernel *k, int64_t elapsed)
 {
-	const struct process_search search = {is_unknown, on_descriptor, k};
+	int64_t ns = elapsed * 1000000 / SEARCH_SHARE;
 
 	if (k->process && k->watched.dir < 0)
 		return;
-	memset(k->by_place, 0, sizeof k->by_place);
-	for (struct connection *c = k->all; c < k->all + k->used; c++) {
-		if (c->seen != k->dump || c->inode == 0)
-			continue;
-		c->place = c->pid != 0 ? descriptor(c->pid, c->fd) : c->inode;
-		struct connection **list = bucket(k->by_place, c->place);
-		c->next_place = *list;
-		*list = c;
-		if (c->pid == 0 && c->lookups < LOOKUPS)
-			c->lookups++;
-	}
-	if (process_sockets(k->process ? &k->watched : NULL, &search) || k->unreadable)
+	if (k->holders.missing == 0)
+		return;
+	/* What was closed since has given its number to others. */
+	for (const struct connection *c = k->all; c < k->all + k->used; c++)
+		if (c->seen != 0 && c->seen != k->dump)
+			holders_forget(&k->holders, &c->holder);
+	ns = ns < SEARCH_LEAST ? SEARCH_LEAST : ns > SEARCH_MOST ? SEARCH_MOST : ns;
+	if (holders_search(&k->holders, k->previous ? ns : SEARCH_FIRST) || k->unreadable)
 		return;
 	k->unreadable = true;
 	log_event("error pid=%d reason=\"its open files may not be read: run as its user, or with "
@@ -397,8 +382,9 @@ static void begin_to_watch(struct kernel *k, size_t others, int64_t now)
 	name_process(&k->watched);
 	name_watched(k);
 	k->unreadable = false;
+	holders_stop(&k->holders);
 	for (size_t i = 0; i < k->used; i++)
-		k->all[i].lookups = 0;
+		k->all[i].holder.first = k->all[i].holder.rounds = 0;
 	log_limited(&k->visits, now, "watching process=%s pid=%d others=%zu",
 	            escaped_name(name, &k->watched), k->watched.pid, others);
 	if (process_elsewhere(&k->watched))
@@ -464,6 +450,7 @@ static void fill_connections(struct kernel *k, int64_t elapsed, int64_t now)
 		if (c->seen == 0)
 			continue;
 		if (c->seen != k->dump) {
+			holders_forget(&k->holders, &c->holder);
 			if (!is_shown(k, c) || c->message.status == INTROSPECTION__STATUS__CLOSED) {
 				forget(k, c);
 				continue;
@@ -502,9 +489,9 @@ static int take(struct source *s, int64_t now, struct snapshot_input *out)
 		follow(k, now);
 	if (!dump(k, now))
 		return -1;
-	if (k->look_up)
-		look_up(k);
-	fill_connections(k, k->previous ? now - k->before : 0, now);
+	int64_t elapsed = k->previous ? now - k->before : 0;
+	look_up(k, elapsed);
+	fill_connections(k, elapsed, now);
 	fill_resources(k);
 	k->before = now;
 	k->state.start_ts = kernel_time_of_day(k, k->previous ? k->previous : k->instant);
@@ -539,6 +526,7 @@ static void close_kernel(struct source *s)
 {
 	struct kernel *k = (struct kernel *)s;
 
+	holders_stop(&k->holders);
 	process_close(&k->watched);
 	if (k->udp)
 		kernel_udp->close(k);
@@ -642,6 +630,8 @@ struct source *kernel_open(const char *process, const struct sockaddr_storage *o
 	k->own_count = own_count;
 	k->process = process;
 	k->watched.dir = -1;
+	k->holders.only = process ? &k->watched : NULL;
+	k->holders.found = on_holder;
 	init_messages(k);
 	if (tcpdiag_open(&k->diag) != 0) {
 		log_event("error source=kernel reason=\"%s\"", strerror(errno));

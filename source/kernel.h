@@ -11,6 +11,8 @@
 #include <sys/socket.h>
 #include <sys/utsname.h>
 
+#include "base/log.h"
+#include "source/holders.h"
 #include "source/process.h"
 #include "source/source.h"
 #include "source/tcpdiag.h"
@@ -20,19 +22,14 @@ enum {
 	CONNECTIONS_MAX = 1 << TABLE_BITS,
 	SHOWN_NAME_MAX = 32,    /* bytes of a process name, NUL included */
 	MULTIADDR_MAX = 80,     /* bytes of "/ip6/.../udp/65535/quic-v1", NUL included */
-	LOOKUPS = 2,            /* snapshots in which the process of a new socket is searched */
 };
 
 struct connection {
 	uint64_t cookie;                 /* the kernel's name of the socket, never used again */
 	uint64_t seen;                   /* the last dump it was part of; 0: the entry is free */
 	struct connection *next;         /* with the same hash of cookie, or the next free one */
-	uint64_t place;                  /* key of by_place, see look_up */
-	struct connection *next_place;   /* with the same hash of place */
 	int64_t opened;                  /* ns of CLOCK_BOOTTIME */
-	uint32_t inode;                  /* 0: no process has it open */
-	int pid, fd;                     /* where it was found; pid 0: nowhere yet */
-	int lookups;                     /* snapshots in which it was searched */
+	struct holder holder;            /* of a flow, only pid is used */
 	bool told;                       /* the kernel has told who dialled */
 	bool hidden;                     /* a UDP socket, or a flow that was shown as closed */
 	struct tcpdiag_end local, remote;   /* of a UDP socket ... */
@@ -67,7 +64,6 @@ struct kernel {
 	uint64_t dump;                 /* number of the last one */
 	size_t left_out;               /* connections for which there was no entry, in this dump */
 	size_t left_out_before;        /* ... and in the previous one */
-	bool look_up;                  /* there are sockets whose process is to be searched */
 	bool listening[2][65536];      /* local ports: of IPv4, of IPv6 */
 
 	int64_t before;                /* ms, the loop's clock, of the previous snapshot */
@@ -92,10 +88,10 @@ struct kernel {
 	struct connection *free;
 	size_t used;                   /* entries of all[] that have been in use */
 	struct connection *by_cookie[CONNECTIONS_MAX];
-	struct connection *by_place[CONNECTIONS_MAX];
 	Introspection__Connection *shown[CONNECTIONS_MAX];
 	struct connection all[CONNECTIONS_MAX];
 	struct tcpdiag diag;
+	struct holders holders;
 
 	struct udp *udp;               /* owned by udp.c; NULL: flows of UDP are not counted */
 	Introspection__Resource flows; /* the kernel's table of them */
@@ -107,6 +103,10 @@ struct connection *kernel_find(struct kernel *k, uint64_t cookie);
 
 /* NULL: the table is full, which is counted. */
 struct connection *kernel_add(struct kernel *k, uint64_t cookie);
+
+/* The socket of c is part of this dump, and has this inode: if its process is not known, it is
+ * searched. */
+void kernel_seen(struct kernel *k, struct connection *c, uint32_t inode);
 
 /* A time of day, in ms since 1970, for one of CLOCK_BOOTTIME in ns. */
 uint64_t kernel_time_of_day(const struct kernel *k, int64_t boottime);

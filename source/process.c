@@ -3,15 +3,20 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
-enum { COMM_MAX = 15 };   /* characters that the kernel keeps of a command name */
+enum {
+	COMM_MAX = 15,         /* bytes that the kernel keeps of a command name */
+	SMALLEST_ENTRY = 24,   /* bytes of what getdents64() tells of a file */
+};
 
 /* Reads the beginning of a file, which it closes, and ends it with a NUL. Returns
  * its length, -1 with errno when it cannot be read. */
@@ -331,58 +336,54 @@ bool process_usage(const struct process *p, struct process_usage *u)
 	return true;
 }
 
-/* Returns how many descriptors there are, -1: they may not be seen. */
-static int search_thread(struct process *p, const struct process_search *search)
+int process_descriptors(const struct process *p)
 {
-	DIR *dir = open_folder(p, "fd");
-	bool readable = dir || (errno != EACCES && errno != EPERM && errno != ENOENT);
-	int count = 0;
+	return open_in(p, "fd", O_DIRECTORY);
+}
 
-	for (struct dirent *e; dir && (e = readdir(dir));) {
-		char link[32];
-		unsigned long long inode;
-		int fd = atoi(e->d_name);
+bool process_other_thread(struct process *p)
+{
+	struct stat_fields f;
+	int error = errno;
+	bool chosen = !p->thread[0] && has_threads(p) && read_stat(p, &f) && has_ended(&f) &&
+	              choose_thread(p);
 
-		count += is_number(e->d_name);
-		if (!is_number(e->d_name) || !search->wanted(search->arg, p->pid, fd))
-			continue;
-		ssize_t len = readlinkat(dirfd(dir), e->d_name, link, sizeof link - 1);
-		if (len < 0) {
-			readable = readable && errno != EACCES;
-			continue;
+	errno = error;
+	return chosen;
+}
+
+bool process_may_not(void)
+{
+	return errno == EACCES || errno == EPERM || errno == ENOENT;
+}
+
+int process_numbers(int folder, int numbers[PROCESS_NUMBERS])
+{
+	_Alignas(struct dirent) char entries[PROCESS_NUMBERS * SMALLEST_ENTRY];
+	long len;
+	int n = 0;
+
+	do {
+		len = syscall(SYS_getdents64, folder, entries, sizeof entries);
+		for (long at = 0; at < len;) {
+			const struct dirent *e = (const void *)(entries + at);
+
+			if (is_number(e->d_name))
+				numbers[n++] = atoi(e->d_name);
+			at += e->d_reclen;
 		}
-		link[len] = '\0';
-		if (sscanf(link, "socket:[%llu]", &inode) == 1)
-			search->found(search->arg, p, fd, inode);
-	}
-	if (dir)
-		closedir(dir);
-	return readable ? count : -1;
+	} while (len > 0 && n == 0);
+	return n;
 }
 
-static bool search_one(struct process *p, const struct process_search *search)
+int process_socket(int descriptors, int fd, uint32_t *inode)
 {
-	int count = search_thread(p, search);
+	char name[16], link[32];
 
-	if (count <= 0 && !p->thread[0] && has_threads(p) && choose_thread(p))
-		count = search_thread(p, search);
-	return count >= 0;
-}
-
-bool process_sockets(struct process *p, const struct process_search *search)
-{
-	if (p)
-		return search_one(p, search);
-	DIR *proc = opendir("/proc");
-	for (struct dirent *e; proc && (e = readdir(proc));) {
-		struct process each;
-
-		if (!process_open(&each, e->d_name))
-			continue;
-		search_one(&each, search);
-		process_close(&each);
-	}
-	if (proc)
-		closedir(proc);
-	return true;
+	snprintf(name, sizeof name, "%d", fd);
+	ssize_t len = readlinkat(descriptors, name, link, sizeof link - 1);
+	if (len < 0)
+		return -1;
+	link[len] = '\0';
+	return sscanf(link, "socket:[%" SCNu32 "]", inode) == 1;
 }

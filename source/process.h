@@ -57,17 +57,23 @@ struct process_usage {
 /* p: a process, NULL for the whole machine. False when it cannot be told. */
 bool process_usage(const struct process *p, struct process_usage *u);
 
-/* How process_sockets asks and tells. */
-struct process_search {
-	/* False: the descriptor need not be looked at. */
-	bool (*wanted)(void *arg, int pid, int fd);
-	/* It is a socket. p is borrowed for the call. */
-	void (*found)(void *arg, struct process *p, int fd, uint64_t inode);
-	void *arg;
-};
+enum { PROCESS_NUMBERS = 64 };
 
-/* Looks at the descriptors of a process, with p NULL at those of all processes
- * that may be read. False: p may not be read. */
-bool process_sockets(struct process *p, const struct process_search *search);
+/* Reads on in a folder of /proc, of processes or descriptors. Returns how many numbers
+ * there were among its files, 0 at the end or when it cannot be read. */
+int process_numbers(int folder, int numbers[PROCESS_NUMBERS]);
+
+/* Opens the folder of its descriptors, which the caller closes. -1 with errno. */
+int process_descriptors(const struct process *p);
+
+/* Where that is empty, or may not be read: chooses a thread that runs if the main one
+ * has exited. False: it has not, or one was chosen before. Leaves errno as it is. */
+bool process_other_thread(struct process *p);
+
+/* Whether errno, of these calls, says that the process may not be looked at. */
+bool process_may_not(void);
+
+/* Returns 1 for a socket, whose inode it tells, 0 for another file, -1 with errno. */
+int process_socket(int descriptors, int fd, uint32_t *inode);
 
 #endif

@@ -42,14 +42,11 @@ static void on_socket(void *arg, const struct tcpdiag_socket *s)
 	if (!c && !(c = kernel_add(k, s->cookie)))
 		return;
 	c->hidden = true;
-	c->seen = k->dump;
-	c->inode = s->inode;
+	kernel_seen(k, c, s->inode);
 	c->local = s->local;
 	c->remote = s->remote;
 	c->next_port = k->udp->by_port[s->local.port];
 	k->udp->by_port[s->local.port] = c;
-	if (c->inode != 0 && c->pid == 0 && c->lookups < LOOKUPS)
-		k->look_up = true;
 }
 
 /* Does the socket get what the flow's peer sends? 0: no; of several that would, the kernel
@@ -112,9 +109,9 @@ static void read_initials(const struct kernel *k, struct connection *c, const st
 static void fill_tags(struct connection *c, const struct connection *of, bool quic)
 {
 	static char unknown[] = "role=unknown";
-	const bool named = of->pid != 0;
+	const bool named = of->holder.pid != 0;
 
-	c->pid = of->pid;
+	c->holder.pid = of->holder.pid;
 	strcpy(c->name, of->name);
 	strcpy(c->number, of->number);
 	c->tags[0] = named ? c->name : unknown;

@@ -25,7 +25,7 @@
 enum {
 	SOCKETS_PER_PROCESS = 10000,
 	SNAPSHOT_MAX = DEFAULT_MAX_SNAPSHOT,
-	SETTLED = 3,   /* snapshots until every socket has been looked up */
+	SETTLED = 100000,   /* snapshots in which every process must have been found */
 };
 
 /* Of this process, whoever makes them. */
@@ -172,14 +172,24 @@ static uint64_t take_state(struct bench *b, struct snapshot_input *in)
 	return cpu_ns() - begin;
 }
 
+static bool all_named(const Introspection__State *state)
+{
+	for (size_t i = 0; i < state->subsystems->n_connections; i++)
+		if (state->subsystems->connections[i]->n_user_provided_tags == 0)
+			return false;
+	return true;
+}
+
 static void measure(struct bench *b)
 {
 	struct samples bare, take, encode, pack, ss;
 	struct snapshot_input in = {0};
-	unsigned long allocated = 0;
+	unsigned long allocated = 0, taken = 0;
 
-	for (int i = 0; i < SETTLED; i++)
+	do {
 		take_state(b, &in);
+		need(++taken < SETTLED, "processes");
+	} while (!all_named(in.state));
 	for (int i = 0; i < ROUNDS; i++) {
 		unsigned long before = allocations;
 		take.ns[i] = take_state(b, &in);

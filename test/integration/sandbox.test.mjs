@@ -211,7 +211,7 @@ sandboxed('a Unix socket is removed at the end', async t => {
 const headers = ['-idirafter', '/usr/include', '-idirafter', `/usr/include/${execFileSync('cc', ['-print-multiarch'],
   { encoding: 'utf8' }).trim()}`]
 const flags = ['-std=c11', '-D_GNU_SOURCE', '-D_FILE_OFFSET_BITS=64', '-D_TIME_BITS=64', '-O2', `-I${root}`]
-const sources = ['guard/sandbox.c', 'base/log.c', 'source/process.c'].map(name => join(root, name))
+const sources = ['guard/sandbox.c', 'base/log.c', 'source/holders.c', 'source/process.c'].map(name => join(root, name))
 const compilers = { cc: ['cc'], 'cc with 32 bits': ['cc', '-m32'], musl: ['musl-gcc'] }
 
 // Every call that is on the list of sandbox.c, as numbers for a program of this compiler.

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "guard/sandbox.h"
+#include "source/holders.h"
 #include "source/process.h"
 
 #define MUST(condition) ((condition) ? (void)0 : fail(#condition))
@@ -71,29 +72,47 @@ static void use_files(const char *token, const char *path)
 	MUST(lstat(path, &st) == 0 && S_ISSOCK(st.st_mode) && unlink(path) == 0);
 }
 
-static bool every(void *arg, int pid, int fd)
+static void found(void *arg, struct holder *h, struct process *p)
 {
-	(void)arg, (void)pid, (void)fd;
-	return true;
-}
-
-static void found(void *arg, struct process *p, int fd, uint64_t inode)
-{
-	(void)p, (void)fd, (void)inode;
+	MUST(h->pid == p->pid);
 	++*(size_t *)arg;
 }
 
-static void use_processes(void)
+/* The process that holds a socket, all of them asked, and this one. */
+static void use_holders(struct process *own, int fd)
+{
+	static struct holders all, one;
+	size_t count = 0;
+	struct stat st;
+
+	MUST(fstat(fd, &st) == 0);
+	for (int i = 0; i < 2; i++) {
+		struct holders *h = i ? &one : &all;
+		struct holder wanted = {.inode = (uint32_t)st.st_ino};
+
+		h->only = i ? own : NULL;
+		h->found = found;
+		h->arg = &count;
+		holders_begin(h);
+		holders_want(h, &wanted);
+		for (int tries = 0; holders_are_missing(&wanted) && tries < 1000; tries++)
+			MUST(holders_search(h, 100000000));
+		MUST(wanted.fd == fd);
+		holders_stop(h);
+	}
+	MUST(count == 2);
+}
+
+static void use_processes(int socket)
 {
 	struct process own;
 	struct process_usage usage;
-	size_t others, sockets = 0;
-	const struct process_search search = {every, found, &sockets};
+	size_t others;
 
 	MUST(process_find(&own, "sandboxed", &others) && process_alive(&own));
 	process_name(&own);
 	MUST(!process_elsewhere(&own) && process_usage(&own, &usage) && process_usage(NULL, &usage));
-	MUST(process_sockets(&own, &search) && process_sockets(NULL, &search) && sockets > 0);
+	use_holders(&own, socket);
 	process_close(&own);
 }
 
@@ -142,7 +161,7 @@ int main(int argc, char **argv)
 	MUST(sandbox_enter(&needs) == 0);
 	use_sockets(listener, client, epoll);
 	use_files(token, address.sun_path);
-	use_processes();
+	use_processes(client);
 	use_memory();
 	use_clocks();
 	MUST(write(STDOUT_FILENO, "done\n", 5) == 5);

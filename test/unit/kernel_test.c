@@ -19,11 +19,13 @@
 #include <linux/rtnetlink.h>
 #include <linux/sched.h>
 #include <linux/tcp.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -32,6 +34,7 @@
 #include <time.h>
 
 #include "messages.h"
+#include "source/kernel.h"
 #include "source/source.h"
 #include "source/tcpdiag.h"
 
@@ -60,6 +63,8 @@ static ssize_t (*answer)(char *buffer, size_t size);
 static bool kernel_is_asked;   /* answer stands only for the first of the kernel's */
 static struct nlmsghdr asked;
 static unsigned recv_calls, readlinkat_calls;
+static int64_t cpu_ns;         /* what readlinkat() is said to have cost */
+static bool cpu_is_made_up;    /* ... and is told as the time of this process */
 
 ssize_t recv(int fd, void *buffer, size_t size, int flags)
 {
@@ -88,6 +93,7 @@ ssize_t send(int fd, const void *bytes, size_t len, int flags)
 ssize_t readlinkat(int dir, const char *path, char *out, size_t size)
 {
 	readlinkat_calls++;
+	cpu_ns += 10000;
 	return syscall(SYS_readlinkat, dir, path, out, size);
 }
 
@@ -100,6 +106,10 @@ static int64_t clock_shift;
 
 int clock_gettime(clockid_t clock, struct timespec *t)
 {
+	if (clock == CLOCK_PROCESS_CPUTIME_ID && cpu_is_made_up) {
+		*t = (struct timespec){cpu_ns / 1000000000, cpu_ns % 1000000000};
+		return 0;
+	}
 	if (syscall(SYS_clock_gettime64, clock, t) != 0)
 		return -1;
 	if (clock == CLOCK_REALTIME)
@@ -107,10 +117,21 @@ int clock_gettime(clockid_t clock, struct timespec *t)
 	return 0;
 }
 
+/* Without the flows of UDP, which have tests of their own. */
+static struct source *open_tcp(const char *process, const struct sockaddr_storage *own,
+                               size_t own_count)
+{
+	struct source *s = kernel_open(process, own, own_count, false);
+
+	if (s && ((struct kernel *)s)->udp)
+		kernel_udp->close((struct kernel *)s);
+	return s;
+}
+
 static struct source *open_source(const char *process)
 {
 	log_begin();
-	struct source *s = kernel_open(process, NULL, 0, false);
+	struct source *s = open_tcp(process, NULL, 0);
 	log_end();
 	assert_non_null(s);
 	return s;
@@ -309,6 +330,19 @@ static bool is_of(const Connection *c, pid_t pid)
 	return c->n_user_provided_tags == 2 && strcmp(c->user_provided_tags[1], number) == 0;
 }
 
+/* Other processes may have much that is looked at first. */
+static Connection *take_named(struct source *s, int64_t ms, int fd)
+{
+	for (int i = 0; i < 10000; i++) {
+		Connection *c = find(take(s, ms), fd);
+
+		if (c && c->n_user_provided_tags > 0)
+			return c;
+	}
+	fail_msg("no process was found");
+	return NULL;
+}
+
 static void connections(void **unused)
 {
 	static const struct {
@@ -331,6 +365,7 @@ static void connections(void **unused)
 		snprintf(name, sizeof name, "process=%s", program_invocation_short_name);
 		for (int side = 0; side < 2; side++) {
 			int here = side ? p.server : p.client, there = side ? p.client : p.server;
+			take_named(s, 1000, here);
 			Connection *c = take_exact(s, here);
 
 			assert_bytes(c, side ? 1000003 : 77777, side ? 77777 : 1000003);
@@ -433,7 +468,7 @@ static void opening(void **unused)
 	assert_int_equal(found, 1);
 	assert_int_equal(write(p.client, "x", 1), 1);
 	p.server = accept(p.listener, NULL, NULL);
-	c = find(take(s, 2000), p.server);
+	c = take_named(s, 2000, p.server);
 	assert_int_equal(cookie_of(p.server), cookie);
 	assert_int_equal(c->status, ACTIVE);
 	assert_int_equal(c->role, RESPONDER);
@@ -762,7 +797,7 @@ static void own_connections(void **unused)
 			v6->sin6_family = AF_INET6;
 			assert_int_equal(inet_pton(AF_INET6, rows[i].own, &v6->sin6_addr), 1);
 		}
-		struct source *s = kernel_open(NULL, own, 2, false);
+		struct source *s = open_tcp(NULL, own, 2);
 		assert_non_null(s);
 		State *state = take(s, 0);
 		assert_int_equal(find(state, p.client) == NULL, rows[i].left_out);
@@ -922,7 +957,7 @@ static void process_by_number(void **unused)
 	assert_int_equal(state->traffic->traffic_out->cum_bytes, 1000);
 	end_node(&n);
 	log_begin();
-	assert_null(kernel_open(pid, NULL, 0, false));
+	assert_null(open_tcp(pid, NULL, 0));
 	log_end();
 	bury_node(&n);
 	/* Another process takes over the number at once. */
@@ -955,7 +990,7 @@ static void process_that_is_none(void **unused)
 
 		log_clear();
 		log_begin();
-		assert_null(kernel_open(names[i], NULL, 0, false));
+		assert_null(open_tcp(names[i], NULL, 0));
 		log_end();
 		snprintf(expected, sizeof expected,
 		         "error pid=\"%s\" reason=\"there is no such process\"\n", names[i]);
@@ -1140,7 +1175,7 @@ static bool says(const char *process, const char *expected)
 {
 	log_clear();
 	log_begin();
-	struct source *s = kernel_open(process, NULL, 0, false);
+	struct source *s = open_tcp(process, NULL, 0);
 	log_end();
 	if (s)
 		s->close(s);
@@ -1152,7 +1187,7 @@ static bool sees_hidden_processes(const char *pid)
 	return mount_proc("proc", "hidepid=2") && !says("no-such-name", "hidepid") &&
 	       setgid(65534) == 0 && setuid(65534) == 0 && says(pid, "hidepid") &&
 	       says("1", "ProtectProc") && says("no-such-name", "hidepid") &&
-	       says("4194305", "no such process") && !says(NULL, "warning");
+	       says("4194305", "no such process") && !says(NULL, "/proc");
 }
 
 static bool sees_no_proc(const char *pid)
@@ -1182,7 +1217,7 @@ static bool sees_why_unreadable(const char *pid)
 		return false;
 	log_clear();
 	log_begin();
-	struct source *s = kernel_open(pid, NULL, 0, false);
+	struct source *s = open_tcp(pid, NULL, 0);
 	for (int i = 0; s && i < 3; i++)
 		if (s->take(s, i * 1000, &in) != 1 || in.state->subsystems->n_connections != 0)
 			return false;
@@ -1206,13 +1241,13 @@ static bool sees_other_namespace(const char *pid)
 {
 	log_clear();
 	log_begin();
-	struct source *s = kernel_open(pid, NULL, 0, false);
+	struct source *s = open_tcp(pid, NULL, 0);
 	log_end();
 	if (!s || strstr(logged, "nsenter") || unshare(CLONE_NEWNET) != 0)
 		return false;
 	s->close(s);
 	log_begin();
-	s = kernel_open(pid, NULL, 0, false);
+	s = open_tcp(pid, NULL, 0);
 	log_end();
 	if (s)
 		s->close(s);
@@ -1261,6 +1296,230 @@ static void resources(void **unused)
 		}
 		s->close(s);
 	}
+}
+
+/* How the socket of a descriptor goes on under another, here or elsewhere. */
+static pid_t move_on(int how, int fd)
+{
+	char control[CMSG_SPACE(sizeof fd)] = {0};
+	struct msghdr m = {
+		.msg_iov = &(struct iovec){(char[1]){0}, 1},
+		.msg_iovlen = 1,
+		.msg_control = control,
+		.msg_controllen = sizeof control,
+	};
+	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+	int ends[2];
+
+	if (how == 0)
+		return dup(fd) >= 0 ? 0 : -1;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(sizeof fd);
+	memcpy(CMSG_DATA(c), &fd, sizeof fd);
+	pid_t child = fork();
+	if (child == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (how == 2) {
+			close(fd);
+			(void)!recvmsg(ends[1], &m, 0);
+		}
+		if (write(ends[1], "r", 1) == 1)
+			pause();
+		_exit(1);
+	}
+	if (how == 2)
+		assert_int_equal(sendmsg(ends[0], &m, 0), 1);
+	assert_int_equal(recvfrom(ends[0], &(char){0}, 1, 0, NULL, NULL), 1);
+	close(ends[0]);
+	close(ends[1]);
+	return child;
+}
+
+/* Closes the other descriptor of a socket. */
+static void close_from_dup(uint64_t cookie)
+{
+	uint64_t c;
+
+	for (int fd = 3; fd < 100; fd++) {
+		socklen_t len = sizeof c;
+
+		if (getsockopt(fd, SOL_SOCKET, SO_COOKIE, &c, &len) == 0 && c == cookie)
+			close(fd);
+	}
+}
+
+/* A socket is moved by dup, fork or a message, and another gets its number. */
+static void moved_descriptor(void **unused)
+{
+	(void)unused;
+	for (int how = 0; how < 3; how++) {
+		char pid[16];
+
+		snprintf(pid, sizeof pid, "%d", getpid());
+		for (int watched = 0; watched < 2; watched++) {
+			struct pair p = connect_at("127.0.0.1"), q;
+			struct sockaddr_storage to = name_of(p.listener);
+			struct source *s = open_source(watched ? pid : NULL);
+			uint64_t moved = cookie_of(p.client);
+			int number = p.client;
+
+			take_named(s, 1000, p.client);
+			pid_t child = move_on(how, p.client);
+			close(p.client);
+			q.client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+			assert_int_equal(q.client, number);
+			assert_int_equal(connect(q.client, (struct sockaddr *)&to, size_of(&to)), 0);
+			q.server = accept(p.listener, NULL, NULL);
+			assert_true(is_of(take_named(s, 1000, q.client), getpid()));
+			assert_non_null(find_cookie(take(s, 1000), moved));
+			s->close(s);
+			if (child > 0)
+				let_go(child);
+			else
+				close_from_dup(moved);
+			q.listener = p.listener;
+			reset(&q);
+			close(p.server);
+		}
+	}
+}
+
+enum { FILES = 3000 };
+
+static bool is_alone;   /* the sockets of this network are those of this test */
+
+static bool raise_files(void)
+{
+	struct rlimit files = {FILES + 100, FILES + 100};
+
+	return setrlimit(RLIMIT_NOFILE, &files) == 0;
+}
+
+/* A process with many open files; whenever told to, it connects to itself. */
+static pid_t open_many(int *told)
+{
+	int ready[2], orders[2];
+
+	assert_int_equal(pipe(ready), 0);
+	assert_int_equal(pipe(orders), 0);
+	pid_t child = fork();
+	if (child == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		bool good = raise_files();
+		for (int i = 0; i < FILES && good; i++)
+			good = open("/dev/null", O_RDONLY) >= 0;
+		for (; good; good = read(orders[0], &(char){0}, 1) == 1 && connect_at("127.0.0.1").server)
+			good = write(ready[1], "r", 1) == 1;
+		_exit(1);
+	}
+	close(ready[1]);
+	close(orders[0]);
+	assert_int_equal(read(ready[0], &(char){0}, 1), 1);
+	told[0] = ready[0];
+	told[1] = orders[1];
+	return child;
+}
+
+/* A process with many files costs each snapshot little: what they are is remembered,
+ * and looked at again, for a socket that is nowhere, a part at a time. */
+static void many_files(void **unused)
+{
+	enum { AT_MOST = 500000 / 10000 + 64 };
+	int told[2];
+	struct pair p, q;
+	char pid[16];
+
+	(void)unused;
+	if (!is_alone)
+		skip();
+	pid_t child = open_many(told);
+	p = connect_at("127.0.0.1");
+	snprintf(pid, sizeof pid, "%d", child);
+	struct source *s = open_source(pid);
+	cpu_is_made_up = true;
+	readlinkat_calls = 0;
+	assert_int_equal(take(s, 1000)->subsystems->n_connections, 0);
+	assert_in_range(readlinkat_calls, 2 * FILES, 2 * FILES + 200);
+
+	assert_int_equal(write(told[1], "c", 1), 1);
+	assert_int_equal(read(told[0], &(char){0}, 1), 1);
+	readlinkat_calls = 0;
+	State *state = take(s, 1000);
+	assert_int_equal(state->subsystems->n_connections, 2);
+	assert_in_range(readlinkat_calls, 2, 50);
+
+	q = connect_at("127.0.0.1");
+	unsigned calls = 1, all = 0, takes = 0;
+	for (; calls > 0; takes++) {
+		readlinkat_calls = 0;
+		assert_int_equal(take(s, 1000)->subsystems->n_connections, 2);
+		calls = readlinkat_calls;
+		assert_true(calls <= AT_MOST);
+		all += calls;
+	}
+	assert_true(all >= FILES && takes > FILES / AT_MOST);
+	cpu_is_made_up = false;
+	s->close(s);
+	close(told[0]);
+	close(told[1]);
+	let_go(child);
+	reset(&p);
+	reset(&q);
+}
+
+/* What is new is not behind the many files of an older process. */
+static void newest_first(void **unused)
+{
+	int told[2];
+	struct node n;
+
+	(void)unused;
+	if (!is_alone)
+		skip();
+	struct source *s = open_source(NULL);
+	take(s, 0);
+	pid_t child = open_many(told);
+	assert_true(start_node(&n, "newest", 10, 0));
+	cpu_is_made_up = true;
+	readlinkat_calls = 0;
+	for (bool found = false; !found;) {
+		State *state = take(s, 0);
+
+		for (size_t i = 0; i < state->subsystems->n_connections; i++)
+			found = found || is_of(state->subsystems->connections[i], n.pid);
+	}
+	assert_in_range(readlinkat_calls, 2, FILES / 2);
+	cpu_is_made_up = false;
+	s->close(s);
+	close(told[0]);
+	close(told[1]);
+	let_go(child);
+	end_node(&n);
+	bury_node(&n);
+}
+
+/* The number of a file that was seen to be no socket is given to one. */
+static void reused_number(void **unused)
+{
+	struct pair p = connect_at("127.0.0.1"), q;
+	struct source *s = open_source(NULL);
+	int file = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+	(void)unused;
+	q = connect_at("127.0.0.1");
+	take_named(s, 1000, q.client);
+	struct sockaddr_storage to = name_of(p.listener);
+	close(file);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(fd, file);
+	assert_int_equal(connect(fd, (struct sockaddr *)&to, size_of(&to)), 0);
+	assert_true(is_of(take_named(s, 1000, fd), getpid()));
+	close(fd);
+	s->close(s);
+	reset(&p);
+	reset(&q);
 }
 
 static int by_value(const void *a, const void *b)
@@ -1719,8 +1978,8 @@ static void failed_dumps(void **unused)
 		{too_long, "answer too long", 0, 0},
 		{error_done, NULL, 0, ENOMEM},
 		{error_refused, NULL, 0, EPERM},
-		{error_no_diag, "this kernel cannot list TCP sockets, it has no tcp_diag", 0, 0},
-		{error_no_module, "this kernel cannot list TCP sockets, it has no tcp_diag", 0, 0},
+		{error_no_diag, "this kernel cannot list its sockets, it has no tcp_diag or udp_diag", 0, 0},
+		{error_no_module, "this kernel cannot list its sockets, it has no tcp_diag or udp_diag", 0, 0},
 		{error_smallest, NULL, 0, INT_MIN},
 		{error_without_number, "malformed answer", 0, 0},
 		{interrupted, "interrupted by a change", 0, 0},
@@ -1765,7 +2024,7 @@ static void failed_dumps(void **unused)
 	s->close(s);
 	answer = no_buffer;
 	log_begin();
-	assert_null(kernel_open(NULL, NULL, 0, false));
+	assert_null(open_tcp(NULL, NULL, 0));
 	log_end();
 	answer = NULL;
 	reset(&p);
@@ -1970,9 +2229,23 @@ static size_t count_files(void)
 	return count;
 }
 
+/* Where nobody else's sockets are to be searched, if that is allowed. */
+static void enter_own_network(void)
+{
+	struct ifreq lo = {.ifr_name = "lo", .ifr_flags = IFF_UP};
+
+	if (unshare(CLONE_NEWNET) != 0)
+		return;
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+	is_alone = ioctl(fd, SIOCSIFFLAGS, &lo) == 0;
+	assert_true(is_alone);
+	close(fd);
+}
+
 static int begin(void **unused)
 {
 	(void)unused;
+	enter_own_network();
 	/* The descriptor of the log stays. */
 	log_begin();
 	log_end();
@@ -2013,6 +2286,10 @@ int main(int argc, char **argv)
 		cmocka_unit_test(unreadable_process),
 		cmocka_unit_test(other_namespace),
 		cmocka_unit_test(resources),
+		cmocka_unit_test(moved_descriptor),
+		cmocka_unit_test(reused_number),
+		cmocka_unit_test(many_files),
+		cmocka_unit_test(newest_first),
 		cmocka_unit_test(many),
 		cmocka_unit_test(states_and_counters),
 		cmocka_unit_test(sides),

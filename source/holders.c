@@ -1,0 +1,237 @@
+#include "holders.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static int64_t cpu_ns(void)
+{
+	struct timespec t = {0};
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static uint64_t hash(uint64_t key, int bits)
+{
+	return key * UINT64_C(0x9e3779b97f4a7c15) >> (64 - bits);
+}
+
+static struct holder **bucket(struct holders *h, uint32_t inode)
+{
+	return &h->by_inode[hash(inode, HOLDERS_TABLE_BITS)];
+}
+
+/* The two places in which a descriptor may be known: the latest is in the first.
+ * Where both are taken by others the older one is forgotten, and looked at again. */
+static uint64_t *known(struct holders *h, int pid, int fd, uint64_t *key)
+{
+	*key = (uint64_t)(unsigned)pid << 32 | (unsigned)fd;
+	return &h->known[hash(*key, 20) % (HOLDERS_KNOWN_MAX / 2) * 2];
+}
+
+static bool is_known(struct holders *h, int pid, int fd)
+{
+	uint64_t key, *at = known(h, pid, fd, &key);
+
+	return at[0] == key || at[1] == key;
+}
+
+static void remember(struct holders *h, int pid, int fd)
+{
+	uint64_t key, *at = known(h, pid, fd, &key);
+
+	if (at[0] != key)
+		at[1] = at[0];
+	at[0] = key;
+}
+
+void holders_forget(struct holders *h, const struct holder *holder)
+{
+	uint64_t key, *at = known(h, holder->pid, holder->fd, &key);
+
+	for (int i = 0; i < 2; i++)
+		if (at[i] == key)
+			at[i] = 0;
+}
+
+void holders_begin(struct holders *h)
+{
+	if (h->wanted)
+		memset(h->by_inode, 0, sizeof h->by_inode);
+	h->wanted = NULL;
+	h->missing = 0;
+}
+
+void holders_want(struct holders *h, struct holder *holder)
+{
+	struct holder **list = bucket(h, holder->inode);
+
+	holder->next = *list;
+	*list = holder;
+	holder->other = h->wanted;
+	h->wanted = holder;
+	h->missing++;
+	if (holder->first == 0)
+		holder->first = (h->round + 1) & ((1U << 30) - 1);
+}
+
+static void close_descriptors(struct holders *h)
+{
+	if (h->descriptors > 0)
+		close(h->descriptors);
+	h->descriptors = 0;
+	if (!h->only && h->at.dir > 0)
+		process_close(&h->at);
+}
+
+void holders_stop(struct holders *h)
+{
+	close_descriptors(h);
+	if (h->proc > 0)
+		close(h->proc);
+	h->proc = 0;
+	h->running = false;
+}
+
+/* False: the processes cannot be listed. */
+static bool begin_round(struct holders *h)
+{
+	h->proc = h->only ? 0 : open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (h->proc < 0)
+		return false;
+	h->running = true;
+	h->round++;
+	h->thorough = false;
+	for (const struct holder *w = h->wanted; w; w = w->other)
+		h->thorough = h->thorough || (w->pid == 0 && w->rounds > 0);
+	h->listed = 0;
+	h->left = 1;   /* of only */
+	return true;
+}
+
+static void end_round(struct holders *h)
+{
+	for (struct holder *w = h->wanted; w; w = w->other)
+		if (w->pid == 0 && w->first <= h->round && ++w->rounds == HOLDERS_ROUNDS)
+			h->missing--;
+	holders_stop(h);
+}
+
+/* Their numbers rise, until they begin anew: the last ones are the newest. */
+static void list_processes(struct holders *h)
+{
+	int numbers[PROCESS_NUMBERS];
+	int n = process_numbers(h->proc, numbers);
+
+	for (int i = 0; i < n; i++)
+		h->pids[h->listed++ % HOLDERS_PROCESSES_MAX] = numbers[i];
+	if (n > 0)
+		return;
+	close(h->proc);
+	h->proc = 0;
+	h->left = h->listed < HOLDERS_PROCESSES_MAX ? h->listed : HOLDERS_PROCESSES_MAX;
+}
+
+static void open_descriptors(struct holders *h)
+{
+	h->descriptors = process_descriptors(&h->at);
+	h->empty = true;
+	if (h->descriptors >= 0)
+		return;
+	if (errno != ESRCH && process_other_thread(&h->at))
+		h->descriptors = process_descriptors(&h->at);
+	if (h->descriptors >= 0)
+		return;
+	h->unreadable = h->unreadable || process_may_not();
+	close_descriptors(h);
+}
+
+static void open_next(struct holders *h)
+{
+	char pid[16];
+
+	h->left--;
+	if (h->only) {
+		h->at = *h->only;
+		open_descriptors(h);
+		return;
+	}
+	snprintf(pid, sizeof pid, "%d", h->pids[--h->listed % HOLDERS_PROCESSES_MAX]);
+	if (process_open(&h->at, pid))
+		open_descriptors(h);
+}
+
+static void look_at(struct holders *h, int fd)
+{
+	uint32_t inode;
+
+	if (!h->thorough && is_known(h, h->at.pid, fd))
+		return;
+	int kind = process_socket(h->descriptors, fd, &inode);
+	if (kind < 0) {
+		h->unreadable = h->unreadable || (errno != ENOENT && process_may_not());
+		return;
+	}
+	struct holder *w = kind > 0 ? *bucket(h, inode) : NULL;
+	while (w && w->inode != inode)
+		w = w->next;
+	if (kind == 0 || w)
+		remember(h, h->at.pid, fd);
+	if (!w || w->pid != 0)
+		return;
+	w->pid = h->at.pid;
+	w->fd = fd;
+	h->missing--;
+	h->found(h->arg, w, &h->at);
+}
+
+static void look(struct holders *h)
+{
+	int numbers[PROCESS_NUMBERS];
+	int n = process_numbers(h->descriptors, numbers);
+
+	for (int i = 0; i < n; i++)
+		look_at(h, numbers[i]);
+	if (n > 0) {
+		h->empty = false;
+		return;
+	}
+	close(h->descriptors);
+	h->descriptors = 0;
+	if (h->empty && process_other_thread(&h->at))
+		open_descriptors(h);
+	else
+		close_descriptors(h);
+}
+
+/* A few system calls, PROCESS_NUMBERS at most. False: nothing can be done now. */
+static bool step(struct holders *h)
+{
+	if (!h->running)
+		return begin_round(h);
+	if (h->proc > 0)
+		list_processes(h);
+	else if (h->descriptors > 0)
+		look(h);
+	else if (h->left > 0)
+		open_next(h);
+	else
+		end_round(h);
+	return true;
+}
+
+bool holders_search(struct holders *h, int64_t ns)
+{
+	const int64_t end = cpu_ns() + ns;
+
+	h->unreadable = false;
+	do {
+		if (h->missing == 0)
+			holders_stop(h);
+	} while (h->missing > 0 && step(h) && cpu_ns() < end);
+	return !h->unreadable || !h->only;
+}
