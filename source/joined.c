@@ -52,6 +52,7 @@ static void joined_serve(struct source *s, const struct pollfd *fds, nfds_t n, i
 
 	j->feed->serve(j->feed, fds, n, now);
 	j->kernel->serve(j->kernel, NULL, 0, now);
+	s->newest_until = j->feed->newest_until;
 	show_runtime(j);
 }
 
@@ -61,6 +62,7 @@ static int joined_take(struct source *s, int64_t now, struct snapshot_input *out
 	struct snapshot_input kernel;
 	const int taken = j->feed->take(j->feed, now, out);
 
+	s->newest_until = j->feed->newest_until;
 	if (taken != 1 || j->kernel->take(j->kernel, now, &kernel) != 1)
 		return taken;
 	const char *wrong = join_states(j->join, out->bytes, out->len, kernel.state, out);

@@ -54,6 +54,12 @@ const sources = {
     await node(t, d, () => encodeState(0, bare))
     return d
   },
+  async joined (t) {
+    await socketPair(t)
+    const d = await feedDaemon(t, ['--interval', '10', '--pid', `${process.pid}`], { expect: [/^watching /] })
+    await node(t, d, () => encodeState(0, bare))
+    return d
+  },
   async replay (t) {
     const states = [1, 2, 3, 4, 5, 6].map(n => ({ state: { instantTs: 1000 + n, ...bare } }))
     return daemon(t, ['--replay', save(t, recording(...states)), '--loop', '--interval', '10'])
@@ -63,7 +69,7 @@ const sources = {
 for (const [name, begin] of Object.entries(sources)) {
   test(`${name}: pulled, pushed, requested and recorded`, async t => {
     const d = await begin(t)
-    const expected = name === 'kernel' ? undefined : [2, 2]
+    const expected = ['feed', 'replay'].includes(name) ? [2, 2] : undefined
     const check = state => {
       const counts = assertComplete(state)
       assert.ok(counts[0] > 0)
