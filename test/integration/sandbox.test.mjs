@@ -422,7 +422,9 @@ test('its memory is its own', { skip: asRoot }, async t => {
   const start = async options => {
     const child = spawn(program, ['--listen', '127.0.0.1:0', ...options], { stdio: ['ignore', 'ignore', 'pipe'], ...owner })
     t.after(() => child.kill('SIGKILL'))
-    await once(child.stderr, 'data')
+    let said = ''
+    child.stderr.on('data', text => { said += text })
+    await until(child.stderr, 'data', () => said.includes('listening '))
     assert.match(readFileSync(`/proc/${child.pid}/limits`, 'utf8'), /^Max core file size +0 +0 /m)
     return statSync(`/proc/${child.pid}/mem`).uid
   }

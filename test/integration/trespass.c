@@ -179,6 +179,12 @@ static int by_ordering_signals_for_a_thread(void)
 	return fcntl(listener, F_SETOWN_EX, &(struct f_owner_ex){F_OWNER_TID, parent});
 }
 
+/* Looking a map up is allowed. */
+static int by_loading_a_program(void)
+{
+	return syscall(SYS_bpf, 5 /* BPF_PROG_LOAD */, page, sizeof page) < 0 && errno != EINVAL && errno != E2BIG ? -1 : 0;
+}
+
 static int by_ptrace(void)
 {
 	return (int)ptrace(PTRACE_TRACEME, 0, 0, 0);
@@ -355,6 +361,7 @@ static const struct attempt {
 	{"signal through a descriptor", by_signal_through_a_descriptor},
 	{"order signals", by_ordering_signals},
 	{"order signals for a thread", by_ordering_signals_for_a_thread},
+	{"load a program into the kernel", by_loading_a_program},
 	{"trace", by_ptrace},
 	{"open to write", by_open},
 	{"open to read and write", by_open_to_read_and_write},
