@@ -4,16 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
-
-static int64_t cpu_ns(void)
-{
-	struct timespec t = {0};
-
-	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
 
 static uint64_t hash(uint64_t key, int bits)
 {
@@ -226,12 +217,12 @@ static bool step(struct holders *h)
 
 bool holders_search(struct holders *h, int64_t ns)
 {
-	const int64_t end = cpu_ns() + ns;
+	const int64_t end = process_cpu_ns() + ns;
 
 	h->unreadable = false;
 	do {
 		if (h->missing == 0)
 			holders_stop(h);
-	} while (h->missing > 0 && step(h) && cpu_ns() < end);
+	} while (h->missing > 0 && step(h) && process_cpu_ns() < end);
 	return !h->unreadable || !h->only;
 }

@@ -27,6 +27,7 @@ enum {
 	SEARCH_SHARE = 200,         /* then one part in so many of the time that has passed */
 	SEARCH_LEAST = 500000,
 	SEARCH_MOST = 50000000,
+	FIND = 20000000,            /* for a process by its name, in each snapshot */
 };
 
 static int64_t clock_ns(clockid_t clock)
@@ -405,7 +406,8 @@ static void follow(struct kernel *k, int64_t now)
 		process_close(&k->watched);
 		name_watched(k);
 	}
-	if (k->watched.dir < 0 && k->by_name && process_find(&k->watched, k->process, &others))
+	if (k->watched.dir < 0 && k->by_name &&
+	    process_find(&k->search, k->process, FIND, &k->watched, &others) > 0)
 		begin_to_watch(k, others, now);
 }
 
@@ -528,6 +530,7 @@ static void close_kernel(struct source *s)
 
 	holders_stop(&k->holders);
 	process_close(&k->watched);
+	process_stop(&k->search);
 	if (k->udp)
 		kernel_udp->close(k);
 	if (k->diag.fd >= 0)
@@ -587,7 +590,7 @@ static bool open_watched(struct kernel *k)
 	log_escape(name, k->process, strlen(k->process));
 	k->by_name = k->process[strspn(k->process, "0123456789")] != '\0';
 	if (k->by_name) {
-		if (process_find(&k->watched, k->process, &others)) {
+		if (process_find(&k->search, k->process, INT64_MAX / 2, &k->watched, &others) > 0) {
 			begin_to_watch(k, others, 0);
 			return true;
 		}

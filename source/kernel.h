@@ -58,6 +58,7 @@ struct kernel {
 	const char *process;           /* as asked for; NULL: all connections are shown */
 	bool by_name;
 	struct process watched;
+	struct process_search search;  /* for it, by name */
 	bool unreadable;               /* logged that the watched process may not be read */
 	struct log_limit failures, visits;   /* of log lines on them */
 

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -34,6 +35,14 @@ static ssize_t read_all(int fd, char *text, size_t size)
 	close(fd);
 	text[len] = '\0';
 	return n < 0 ? -1 : (ssize_t)len;
+}
+
+int64_t process_cpu_ns(void)
+{
+	struct timespec t = {0};
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
 static bool is_number(const char *s)
@@ -237,33 +246,58 @@ static bool is_called(const struct names *n, const char *name)
 	       strcmp(n->shown, name) == 0;
 }
 
-bool process_find(struct process *p, const char *name, size_t *others)
+/* Keeps the one that was started first. */
+static void consider(struct process_search *s, const char *pid, const char *name)
 {
-	DIR *proc = opendir("/proc");
-	unsigned long long start, first = 0;
-	size_t count = 0;
+	struct process candidate;
+	struct names n;
+	unsigned long long start;
 
-	p->dir = -1;
-	for (struct dirent *e; proc && (e = readdir(proc));) {
-		struct process candidate;
-		struct names n;
-
-		if (!process_open(&candidate, e->d_name))
-			continue;
-		read_names(&candidate, &n);
-		if (is_called(&n, name) && is_running(&candidate, &start) &&
-		    (count++ == 0 || start < first)) {
-			process_close(p);
-			*p = candidate;
-			first = start;
-		} else {
-			process_close(&candidate);
-		}
+	if (!process_open(&candidate, pid))
+		return;
+	read_names(&candidate, &n);
+	if (is_called(&n, name) && is_running(&candidate, &start) &&
+	    (s->count++ == 0 || start < s->start)) {
+		if (s->count > 1)
+			process_close(&s->first);
+		s->first = candidate;
+		s->start = start;
+	} else {
+		process_close(&candidate);
 	}
-	if (proc)
-		closedir(proc);
-	*others = count - (count > 0);
-	return count > 0;
+}
+
+int process_find(struct process_search *s, const char *name, int64_t ns, struct process *p,
+                 size_t *others)
+{
+	const int64_t end = process_cpu_ns() + ns;
+	struct dirent *e = NULL;
+
+	if (!s->proc)
+		s->proc = opendir("/proc");
+	while (s->proc && (e = readdir(s->proc))) {
+		consider(s, e->d_name, name);
+		if (process_cpu_ns() >= end)
+			return -1;
+	}
+	bool found = s->count > 0;
+	*others = s->count - found;
+	p->dir = -1;
+	if (found)
+		*p = s->first;
+	if (s->proc)
+		closedir(s->proc);
+	*s = (struct process_search){0};
+	return found;
+}
+
+void process_stop(struct process_search *s)
+{
+	if (s->count > 0)
+		process_close(&s->first);
+	if (s->proc)
+		closedir(s->proc);
+	*s = (struct process_search){0};
 }
 
 bool process_elsewhere(const struct process *p)

@@ -4,6 +4,7 @@
 /* What /proc tells about processes and the sockets they hold. Nothing is kept
  * between calls but an open directory. */
 
+#include <dirent.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -22,10 +23,27 @@ struct process {
 /* Opens the process whose number is given in decimal digits. False: there is none. */
 bool process_open(struct process *p, const char *pid);
 
+/* CPU time that this process has used. */
+int64_t process_cpu_ns(void);
+
+/* A search for a process, which may take several calls. All-zero at first. */
+struct process_search {
+	DIR *proc;                  /* NULL: not begun */
+	struct process first;       /* the one that was started first, of those so far */
+	unsigned long long start;   /* when */
+	size_t count;               /* of those so far */
+};
+
 /* Opens the one that was started first among the processes whose command name
  * (/proc/PID/comm, which ends after 15 bytes), whose program (base name of
- * argv[0]) or whose process_name is name. *others: how many more there are. False: there is none. */
-bool process_find(struct process *p, const char *name, size_t *others);
+ * argv[0]) or whose process_name is name. *others: how many more there are. Looks for
+ * so many ns of CPU time. 1: it is open; 0: there is none; -1: not all were
+ * looked at, call it again. */
+int process_find(struct process_search *s, const char *name, int64_t ns, struct process *p,
+                 size_t *others);
+
+/* Ends a search before it has come to an end. */
+void process_stop(struct process_search *s);
 
 /* True when there is a process of this number, whether or not it is shown to us. */
 bool process_exists(const char *pid);

@@ -105,11 +105,13 @@ static void use_holders(struct process *own, int fd)
 
 static void use_processes(int socket)
 {
+	struct process_search search = {0};
 	struct process own;
 	struct process_usage usage;
 	size_t others;
 
-	MUST(process_find(&own, "sandboxed", &others) && process_alive(&own));
+	MUST(process_find(&search, "sandboxed", INT64_MAX / 2, &own, &others) == 1);
+	MUST(process_alive(&own));
 	process_name(&own);
 	MUST(!process_elsewhere(&own) && process_usage(&own, &usage) && process_usage(NULL, &usage));
 	use_holders(&own, socket);

@@ -64,6 +64,7 @@ static bool kernel_is_asked;   /* answer stands only for the first of the kernel
 static struct nlmsghdr asked;
 static unsigned recv_calls, readlinkat_calls;
 static int64_t cpu_ns;         /* what readlinkat() is said to have cost */
+static int64_t cpu_step;       /* ... and telling it */
 static bool cpu_is_made_up;    /* ... and is told as the time of this process */
 
 ssize_t recv(int fd, void *buffer, size_t size, int flags)
@@ -107,6 +108,7 @@ static int64_t clock_shift;
 int clock_gettime(clockid_t clock, struct timespec *t)
 {
 	if (clock == CLOCK_PROCESS_CPUTIME_ID && cpu_is_made_up) {
+		cpu_ns += cpu_step;
 		*t = (struct timespec){cpu_ns / 1000000000, cpu_ns % 1000000000};
 		return 0;
 	}
@@ -937,6 +939,41 @@ static void process_by_name(void **unused)
 	assert_int_equal(state->traffic->traffic_in->cum_bytes, 1520);
 	end_node(&first);
 	bury_node(&first);
+	s->close(s);
+}
+
+/* A search that is not done in one snapshot goes on in the next. */
+static void process_by_name_in_parts(void **unused)
+{
+	enum { PROCESSES = 12 };
+	struct node nodes[PROCESSES];
+	char name[16];
+	int takes = 0;
+
+	(void)unused;
+	snprintf(name, sizeof name, "kp%d", getpid());
+	struct source *s = open_source(name);
+	for (int i = 0; i < PROCESSES; i++)
+		assert_true(start_node(&nodes[i], name, 10, 0));
+	cpu_is_made_up = true;
+	cpu_step = 10000000;   /* two processes in a snapshot */
+	log_clear();
+	do {
+		take(s, ++takes * 1000);
+		assert_true(takes < 100000);
+	} while (strstr(s->runtime.implementation, "not running"));
+	cpu_is_made_up = false;
+	assert_in_range(takes, PROCESSES / 2, 100000);
+	assert_watched(s, nodes[0].pid);
+	assert_non_null(strstr(logged, "others=11\n"));
+	for (int i = 0; i < PROCESSES; i++) {
+		end_node(&nodes[i]);
+		bury_node(&nodes[i]);
+	}
+	cpu_is_made_up = true;
+	take(s, 1000000);   /* a search is under way when it is closed */
+	cpu_is_made_up = false;
+	cpu_step = 0;
 	s->close(s);
 }
 
@@ -2277,6 +2314,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(totals),
 		cmocka_unit_test(own_connections),
 		cmocka_unit_test(process_by_name),
+		cmocka_unit_test(process_by_name_in_parts),
 		cmocka_unit_test(process_by_number),
 		cmocka_unit_test(process_that_is_none),
 		cmocka_unit_test(process_names),
