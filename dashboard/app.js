@@ -321,7 +321,7 @@ function refused({ url, status, offered }) {
         h('li', null, 'Either it is full: see its option ', option('--max-clients'), '.'),
         !isIP(hostname) && hostname !== 'localhost' && h('li', null,
           'Or a proxy is between that changes the Host: nginx needs ', h('code', null, 'proxy_set_header Host $http_host'),
-          ', Apache ', h('code', null, 'ProxyPreserveHost On'), '; else the daemon needs ', option(`--allow-origin ${origin}`), '.'),
+          ', Apache ', h('code', null, 'ProxyPreserveHost On'), '; else the daemon needs ', option(`--public-url ${origin}`), '.'),
         h('li', null, 'Or a proxy is between that does not pass Upgrade on: nginx needs ',
           h('code', null, 'proxy_http_version 1.1'), ' and the headers ', option('Upgrade'), ' and ', option('Connection'),
           ', Apache ', h('code', null, 'upgrade=websocket'), '.'),

@@ -12,13 +12,18 @@ const PATIENCE = 60_000;                      // ms of silence until a socket is
 // ws, wss, http or https URL. Throws an Error whose message is for that person.
 export function parseAddress(typed) {
   let s = typed.trim();
-  if (/^[0-9a-f:]*:[0-9a-f:]*:[0-9a-f:.]*$/i.test(s))
+  if (/^[0-9a-f:]*:[0-9a-f:]*:[0-9a-f:.]*$/i.test(s)) {
+    if (s.endsWith(`:${PORT}`))
+      throw new Error('An IPv6 address with a port is written as [::1]:4801, one without as [::1].');
     s = `[${s}]`;
+  }
   const scheme = /^([a-z]+):\/\//i.exec(s)?.[1].toLowerCase();
   const secure = scheme ? scheme === 'wss' || scheme === 'https' : globalThis.location?.protocol === 'https:';
   if (scheme && !['ws', 'wss', 'http', 'https'].includes(scheme))
     throw new Error(`${scheme}:// is not a scheme for this; ws:// and wss:// are.`);
   const rest = scheme ? s.slice(scheme.length + 3) : s;
+  if (/^\d+(?![\w.-])/.test(rest))   // a URL's host 4801 is 0.0.18.193
+    throw new Error(`“${typed}” has no host: put 127.0.0.1: before a port.`);
   const url = URL.canParse(`http://${rest}`) && new URL(`http://${rest}`);
   if (!url || !rest || url.username || url.password || !/^(\[[\da-f:.]+\]|[\w.-]+)$/i.test(url.hostname))
     throw new Error(`“${typed}” is not a host, host:port, ws:// or wss:// address.`);

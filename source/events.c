@@ -6,7 +6,6 @@
 
 #define STRING INTROSPECTION__EVENT_TYPE__EVENT_PROPERTY__PROPERTY_TYPE__STRING
 #define NUMBER INTROSPECTION__EVENT_TYPE__EVENT_PROPERTY__PROPERTY_TYPE__NUMBER
-#define MULTIADDR INTROSPECTION__EVENT_TYPE__EVENT_PROPERTY__PROPERTY_TYPE__MULTIADDR
 #define PROPERTY(name, type)                                                                       \
 	&(Introspection__EventType__EventProperty)                                                 \
 	{                                                                                          \
@@ -14,9 +13,10 @@
 			(char *)(name), (type), 0                                                  \
 	}
 
-/* A closed connection has all of them, an opened one those before the bytes. */
+/* A closed connection has all of them, an opened one those before the bytes. Addresses are
+ * strings, as the observer toolkit's UI ends when a MULTIADDR is to be shown. */
 static Introspection__EventType__EventProperty *properties[] = {
-	PROPERTY("connection", STRING), PROPERTY("local", MULTIADDR), PROPERTY("remote", MULTIADDR),
+	PROPERTY("connection", STRING), PROPERTY("local", STRING), PROPERTY("remote", STRING),
 	PROPERTY("role", STRING),       PROPERTY("bytesIn", NUMBER),  PROPERTY("bytesOut", NUMBER),
 };
 

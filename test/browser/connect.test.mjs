@@ -307,7 +307,7 @@ test('behind a proxy that rewrites Host, or passes no Upgrade on, the page says 
   t.after(() => { proxy.close(); proxy.closeAllConnections() })
   const page = await open(t, `http://node.example:${proxy.address().port}/`)
   for (const text of ['proxy_set_header Host $http_host', 'ProxyPreserveHost On', 'Upgrade',
-    `--allow-origin http://node.example:${proxy.address().port}`]) await hasText(page, 'main', text)
+    `--public-url http://node.example:${proxy.address().port}`]) await hasText(page, 'main', text)
 })
 
 test('ws:// in a page that came by https: the page says why that cannot be', limit, async t => {

@@ -47,6 +47,6 @@ table('parseAddress', parseAddress, [
 ])
 
 test('what is no address is said to be none', () => {
-  for (const bad of ['', 'ftp://x', 'a b', 'host:99999', 'ws://', 'ws://user:pw@host', '[::1', 'host:port'])
-    assert.throws(() => parseAddress(bad), { name: 'Error', message: /address|scheme/ }, bad)
+  for (const bad of ['', 'ftp://x', 'a b', 'host:99999', 'ws://', 'ws://user:pw@host', '[::1', 'host:port', '4801', '4801:80', 'ws://4801/', '::1:4801', '2001:db8::7:4801'])
+    assert.throws(() => parseAddress(bad), { name: 'Error', message: /address|scheme|has no host/ }, bad)
 })

@@ -78,18 +78,21 @@ async function relay (t, path) {
 }
 
 // The README's example, its paths filled in. more: options of the daemon; location:
-// where it is put; settings: of nginx, beside the example; size: of the node's states.
-async function behind (t, more = [], { location = '/', settings = '', size = 0, expect = [] } = {}) {
+// where it is put; settings: of nginx, beside the example; size: of the node's states;
+// without: lines of the example and an option that are left out.
+async function behind (t, more = [], { location = '/', settings = '', size = 0, expect = [], without = [] } = {}) {
   const path = folder(t)
   const socket = join(path, 'http.sock')
   const feed = join(path, 'feed')
   const port = await relay(t, join(path, 'nginx.sock'))
-  const own = replace(replace(options, SOCKET, socket), NAME, `${NAME}:${port}`).split(' ')
+  const own = replace(replace(options, SOCKET, socket), NAME, `${NAME}:${port}`)
+    .split(/ (?=--)/).filter(option => !without.includes(option.split(' ')[0])).join(' ').split(' ')
   const d = await daemon(t, [...own, '--feed', feed, ...more], { expect: [/^feed_/, ...expect] })
   const fill = [[SOCKET, socket], ['listen 443', `listen unix:${path}/nginx.sock`], ['location / ', `location ${location} `],
     [/ssl_certificate (.*);/.exec(example)[1], join(identity, 'cert')],
     [/ssl_certificate_key (.*);/.exec(example)[1], join(identity, 'key')]]
-  await startNginx(t, path, settings, fill.reduce((text, [from, to]) => replace(text, from, to), example))
+  const lines = example.split('\n').filter(line => !without.some(name => line.includes(`proxy_set_header ${name} `)))
+  await startNginx(t, path, settings, fill.reduce((text, [from, to]) => replace(text, from, to), lines.join('\n')))
   const { socket: says } = await node(t, { feed }, () => encodeState(size))
   says.write(ServerMessage.encodeDelimited({ runtime: { eventTypes: [{ name: 'Test' }] } }).finish())
   d.port = port
@@ -212,6 +215,17 @@ proxied('a large snapshot, and goodbye to all', async t => {
   for (let i = 0; i < 3; i++) assert.ok((await c.next()) && c.raw[i].length > 4 << 20)
   await d.stop()
   assert.deepEqual(await c.closed, { code: 1001, reason: '' })
+})
+
+// nginx and Apache send a Host of their own when they are not told otherwise.
+proxied('a proxy that rewrites Host: --public-url is enough, and without it the page loads and says what to set', async t => {
+  const d = await behind(t, SHORT, { without: ['Host'], expect: [/^refused status=403 peer=unix /] })
+  await snapshot(await openPage(t, d.page, { insecure: true }))
+  assert.equal((await ask(t, d, d.from(d.origin.replace('https', 'http')))).status, 403)
+  const other = await behind(t, SHORT, { without: ['Host', '--public-url'], expect: [/^refused status=403 peer=unix /] })
+  const page = await openPage(t, other.page, { insecure: true })
+  await hasText(page, 'main', `--public-url ${other.origin}`)
+  assert.match(await other.line(/^refused /), new RegExp(`allow_with="--allow-origin" value="${other.origin}"$`))
 })
 
 proxied('the dashboard below a path', async t => {

@@ -1,12 +1,13 @@
 import { PropertyType } from './schema.js'
 
-const { MULTIADDR, PEERID, STRING, TIME } = PropertyType
+// No MULTIADDR: the observer toolkit's UI ends when one is to be shown.
+const { PEERID, STRING, TIME } = PropertyType
 
 const connection = {
   properties: {
     connectionId: STRING,
     peerId: PEERID,
-    multiaddr: MULTIADDR,
+    multiaddr: STRING,
     direction: STRING
   },
   content: ({ id, remotePeer, remoteAddr, direction }) => ({
@@ -44,8 +45,8 @@ const EVENTS = {
       agentVersion: STRING,
       protocolVersion: STRING,
       protocols: [STRING],
-      listenAddrs: [MULTIADDR],
-      observedAddr: MULTIADDR
+      listenAddrs: [STRING],
+      observedAddr: STRING
     },
     content: ({ peerId, connection, agentVersion, protocolVersion, protocols, listenAddrs, observedAddr }) => ({
       peerId,

@@ -21,6 +21,10 @@ const ROLE = {
 // Components of a multiaddr that say who or where, not by which transport.
 const NOT_TRANSPORT = new Set(['p2p', 'certhash', 'sni', 'http-path'])
 
+// Of a node without `introspectionMetrics` and of streams that are still being negotiated:
+// the observer toolkit's UI ends where there is no Traffic.
+const UNKNOWN = { traffic_in: {}, traffic_out: {} }
+
 /** Makes the State messages of one node. Costs nothing between two of them but to note events. */
 export class StateMaker {
   #node
@@ -109,7 +113,7 @@ export class StateMaker {
         close_ts: timeline.close
       },
       role: ROLE[direction],
-      traffic: this.#gauges(tracked?.counter, seconds),
+      traffic: this.#gauges(tracked?.counter, seconds) ?? UNKNOWN,
       attribs: { multiplexer, encryption },
       latency_ns: rtt == null ? undefined : unsigned(rtt * 1e6),
       streams: { streams: connection.streams.map(stream => this.#stream(stream, id, seconds)) },
@@ -125,7 +129,7 @@ export class StateMaker {
       id: Buffer.from(`${connectionId}/${stream.id}`), // its own is not unique across connections
       protocol: stream.protocol,
       role: ROLE[stream.direction],
-      traffic: this.#gauges(this.#traffic?.stream(stream), seconds),
+      traffic: this.#gauges(this.#traffic?.stream(stream), seconds) ?? UNKNOWN,
       timeline: { open_ts: stream.timeline.open, close_ts: stream.timeline.close },
       status: STATUS[stream.status]
     }

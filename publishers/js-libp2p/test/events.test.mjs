@@ -20,7 +20,7 @@ test('events tell what happened, their properties the first time', options, asyn
     'ConnectionOpened', 'ConnectionClosed', 'PeerConnected', 'PeerDisconnected', 'PeerIdentified'
   ])
   assert.deepEqual(property('PeerConnected', 'peerId'), { name: 'peerId', type: 'PEERID', hasMultiple: false })
-  assert.deepEqual(property('PeerIdentified', 'listenAddrs'), { name: 'listenAddrs', type: 'MULTIADDR', hasMultiple: true })
+  assert.deepEqual(property('PeerIdentified', 'listenAddrs'), { name: 'listenAddrs', type: 'STRING', hasMultiple: true })
   assert.deepEqual(property('ConnectionClosed', 'openedAt'), { name: 'openedAt', type: 'TIME', hasMultiple: false })
 
   const began = Date.now()

@@ -9,6 +9,7 @@ import { tcp } from '@libp2p/tcp'
 import { webSockets } from '@libp2p/websockets'
 import { multiaddr } from '@multiformats/multiaddr'
 import { ECHO } from '../example/node.mjs'
+import { StateMaker } from '../src/state.js'
 import { start, watch } from './watch.mjs'
 
 const options = { timeout: 60_000 }
@@ -176,8 +177,34 @@ test('without introspectionMetrics all but the bytes is there', options, async (
   const [connection] = state.subsystems.connections
   assert.equal(state.traffic, null)
   assert.equal(connection.peerId, peer.peerId.toString())
-  assert.equal(connection.traffic, null)
+  assert.deepEqual([connection.traffic.trafficIn.cumBytes, connection.traffic.trafficOut.cumBytes], [0, 0])
   assert.equal(state.protocols.find(({ protocol }) => protocol === ECHO).streams, 1)
+})
+
+// What the publisher itself says: the daemon would put in what is missing.
+test('every connection and stream has traffic, whatever is known of it', options, async (t) => {
+  const check = state => {
+    const streams = state.subsystems.connections.flatMap(({ streams }) => streams.streams)
+    for (const { traffic, timeline } of [...state.subsystems.connections, ...streams]) {
+      assert.ok(traffic.traffic_in && traffic.traffic_out && timeline)
+    }
+    return streams
+  }
+
+  for (const settings of [{}, { metrics: undefined }]) {
+    const [node, peer] = await Promise.all([start(t, settings), start(t)])
+    const states = new StateMaker(node)
+    await node.dial(peer.getMultiaddrs())
+    // until one was seen before its protocol was agreed upon
+    for (let negotiating = false; !negotiating;) {
+      const echoed = echo(node, peer.peerId, 1)
+      for (let turn = 0; turn < 20; turn++) {
+        negotiating ||= check(states.make()).some(({ protocol }) => protocol === '')
+        await new Promise(setImmediate)
+      }
+      await echoed
+    }
+  }
 })
 
 test('peers of before are known by the name they gave then', options, async (t) => {
