@@ -19,6 +19,7 @@
 #include <mbedtls/ssl.h>
 #include <mbedtls/version.h>
 #include <mbedtls/x509_crt.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 #if MBEDTLS_VERSION_MAJOR >= 3 && defined(MBEDTLS_PSA_CRYPTO_C)
@@ -386,6 +387,22 @@ void tls_release(struct tls_config *c)
 /* The two functions through which mbedtls reaches the socket. Within one call of ours it
  * reads on as long as records come that hold no data, such as warnings. A peer that sends
  * nothing else would keep the loop busy for good; hence calls_left. */
+/* Tells somebody who speaks HTTP to a server with TLS, as well as that goes without waiting.
+ * What else has come is read, since closing a socket with unread bytes resets it, and the
+ * answer would be lost. */
+static void answer_in_http(const struct tls *t)
+{
+	static const char answer[] =
+		"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n"
+		"400 Bad Request: this port speaks TLS; use https:// and wss://\n";
+	char rest[4096];
+
+	for (int i = 0; i < 2 && recv(t->socket.fd, rest, sizeof rest, MSG_DONTWAIT) > 0; i++)
+		;
+	if (send(t->socket.fd, answer, sizeof answer - 1, MSG_NOSIGNAL | MSG_DONTWAIT) > 0)
+		shutdown(t->socket.fd, SHUT_WR);
+}
+
 static int receive_some(void *arg, unsigned char *out, size_t len)
 {
 	struct tls *t = arg;
@@ -396,7 +413,11 @@ static int receive_some(void *arg, unsigned char *out, size_t len)
 	if (n > 0 && !t->heard) {
 		t->heard = true;
 		t->not_tls = out[0] < CONTENT_TYPE_FIRST || out[0] > CONTENT_TYPE_LAST;
+		if (t->not_tls && !t->config->client && out[0] >= 'A' && out[0] <= 'Z')
+			answer_in_http(t);
 	}
+	if (t->not_tls)
+		return MBEDTLS_ERR_NET_RECV_FAILED; /* mbedtls would send an alert */
 	t->ended |= n == 0;
 	return n;
 }

@@ -525,7 +525,18 @@ test('TLS spoken to a clear port, and the reverse: both ends say what is wrong',
     err: `introspect: no connection: ${insecure.host}: TLS: the server does not speak TLS here: use ws:// or http://\n` })
   const d = await secured(t, ['-v'], { expect: [/^(open|closed|closing|refused) /] })
   assert.deepEqual(await introspect(t, [d.host]), { code: 1, out: '',
-    err: `introspect: no connection: ${d.host}: closed the connection without an answer: if it speaks TLS, use wss://\n` })
+    err: `introspect: no connection: ${d.host}: refuses: "400 Bad Request: this port speaks TLS; use https:// and wss://"\n` })
+  for (const fields of [{}, { Cookie: 'x'.repeat(7000) }]) {
+    const c = await connect(t, { port: d.port, host: '127.0.0.1' })
+    c.send(request('GET / HTTP/1.1', fields))
+    await c.end()
+    assert.deepEqual([c.status, c.error], [400, undefined])
+    assert.equal(c.body, '400 Bad Request: this port speaks TLS; use https:// and wss://\n')
+  }
+  const other = await connect(t, { port: d.port, host: '127.0.0.1' })   // which is answered by nothing
+  other.send('\0\0\0\0\0\0')
+  await other.end()
+  assert.equal(other.head + other.body, '')
   await d.line(/^closed .* reason="TLS: the client does not speak TLS: it must use wss:\/\/ or https:\/\/"/)
 })
 
@@ -549,7 +560,7 @@ test('what goes wrong after the handshake is named', async t => {
 
 test('a clear request to a TLS port, and goodbye to all over TLS', async t => {
   const d = await secured(t, HOUR)
-  await assert.rejects(fetch(`http://${d.host}/healthz`))
+  assert.equal((await fetch(`http://${d.host}/healthz`)).status, 400)
   const c = await client(t, d.ws, { ca: pki.ca })
   await c.received(1)
   const raw = await tlsConnect(t, d)
