@@ -16,6 +16,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/buffers.h"
+#include "base/clock.h"
 #include "base/http.h"
 #include "base/listen.h"
 #include "base/log.h"
@@ -73,7 +75,6 @@ _Static_assert((int)SLOT_STATES == (int)COUNTERS_STATES, "each state is counted"
 /* What only some slots need at a time. */
 struct buffer {
 	union {
-		struct buffer *next;               /* a free one */
 		char head[WS_HEAD_MAX];            /* a request head, or an answer */
 		struct {                           /* of an open client: */
 			uint8_t out[WS_HEADER_MAX + HTTP_ACCEPT_MAX];   /* a control frame, or the answer
@@ -121,7 +122,7 @@ struct slot {
 
 struct server {
 	struct daemon d;             /* what endpoints see of it */
-	const struct endpoint *endpoints[ENDPOINTS_MAX + 2];   /* the pull protocol first; ended by NULL */
+	const struct endpoint *endpoints[ENDPOINTS_MAX];   /* the pull protocol first; ended by NULL */
 	const struct stream_kind *tcp;   /* of TCP connections */
 	struct listener listeners[LISTENERS_MAX];
 	size_t listener_count;
@@ -129,10 +130,7 @@ struct server {
 	struct slot *slots;
 	int64_t *deadlines;          /* of each slot; NEVER: none */
 	int64_t slots_deadline;      /* the earliest, as it was before the last poll() */
-	size_t buffer_size;          /* bytes of one, with what the endpoint needs most */
-	uint8_t *buffers;            /* as many as slots; untouched ones cost nothing */
-	uint8_t *unused;             /* buffers from here on were never used */
-	struct buffer *free_buffers; /* of those before */
+	struct buffers buffers;      /* as many as slots */
 	size_t slot_count;
 	size_t high;                 /* slots from here on are free */
 	size_t first_free;           /* no slot before is free */
@@ -150,19 +148,6 @@ struct server {
 	char hostname[256];
 	uint8_t received[WS_HEAD_MAX];
 };
-
-static int64_t clock_ns(clockid_t clock)
-{
-	static struct timespec t; /* should the call fail, time stands still */
-
-	clock_gettime(clock, &t);
-	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
-static int64_t clock_ms(clockid_t clock)
-{
-	return clock_ns(clock) / 1000000;
-}
 
 /* ---- The pull protocol, an endpoint like others ---- */
 
@@ -267,27 +252,17 @@ static void drop_connection(struct daemon *d, struct connection *c, const char *
 	srv->deadlines[s - srv->slots] = d->now;
 }
 
-/* There are as many as slots. */
 static struct buffer *take_buffer(struct server *srv, struct slot *s)
 {
-	if (s->buffer)
-		return s->buffer;
-	s->buffer = srv->free_buffers;
-	if (s->buffer) {
-		srv->free_buffers = s->buffer->next;
-	} else {
-		s->buffer = (struct buffer *)(void *)srv->unused;
-		srv->unused += srv->buffer_size;
-	}
+	if (!s->buffer)
+		s->buffer = buffers_take(&srv->buffers);
 	return s->buffer;
 }
 
 static void release_buffer(struct server *srv, struct slot *s)
 {
-	if (!s->buffer)
-		return;
-	s->buffer->next = srv->free_buffers;
-	srv->free_buffers = s->buffer;
+	if (s->buffer)
+		buffers_give(&srv->buffers, s->buffer);
 	s->buffer = NULL;
 }
 
@@ -532,18 +507,10 @@ static bool receive_kept(struct server *srv, struct slot *s)
 
 static void count_refusal(struct server *srv, const struct slot *s, const struct http_answer *a)
 {
-	char text[ADDRESS_TEXT_MAX], value[LOG_ESCAPED_MAX];
+	char text[ADDRESS_TEXT_MAX];
 
 	srv->d.counters.refused[a->refusal]++;
-	address_text(text, &s->peer.any);
-	if (!a->value.at) {
-		log_verbose("refused status=%d peer=%s reason=\"%s\"", a->status, text, a->reason);
-		return;
-	}
-	log_limited(&srv->refusals, srv->d.now,
-	            "refused status=%d peer=%s reason=\"%s\"%s%s%s value=%s", a->status, text, a->reason,
-	            a->option ? " allow_with=\"" : "", a->option ? a->option : "",
-	            a->option ? "\"" : "", log_escape(value, a->value.at, a->value.len));
+	http_log(a, address_text(text, &s->peer.any), &srv->refusals, srv->d.now);
 }
 
 static time_t wall_clock(void)
@@ -1008,36 +975,6 @@ static void stop(struct server *srv, const char *signal)
 	}
 }
 
-/* Reads token and certificates, at start and again; those that are wrong are not taken, and
- * keep the others from nothing. */
-static int reload(struct server *srv)
-{
-	const struct options *o = &srv->d.options;
-	const struct stream_kind *tcp = NULL;
-	int result = parts_guard ? parts_guard->setup(o) : 0;
-
-	for (size_t i = 0; parts_streams[i]; i++) {
-		int got = parts_streams[i]->setup(o);
-
-		if (got < 0)
-			return -1;
-		tcp = got > 0 ? parts_streams[i] : tcp;
-	}
-	srv->tcp = tcp;
-	return result;
-}
-
-static void reload_and_tell(struct server *srv)
-{
-	const char *token = srv->d.options.token_file, *cert = srv->d.options.tls_cert;
-
-	if (!token && !cert)
-		log_event("reloaded nothing=\"there is neither --token-file nor --tls-cert\"");
-	else if (reload(srv) == 0)
-		log_event("reloaded%s%s%s%s", token ? " token_file=" : "", token ? token : "",
-		          cert ? " tls_cert=" : "", cert ? cert : "");
-}
-
 /* -1: they cannot be read, so that nothing could end the daemon any more. */
 static int serve_signals(struct server *srv)
 {
@@ -1048,7 +985,7 @@ static int serve_signals(struct server *srv)
 		if (info.ssi_signo == SIGUSR1)
 			log_slots(srv);
 		else if (info.ssi_signo == SIGHUP)
-			reload_and_tell(srv);
+			parts_read_again(&srv->d.options);
 		else
 			stop(srv, info.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM");
 	}
@@ -1197,37 +1134,18 @@ static int run(struct server *srv)
 	return 0;
 }
 
-/* Lists the endpoints and starts them. */
-static int open_endpoints(struct server *srv)
-{
-	size_t n = 0, memory = 0;
-
-	srv->endpoints[n++] = &pull_endpoint;
-	for (size_t i = 0; parts_endpoints[i] && i < ENDPOINTS_MAX; i++)
-		srv->endpoints[n++] = parts_endpoints[i];
-	if (parts_guard)
-		memory = parts_guard->denied->size;
-	for (size_t i = 0; i < n; i++) {
-		memory = srv->endpoints[i]->size > memory ? srv->endpoints[i]->size : memory;
-		if (srv->endpoints[i]->start && srv->endpoints[i]->start(&srv->d) != 0)
-			return -1;
-	}
-	srv->buffer_size = sizeof(struct buffer) + (memory + 15) / 16 * 16;
-	return 0;
-}
-
 static int make_table(struct server *srv)
 {
 	const struct options *o = &srv->d.options;
-	size_t n = srv->slot_count = o->max_clients + SPARE_SLOTS;
+	size_t n = srv->slot_count = o->max_clients + SPARE_SLOTS, memory;
 
-	if (open_endpoints(srv) != 0)
+	if (parts_start(&srv->d, &pull_endpoint, srv->endpoints, &memory) != 0)
 		return -1;
 	srv->slots = calloc(n, sizeof *srv->slots);
 	srv->deadlines = calloc(n, sizeof *srv->deadlines);
-	srv->unused = srv->buffers = calloc(n, srv->buffer_size);
 	if (pollset_open(&srv->set, FD_SLOTS, n) != 0 || !srv->slots || !srv->deadlines ||
-	    !srv->buffers || snapshot_open(&srv->d.store, o->max_snapshot) != 0) {
+	    buffers_open(&srv->buffers, n, sizeof(struct buffer) + memory) != 0 ||
+	    snapshot_open(&srv->d.store, o->max_snapshot) != 0) {
 		log_event("error reason=\"out of memory: --max-clients %zu --max-snapshot %zu\"",
 		          o->max_clients, o->max_snapshot);
 		return -1;
@@ -1244,18 +1162,11 @@ static int open_listeners(struct server *srv)
 {
 	const struct options *o = &srv->d.options;
 
-	for (size_t i = 0; i < o->listen_count; i++)
-		if (listen_on(srv->listeners, &srv->listener_count, o->listen[i], false) != 0)
-			return -1;
-	if (o->listen_count == 0 &&
-	    (listen_on(srv->listeners, &srv->listener_count, DEFAULT_LISTEN, false) != 0 ||
-	     listen_on(srv->listeners, &srv->listener_count, DEFAULT_LISTEN_6, true) != 0))
+	if (listen_all(srv->listeners, &srv->listener_count, o->listen, o->listen_count) != 0)
 		return -1;
 	for (size_t i = 0; i < srv->listener_count; i++) {
-		const struct listener *l = &srv->listeners[i];
-
-		srv->own[i] = l->address;
-		srv->set.fds[FD_LISTENERS + i].fd = l->fd;
+		srv->own[i] = srv->listeners[i].address;
+		srv->set.fds[FD_LISTENERS + i].fd = srv->listeners[i].fd;
 	}
 	return 0;
 }
@@ -1290,15 +1201,11 @@ static void release(struct server *srv)
 	if (srv->d.source)
 		srv->d.source->close(srv->d.source);
 	snapshot_close(&srv->d.store);
-	for (size_t i = 0; parts_streams[i]; i++)
-		parts_streams[i]->release();
-	for (size_t i = 0; srv->endpoints[i]; i++)
-		if (srv->endpoints[i]->stop)
-			srv->endpoints[i]->stop();
+	parts_stop();
 	pollset_close(&srv->set);
 	free(srv->slots);
 	free(srv->deadlines);
-	free(srv->buffers);
+	buffers_close(&srv->buffers);
 }
 
 /* Everything that needs more than the loop does. */
@@ -1310,7 +1217,7 @@ static int start(struct server *srv)
 	if (setup_standard() != 0 ||
 	    setup_descriptors(&o->max_clients, SPARE_SLOTS + FD_SLOTS + OTHER_FDS) != 0 ||
 	    make_table(srv) != 0 || (srv->set.fds[FD_SIGNALS].fd = setup_signals()) < 0 ||
-	    reload(srv) != 0 || open_listeners(srv) != 0 || open_source(srv) != 0 ||
+	    (srv->tcp = parts_read(o)) == NULL || open_listeners(srv) != 0 || open_source(srv) != 0 ||
 	    rights_give_up(o, srv->d.source, srv->own, srv->listener_count) != 0)
 		return -1;
 	srv->d.started = clock_ms(CLOCK_BOOTTIME);

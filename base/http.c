@@ -6,6 +6,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/log.h"
 #include "dashboard/dashboard.h"
 #include "endpoint/endpoint.h"
 
@@ -529,6 +530,19 @@ static size_t write_text(char *out, size_t size, const struct http_answer *a)
 	              a->gzip_refused ? "\nThe page for browsers comes gzipped only, which "
 	                                "Accept-Encoding forbids.\n"
 	                              : "");
+}
+
+void http_log(const struct http_answer *a, const char *peer, struct log_limit *limit, int64_t now)
+{
+	char value[LOG_ESCAPED_MAX];
+
+	if (!a->value.at) {
+		log_verbose("refused status=%d peer=%s reason=\"%s\"", a->status, peer, a->reason);
+		return;
+	}
+	log_limited(limit, now, "refused status=%d peer=%s reason=\"%s\"%s%s%s value=%s", a->status, peer,
+	            a->reason, a->option ? " allow_with=\"" : "", a->option ? a->option : "",
+	            a->option ? "\"" : "", log_escape(value, a->value.at, a->value.len));
 }
 
 size_t http_accept(char out[HTTP_ACCEPT_MAX], const struct ws_request *r)

@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <time.h>
 
 #include "ws.h"
@@ -91,6 +92,11 @@ void http_decide(struct http_answer *a, const struct ws_request *r, int got,
 
 /* A refusal for a reason that the request does not tell. */
 void http_refuse(struct http_answer *a, enum http_refusal refusal);
+
+/* Logs a refusal; one that an option would allow, or that names a value, also without -v, as
+ * often as limit says. */
+struct log_limit;
+void http_log(const struct http_answer *a, const char *peer, struct log_limit *limit, int64_t now);
 
 /* Writes the answer to an opening handshake that is accepted (RFC 6455 section 4.2.2).
  * Returns its length. */

@@ -253,6 +253,20 @@ int listen_on(struct listener list[LISTENERS_MAX], size_t *count, const char *te
 	return info ? -1 : 0;
 }
 
+int listen_all(struct listener list[LISTENERS_MAX], size_t *count, const char *const *texts,
+               size_t text_count)
+{
+	for (size_t i = 0; i < text_count; i++)
+		if (listen_on(list, count, texts[i], false) != 0)
+			return -1;
+	if (text_count > 0)
+		return 0;
+	return listen_on(list, count, DEFAULT_LISTEN, false) != 0 ||
+	                       listen_on(list, count, DEFAULT_LISTEN_6, true) != 0
+	               ? -1
+	               : 0;
+}
+
 void listen_announce(const struct listener *list, size_t count, bool tls, bool anybody)
 {
 	char text[ADDRESS_TEXT_MAX];

@@ -9,6 +9,8 @@
 #include <sys/un.h>
 
 #define DEFAULT_PORT "4801"
+#define DEFAULT_LISTEN "127.0.0.1:" DEFAULT_PORT
+#define DEFAULT_LISTEN_6 "[::1]:" DEFAULT_PORT
 
 enum {
 	LISTENERS_MAX = 16,
@@ -26,6 +28,10 @@ struct listener {
  * machine does not have is no error. 0, or -1 with one line logged that names
  * what was wrong. *count is at most LISTENERS_MAX. */
 int listen_on(struct listener list[LISTENERS_MAX], size_t *count, const char *text, bool optional);
+
+/* listen_on for each of count texts; without any, for port 4801 of the loopback addresses. */
+int listen_all(struct listener list[LISTENERS_MAX], size_t *count, const char *const *texts,
+               size_t text_count);
 
 /* Logs where to look, and what is dangerous about it. anybody: who reaches it may watch. */
 void listen_announce(const struct listener *list, size_t count, bool tls, bool anybody);

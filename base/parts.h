@@ -20,7 +20,7 @@ extern const struct stream_kind *const parts_streams[];
 /* Endpoints besides the pull protocol, ended by NULL. */
 extern const struct endpoint *const parts_endpoints[];
 
-enum { ENDPOINTS_MAX = 8 };
+enum { ENDPOINTS_MAX = 8 };   /* with the pull protocol, and the NULL at the end of a list */
 
 /* Sources, ended by one without a name: the first that the options ask for. */
 struct source_kind {
@@ -46,6 +46,22 @@ struct guard {
 	const struct endpoint *denied;   /* answers whoever was not admitted, in its own time */
 };
 extern const struct guard *const parts_guard;   /* NULL: everybody may */
+
+/* Reads what streams and guard need, token and certificates. Returns the kind of streams for TCP
+ * connections; NULL: something was refused, with one line logged. Whatever was not refused
+ * is in force. */
+const struct stream_kind *parts_read(const struct options *o);
+
+/* The same on SIGHUP; logs what was read. */
+const struct stream_kind *parts_read_again(const struct options *o);
+
+/* Lists the endpoints, the pull protocol first, and starts them. *memory: bytes that one of them,
+ * or the guard, needs most for a connection. 0, or -1 with one line logged. */
+int parts_start(struct daemon *d, const struct endpoint *pull,
+                const struct endpoint *list[ENDPOINTS_MAX], size_t *memory);
+
+/* Releases streams and endpoints, started or not. */
+void parts_stop(void);
 
 /* The first option given that takes a part which was not linked; NULL: there is none. */
 const char *parts_missing(const struct options *o);

@@ -271,9 +271,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (int i = 0; i < SLOT_STATES; i++)
 		CHECK(srv.d.counters.clients[i] == (i == SLOT_FREE ? srv.slot_count : 0));
 	CHECK(srv.d.counters.waiting == 0);
-	for (const struct buffer *b = srv.free_buffers; b; b = b->next)
+	for (const void *b = srv.buffers.given; b; memcpy(&b, b, sizeof b))
 		free_buffers++;
-	CHECK(free_buffers * (ptrdiff_t)srv.buffer_size == srv.unused - srv.buffers && !memchr(is_open, true, FDS));
+	CHECK(free_buffers * (ptrdiff_t)srv.buffers.size == srv.buffers.unused - srv.buffers.all && !memchr(is_open, true, FDS));
 	for (int i = 0; i < SNAPSHOT_BUFFERS; i++)
 		CHECK(srv.d.store.all[i].pins == 0);
 	release(&srv);

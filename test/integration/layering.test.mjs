@@ -34,9 +34,10 @@ const parts = {
   'endpoint/metrics.o': [/^metrics_/, `${MEMORY}|v?snprintf|(totals|counters)_\\w+|http_reasons`],
   'endpoint/scrape.o': [/^scrape_endpoint$/, `${MEMORY}|(metrics|http)_\\w+`],
   'guard/token.o': [/^token_guard$/, `${MEMORY}|setup_warn_readable|address_text|(log|auth|http)_\\w+`],
+  'base/buffers.o': [/^buffers_/, `${MEMORY}|calloc|free`],
   'base/counters.o': [/^counters_/, 'none'],
   'endpoint/totals.o': [/^totals_/, `${MEMORY}|wire_\\w+|__assert_fail`],
-  'base/http.o': [/^http_/, `${MEMORY}|v?snprintf|inet_pton|gmtime_r|strftime|dashboard_\\w+|ws_\\w+`],
+  'base/http.o': [/^http_/, `${MEMORY}|v?snprintf|inet_pton|gmtime_r|strftime|log_\\w+|dashboard_\\w+|ws_\\w+`],
   'base/log.o': [/^log_/, `${MEMORY}|vsnprintf|fstat|open|poll|write|__errno_location`],
   'source/complete.o': [/^complete_state$/, `${MEMORY}|wire_\\w+`],
   'source/wire.o': [/^wire_/, `${MEMORY}|${SCHEMA}`]

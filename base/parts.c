@@ -1,0 +1,56 @@
+#include "base/parts.h"
+
+#include "base/log.h"
+
+const struct stream_kind *parts_read(const struct options *o)
+{
+	const struct stream_kind *tcp = NULL;
+	bool failed = parts_guard && parts_guard->setup(o) != 0;
+
+	for (size_t i = 0; parts_streams[i]; i++) {
+		int got = parts_streams[i]->setup(o);
+
+		failed |= got < 0;
+		tcp = got > 0 ? parts_streams[i] : tcp;
+	}
+	return failed ? NULL : tcp;
+}
+
+const struct stream_kind *parts_read_again(const struct options *o)
+{
+	const char *token = o->token_file, *cert = o->tls_cert;
+	const struct stream_kind *tcp = parts_read(o);
+
+	if (!token && !cert)
+		log_event("reloaded nothing=\"there is neither --token-file nor --tls-cert\"");
+	else if (tcp)
+		log_event("reloaded%s%s%s%s", token ? " token_file=" : "", token ? token : "",
+		          cert ? " tls_cert=" : "", cert ? cert : "");
+	return tcp;
+}
+
+int parts_start(struct daemon *d, const struct endpoint *pull,
+                const struct endpoint *list[ENDPOINTS_MAX], size_t *memory)
+{
+	size_t n = 0;
+
+	*memory = parts_guard ? parts_guard->denied->size : 0;
+	list[n++] = pull;
+	for (size_t i = 0; parts_endpoints[i] && n < ENDPOINTS_MAX - 1; i++)
+		list[n++] = parts_endpoints[i];
+	for (size_t i = 0; i < n; i++) {
+		*memory = list[i]->size > *memory ? list[i]->size : *memory;
+		if (list[i]->start && list[i]->start(d) != 0)
+			return -1;
+	}
+	return 0;
+}
+
+void parts_stop(void)
+{
+	for (size_t i = 0; parts_streams[i]; i++)
+		parts_streams[i]->release();
+	for (size_t i = 0; parts_endpoints[i]; i++)
+		if (parts_endpoints[i]->stop)
+			parts_endpoints[i]->stop();
+}
