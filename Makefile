@@ -40,7 +40,7 @@ COMMON = ws.c base/log.c base/usage.c guard/auth.c guard/tls.c source/wire.c
 DAEMON = snapshot.c $(filter-out base/core.c $(COMMON),$(wildcard base/*.c endpoint/*.c guard/*.c source/*.c))
 # The core alone: pull server and kernel source, without what base/all.c adds.
 CORE = introspectd.c ws.c snapshot.c $(filter-out base/all.c,$(wildcard base/*.c)) guard/rights.c guard/sandbox.c \
-       $(addprefix source/,kernel.c process.c tcpdiag.c events.c complete.c wire.c)
+       $(filter-out $(patsubst %,source/%.c,feed replay recording joined join udp flow),$(wildcard source/*.c))
 CLIENT = $(filter-out client/introspect.c,$(wildcard client/*.c))
 
 SCHEMA = $(BUILD)/introspection.pb-c

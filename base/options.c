@@ -177,7 +177,7 @@ static bool is_process(const char *value)
 }
 
 /* Takes one option. NULL, or what would have been right in its place. */
-static const char *take(struct options *o, int option, const char *value)
+static const char *take_option(struct options *o, int option, const char *value)
 {
 	unsigned long n;
 
@@ -340,7 +340,7 @@ int options_read(struct options *o, int argc, char **argv)
 			puts("introspectd " VERSION);
 			return 0;
 		}
-		if ((wrong = take(o, option, optarg)) != NULL) {
+		if ((wrong = take_option(o, option, optarg)) != NULL) {
 			fprintf(stderr, "introspectd: --%s %s: expected %s\n",
 			        index >= 0 ? names[index].name : "listen", optarg, wrong);
 			return 2;

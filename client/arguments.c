@@ -69,7 +69,7 @@ static bool read_seconds(const char *text, int64_t *ms)
 }
 
 /* Takes one option. NULL, or what is wrong with it. */
-static const char *take(struct arguments *a, int option, const char *value)
+static const char *take_argument(struct arguments *a, int option, const char *value)
 {
 	unsigned long long n;
 
@@ -197,7 +197,7 @@ int arguments_read(struct arguments *a, int argc, char **argv)
 			puts("introspect " VERSION);
 			return STATUS_DONE;
 		}
-		if ((wrong = take(a, option, optarg)) != NULL) {
+		if ((wrong = take_argument(a, option, optarg)) != NULL) {
 			const char *name = "";
 
 			for (const struct option *o = names; o->name; o++)

@@ -66,8 +66,9 @@ struct command {
 	bool push_states;
 	bool push_events;
 	bool paused;
-	bool discarded;          /* it must be told that something was dropped */
-	bool told;               /* it was, and nothing came from the history since */
+	bool discarded;          /* something was dropped, and the client is to be sent a notice of it */
+	bool told;               /* the client was sent a notice, and nothing from the history after it:
+	                            what is dropped now needs no other notice */
 	unsigned requests;       /* states asked for and not sent yet */
 	uint64_t retention;      /* ms */
 	uint64_t interval;       /* ms */

@@ -12,7 +12,7 @@ static void skip_space(struct text *t)
 		t->at++;
 }
 
-static bool take(struct text *t, char c)
+static bool skip(struct text *t, char c)
 {
 	if (t->at == t->end || *t->at != c)
 		return false;
@@ -41,14 +41,14 @@ static bool take_digits(struct text *t)
 
 static bool take_number(struct text *t)
 {
-	take(t, '-');
-	if (!take(t, '0') && !take_digits(t))
+	skip(t, '-');
+	if (!skip(t, '0') && !take_digits(t))
 		return false;
-	if (take(t, '.') && !take_digits(t))
+	if (skip(t, '.') && !take_digits(t))
 		return false;
-	if (take(t, 'e') || take(t, 'E')) {
-		if (!take(t, '+'))
-			take(t, '-');
+	if (skip(t, 'e') || skip(t, 'E')) {
+		if (!skip(t, '+'))
+			skip(t, '-');
 		return take_digits(t);
 	}
 	return true;
@@ -64,7 +64,7 @@ static bool take_hex(struct text *t, int digits)
 
 static bool take_string(struct text *t)
 {
-	if (!take(t, '"'))
+	if (!skip(t, '"'))
 		return false;
 	while (t->at < t->end && *t->at != '"') {
 		unsigned char c = (unsigned char)*t->at++;
@@ -73,14 +73,14 @@ static bool take_string(struct text *t)
 			return false;
 		if (c != '\\')
 			continue;
-		if (take(t, 'u')) {
+		if (skip(t, 'u')) {
 			if (!take_hex(t, 4))
 				return false;
 		} else if (t->at == t->end || !memchr("\"\\/bfnrt", *t->at++, 8)) {
 			return false;
 		}
 	}
-	return take(t, '"');
+	return skip(t, '"');
 }
 
 static bool take_value(struct text *t, int depth);
@@ -89,7 +89,7 @@ static bool take_value(struct text *t, int depth);
 static bool take_members(struct text *t, char end, int depth)
 {
 	skip_space(t);
-	if (take(t, end))
+	if (skip(t, end))
 		return true;
 	do {
 		skip_space(t);
@@ -97,13 +97,13 @@ static bool take_members(struct text *t, char end, int depth)
 			if (!take_string(t))
 				return false;
 			skip_space(t);
-			if (!take(t, ':'))
+			if (!skip(t, ':'))
 				return false;
 		}
 		if (!take_value(t, depth + 1))
 			return false;
-	} while (take(t, ','));
-	return take(t, end);
+	} while (skip(t, ','));
+	return skip(t, end);
 }
 
 static bool take_value(struct text *t, int depth)
@@ -113,9 +113,9 @@ static bool take_value(struct text *t, int depth)
 	skip_space(t);
 	if (t->at == t->end || depth > JSON_DEPTH_MAX)
 		return false;
-	if (take(t, '{'))
+	if (skip(t, '{'))
 		valid = take_members(t, '}', depth);
-	else if (take(t, '['))
+	else if (skip(t, '['))
 		valid = take_members(t, ']', depth);
 	else if (*t->at == '"')
 		valid = take_string(t);

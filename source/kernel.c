@@ -482,7 +482,7 @@ static void fill_connections(struct kernel *k, int64_t elapsed, int64_t now)
 	k->subsystems.n_connections = n;
 }
 
-static int take(struct source *s, int64_t now, struct snapshot_input *out)
+static int take_state(struct source *s, int64_t now, struct snapshot_input *out)
 {
 	struct kernel *k = (struct kernel *)s;
 	int64_t begin = clock_ns(CLOCK_MONOTONIC);
@@ -622,7 +622,7 @@ struct source *kernel_open(const char *process, const struct sockaddr_storage *o
 	}
 	k->source.poll = kernel_poll;
 	k->source.serve = kernel_serve;
-	k->source.take = take;
+	k->source.take = take_state;
 	k->source.close = close_kernel;
 	k->source.events_when_taken = true;
 	/* Only these show whose sockets they are: to list the descriptors of others, and to

@@ -11,7 +11,8 @@
 #include <sys/socket.h>
 
 enum {
-	ALL_STATES = 0x1ffe,   /* 1 << state; those up to 12, which is told as SYN_RECV */
+	ALL_STATES = 0x1ffe,   /* bits 1 << state, from 1 (ESTABLISHED) to 12 (NEW_SYN_RECV), which the
+	                          kernel reports as SYN_RECV */
 	STATES = ALL_STATES & ~(1 << TCPDIAG_TIME_WAIT) & ~(1 << TCPDIAG_CLOSE),
 	DATAGRAMS_MAX = 65536, /* more than a dump has */
 };

@@ -40,9 +40,9 @@ $(BUILD)/test/unit/%_test: $(BUILD)/test/unit/%_test.o $(call objects,$(DAEMON) 
 
 # The budgets: bytes of the daemon's text, without and with TLS; and of the core its text, the
 # lines of its files with their headers, and of the three that are read first.
-CORE_TEXT_MAX = 84000
-CORE_LINES_MAX = 8000
-FIRST_LINES_MAX = 2050
+CORE_TEXT_MAX = 86000
+CORE_LINES_MAX = 8400
+FIRST_LINES_MAX = 1950
 size-check:
 	$(MAKE) -j$(JOBS) TLS=0 BUILD=$(BUILD)/tls0 TEXT_MAX=165000 text-check
 	$(MAKE) -j$(JOBS) TLS=1 TEXT_MAX=200000 text-check
