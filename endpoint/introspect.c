@@ -7,13 +7,16 @@
 #include "endpoint/command.h"
 
 static struct commands all;
-static struct client *clients;   /* those that there are */
+static struct client *readers;   /* those that something is pushed to, or the history is read by */
+static size_t event_readers;     /* those that events are pushed to */
 
 /* The memory of a connection. */
 struct client {
 	struct command command;
 	struct connection *connection;
-	struct client *next, **link;   /* link: what points to this one */
+	struct client *next, **link;   /* of the readers; link: what points to this one, NULL: it
+	                                  is none */
+	bool reads_events;             /* counted in event_readers */
 	uint64_t reading;              /* the item of the history being written; 0: none */
 };
 
@@ -51,7 +54,7 @@ static void evict(void *arg, uint64_t first)
 {
 	struct daemon *d = arg;
 
-	for (struct client *c = clients; c; c = c->next) {
+	for (struct client *c = readers; c; c = c->next) {
 		if (c->reading > 0 && c->reading < first)
 			d->drop(d, c->connection, "too slow for the history");
 		else
@@ -61,11 +64,32 @@ static void evict(void *arg, uint64_t first)
 
 static bool wants_events(void)
 {
-	const struct client *c = clients;
+	return event_readers > 0;
+}
 
-	while (c && !c->command.push_events)
-		c = c->next;
-	return c != NULL;
+/* Puts the client among the readers or takes it from there: an event costs nobody else. */
+static void enlist(struct client *client)
+{
+	const struct command *c = &client->command;
+	const bool reads = c->push_states || c->push_events || client->reading > 0;
+
+	event_readers += c->push_events;
+	event_readers -= client->reads_events;
+	client->reads_events = c->push_events;
+	if (reads == (client->link != NULL))
+		return;
+	if (reads) {
+		client->next = readers;
+		client->link = &readers;
+		if (readers)
+			readers->link = &client->next;
+		readers = client;
+	} else {
+		*client->link = client->next;
+		if (client->next)
+			client->next->link = client->link;
+		client->link = NULL;
+	}
 }
 
 /* The source is told since when somebody wants events. */
@@ -104,11 +128,6 @@ static void introspect_open(struct daemon *d, struct connection *c, const struct
 	(void)r;
 	(void)a;
 	client->connection = c;
-	client->next = clients;
-	client->link = &clients;
-	if (clients)
-		clients->link = &client->next;
-	clients = client;
 }
 
 static int introspect_input(struct daemon *d, struct connection *c, const struct ws_decoder *ws)
@@ -154,7 +173,7 @@ static void put_state(struct daemon *d, struct client *client, struct message *m
 
 /* What is pushed from the history goes first, then the state that is due, then the answer
  * to the command that came, which may be a request for a state. */
-static int introspect_next(struct daemon *d, struct connection *c, struct message *m)
+static int next_message(struct daemon *d, struct connection *c, struct message *m)
 {
 	struct client *client = c->memory;
 	struct command *command = &client->command;
@@ -175,7 +194,6 @@ static int introspect_next(struct daemon *d, struct connection *c, struct messag
 			return 0;
 		all.runtime_changes = &d->source->runtime_changes;
 		got = command_answer(command, &all, &d->source->runtime, d->now, &frame);
-		tell_source(d);
 		if (got < 0)
 			return got;
 		if (command->requests > 0 && !c->ready) {
@@ -183,6 +201,15 @@ static int introspect_next(struct daemon *d, struct connection *c, struct messag
 			c->asked = d->now;
 		}
 	}
+}
+
+static int introspect_next(struct daemon *d, struct connection *c, struct message *m)
+{
+	const int got = next_message(d, c, m);
+
+	enlist(c->memory);
+	tell_source(d);
+	return got;
 }
 
 static bool introspect_waits(const struct daemon *d, const struct connection *c)
@@ -208,9 +235,9 @@ static void introspect_close(struct daemon *d, struct connection *c)
 {
 	struct client *client = c->memory;
 
-	*client->link = client->next;
-	if (client->next)
-		client->next->link = client->link;
+	client->command.push_states = client->command.push_events = false;
+	client->reading = 0;
+	enlist(client);
 	tell_source(d);
 }
 
@@ -227,7 +254,7 @@ static void introspect_taken(struct daemon *d)
 	struct snapshot *latest = d->store.latest;
 	bool held = false;
 
-	for (struct client *c = clients; c; c = c->next) {
+	for (struct client *c = readers; c; c = c->next) {
 		if (!watches(d, &c->command))
 			continue;
 		c->command.pushed_at = d->now;
