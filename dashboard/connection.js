@@ -129,6 +129,7 @@ export class Connection extends EventTarget {
   #owing = false;      // a snapshot came and was not yet answered
   #askedAt = 0;        // ms, when the next snapshot was last asked for
   #checkedAt = 0;      // ms, when the daemon last told that it is there
+  #answers = false;    // it can be asked: a page of another site cannot
   #patience = PATIENCE;
 
   // url: '' to look for a daemon.
@@ -174,7 +175,7 @@ export class Connection extends EventTarget {
     const { there } = await probe(url);
     if (round !== this.#round || this.#owing || this.state !== 'open')
       return;
-    if (!there) {
+    if (!there && this.#answers) {
       this.#stop();
       this.failure = { kind: 'lost', url, code: 0 };
       this.#wait();
@@ -269,6 +270,7 @@ export class Connection extends EventTarget {
         this.failure = null;
         this.#askedAt = Date.now();
         this.#set('open');
+        probe(url).then(({ there }) => { this.#answers = there; });
         return resolve(true);
       };
       socket.onmessage = ({ data }) => {

@@ -67,7 +67,14 @@ export const moment = (ts, today = Date.now()) =>
 
 // A peer ID, or anything as long, with its middle left out. The kind of key
 // makes the beginning of peer IDs the same, so more of the end is kept.
-export const short = (id) => [...id].length <= 24 ? id : `${[...id].slice(0, 5).join('')}…${[...id].slice(-8).join('')}`;
+export function short(id) {
+  if (id.length <= 24)
+    return id;
+  const all = /[\ud800-\udfff]/.test(id) ? [...id] : undefined;
+  if (all)
+    return all.length <= 24 ? id : `${all.slice(0, 5).join('')}…${all.slice(-8).join('')}`;
+  return `${id.slice(0, 5)}…${id.slice(-8)}`;
+}
 
 export const hex = (binary) => Array.from(binary, (c) => c.charCodeAt(0).toString(16).padStart(2, '0')).join('');
 

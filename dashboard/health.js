@@ -73,8 +73,8 @@ function trouble(m) {
 
 function source(m, live, now) {
   const s = m.store.snapshots.at(-1), { snapshots } = m.store;
-  const same = snapshots.length > 1 && mostOf(snapshots.slice(-5), (x) => x.ts) === s.ts ? s.at - s.ts : 0;
-  const silent = live ? Math.max(now - s.at, same > SILENT ? same : 0) : 0;
+  const since = snapshots.findLast((x) => x.ts !== s.ts)?.at ?? snapshots[0].at;
+  const silent = live ? Math.max(now - s.at, s.at - since) : 0;
   return {
     level: silent > SILENT ? 'bad' : 'good', text: silent > SILENT ? `silent for ${duration(silent)}` : 'speaks',
     evidence: [[m.runtime.source || 'not told', 'source'], [`${count(m.state.snapshot_duration_ms)} ms`, 'to take the snapshot']],

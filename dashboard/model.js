@@ -42,7 +42,7 @@ export const GROUPS = {
   net16: ['Network (IPv4 /16, IPv6 /32)', (r) => networkOf(r.place, 16) || 'no IP address'],
   net24: ['Network (IPv4 /24, IPv6 /32)', (r) => networkOf(r.place, 24) || 'no IP address'],
   process: ['Process', (r) => r.process || 'process not known'],
-  role: ['Who opened it', (r) => r.role === 'INITIATOR' ? 'opened by us' : 'opened by the peer'],
+  role: ['Opened by', (r) => r.role === 'INITIATOR' ? 'us' : 'the peer'],
   listed: ['Listed by the node', (r) => r.unlisted ? 'known to the kernel alone' : 'listed'],
 };
 

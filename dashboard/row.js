@@ -32,6 +32,7 @@ function remembered(f, most = 50_000) {
 const placeOf = remembered(hostPort);
 const hostOf = remembered((place) => place.replace(/:\d+$/, ''));
 export const labelOf = remembered(label);
+const shortOf = remembered(short);
 // Indices into TRANSPORTS; its length when none fits.
 const signOf = remembered((s) => {
   const at = TRANSPORTS.findIndex(([, sign]) => sign.test(s));
@@ -63,7 +64,7 @@ function make(c, own) {
   return {
     c, own, local, remote, transport, place,
     key: c.id || `${local} ${remote}`,
-    name: c.peer_id ? short(c.peer_id) : place || 'unknown peer',
+    name: c.peer_id ? shortOf(c.peer_id) : place || 'unknown peer',
     // Who is at the other end: without a peer ID a service by host and port, a
     // caller, whose port says nothing, by host.
     peer: c.peer_id || (c.role === 'INITIATOR' ? place : hostOf(place)) || 'unknown peer',
@@ -80,17 +81,17 @@ function make(c, own) {
     unlisted: c.unlisted,
     closed,
     gone: closed,   // closed, or only in an earlier snapshot
+    text: '',       // all that is searched, once it was
   };
 }
 
-const rows = new WeakMap();
+const ROW = Symbol('row');   // on a decoded Connection
 
 // The row of a decoded Connection, made once. own: the peer ID of the node.
 export function rowOf(c, own) {
-  let row = rows.get(c);
-  if (row?.own !== own)
-    rows.set(c, row = make(c, own));
-  return row;
+  if (c[ROW]?.own !== own)
+    c[ROW] = make(c, own);
+  return c[ROW];
 }
 
 // The network of an address: what IPv4 has before `bits`, and of IPv6 the first 32; '' when

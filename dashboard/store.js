@@ -133,11 +133,12 @@ export class Store {
     Object.assign(item, {
       runtime, opened: 0, closed: 0, departed: [], tracks: new Array(n), moved: new Float64Array(2 * n),
     });
-    const peers = new Set();
+    // Where the node itself counts, closed streams included, that is what counts.
+    const peers = new Set(), told = state.protocols.length;
     let streams = 0, open = 0, until = performance.now() + SLICE;
     for (let i = 0; i < n; i++) {
       const row = rowOf(connections[i], runtime.peer_id);
-      this.#follow(item, row, i);
+      this.#follow(item, row, i, !told);
       if (!row.closed) {
         open++;
         streams += row.streams;
@@ -194,16 +195,18 @@ export class Store {
     this.#last = { bytes, spans, connections };
   }
 
-  #follow(item, row, i) {
+  #follow(item, row, i, byStreams) {
     let track = this.#tracks.get(row.key);
     if (!track || track.closed && !row.closed) {
       track = new Track(row);
       this.#tracks.set(row.key, track);
       if (!row.closed)
         item.opened++;
-      this.#countStreams(track, row);
+      if (byStreams)
+        this.#countStreams(track, row);
     } else if (track.row !== row) {
-      this.#countStreams(track, row);
+      if (byStreams)
+        this.#countStreams(track, row);
       if (row.closed && !track.closed) {
         item.closed++;
         item.departed.push(track);
@@ -265,7 +268,6 @@ export class Store {
     track.streams = now;
   }
 
-  // Where the node itself counts, closed streams included, that is what counts.
   #countProtocols(protocols) {
     for (const { protocol, traffic: { traffic_in, traffic_out } } of protocols) {
       const at = 2 * this.#protocol(protocol);

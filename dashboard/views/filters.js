@@ -12,18 +12,14 @@ const CHOICES = 50;   // of a filter
 
 const KINDS = { status: ['Status', (r) => words(r.status)], ...GROUPS };
 
-const searched = new WeakMap();   // row: all that is searched in it
-
 function textOf(r) {
-  let text = searched.get(r);
-  if (text === undefined) {
-    text = [
+  if (!r.text) {
+    r.text = [
       r.c.peer_id, r.name, r.remote, r.local, r.agent, r.process, words(r.status), words(r.role), r.transport, labelOf(r.c.transport_id),
       ...r.c.user_provided_tags, ...r.c.streams.streams.map((s) => s.protocol),
     ].join(' ').toLowerCase();
-    searched.set(r, text);
   }
-  return text;
+  return r.text;
 }
 
 // Plain words, all of which must occur somewhere: text => whether it fits the search.
@@ -60,7 +56,7 @@ function choice(name, rows) {
   return (kinds.length > 1 || chosen) && h('select', {
     key: name, 'aria-label': title.toLowerCase(), class: chosen ? 'set' : '', value: chosen,
     onchange: (e) => set({ [name]: e.target.value }),
-  }, h('option', { value: '' }, `any ${title.toLowerCase()}`), kinds.map((v) => h('option', { key: v, value: v }, v)));
+  }, h('option', { value: '' }, `${title}: any`), kinds.map((v) => h('option', { key: v, value: v }, v)));
 }
 
 // names: of the filters to choose by; others that are set are told, to be taken away.

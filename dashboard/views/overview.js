@@ -91,12 +91,12 @@ function split(m) {
   const statuses = [...counts].map(([key, n]) => ({
     key, n, label: words(key), colour: KNOWN.has(kindOf(key)) ? `s-${kindOf(key)}` : 'c-other', href: href('connections', { status: words(key) }),
   }));
-  const roles = [['INITIATOR', 'opened by us', 'in-tone'], ['RESPONDER', 'opened by the peer', 'plain-tone']];
+  const roles = [['INITIATOR', 'us', 'in-tone'], ['RESPONDER', 'the peer', 'plain-tone']];
   const unlisted = m.open.filter((r) => r.unlisted).length;
   return card('Connections', filtered('connections', {}, 'all'),
     m.rows.length ? [
       h('h3', null, 'Status'), shares(topFew(statuses, STATUSES)),
-      h('h3', null, 'Who opened it'),
+      h('h3', null, 'Opened by'),
       shares(roles.map(([key, text, colour]) =>
         ({ key, label: text, colour, n: m.open.filter((r) => r.role === key).length, href: href('connections', { role: text }) }))),
       h('h3', null, 'Transport'),

@@ -169,10 +169,19 @@ function picture(m, peers, gone) {
     return h('circle', { key: `${p.key} gone`, class: `leaving ${kind}`, cx: x, cy: y, r: radius });
   }),
   drawn.map((d) => peer(d, radius, d === focus, m.ts)),
-  labels(drawn, 40).map(({ p, x, y, left }) => h('text', {
+  labels(drawn, peers.length > 100 ? 12 : 40).map(({ p, x, y, left }) => h('text', {
     key: `${p.key} name`, class: p.key === picked ? 'picked' : '', x: x + (left ? -1 : 1) * (radius + 5), y: y + 4,
     'text-anchor': left ? 'end' : 'start',
   }, short(p.first.c.peer_id || p.key))));
+}
+
+// Those drawn: who is in the picture stays in it, the rest by what they move.
+let inPicture = new Set();
+function choose(all) {
+  const peers = all.length <= MOST ? all
+    : [...all].sort((a, b) => inPicture.has(b.key) - inPicture.has(a.key)).slice(0, MOST);
+  inPicture = new Set(peers.map((p) => p.key));
+  return peers;
 }
 
 function about(m, chosen) {
@@ -191,7 +200,7 @@ export default {
   fills: true,
   render(m, { update }) {
     ask = update;
-    const all = m.peers(), peers = all.slice(0, MOST), transports = topFew(m.tally((r) => r.transport), KINDS);
+    const all = m.peers(), peers = choose(all), transports = topFew(m.tally((r) => r.transport), KINDS);
     const named = new Set(transports.map((t) => t.key)), kinds = new Map();
     const here = new Set(all.map((p) => p.key));
     const gone = m.closed.slice(0, 40).map((r) => ({ key: r.peer, first: r, latency: r.latency, agent: r.agent }))
@@ -216,7 +225,7 @@ export default {
             h('span', { class: 'clip' }, t.label ?? t.key), ' ',
             h('span', { class: 'faint' }, count(t.n))))),
           h('li', { class: 'faint', key: ' width' }, 'the farther out, the longer the round trip; the wider the line, the more per second',
-            peers.length < all.length && `; ${of(peers, all, 'peer')} peers, those that move most`)),
+            peers.length < all.length && `; ${of(peers, all, 'peer')} peers, those that moved most when they came`)),
         h('p', { class: 'about' }, about(m, peers.find((p) => p.key === picked)))));
   },
 };

@@ -137,7 +137,7 @@ test('search, filter and sort', limit, async t => {
   await page.fill('.search', `tcp/${port}`)
   await hasText(page, '.tools .aside', '2 of')   // both ends are ours
   assert.ok(page.url().includes(`q=tcp%2F${port}`))
-  await page.selectOption('[aria-label="who opened it"]', 'opened by us')
+  await page.selectOption('[aria-label="opened by"]', 'us')
   await hasText(page, '.tools .aside', '1 of')
   await page.click('text=Clear')
   await hasText(page, '.tools .aside', ' connections')
