@@ -183,7 +183,8 @@ export class Timeline {
     const { store: { snapshots }, index, following, live, playing, speed, range } = this.#args;
     const atEnd = index >= snapshots.length - 1 && !playing;
     return h('span', { class: 'buttons' },
-      range && h('button', { type: 'button', class: 'quiet', onclick: () => this.#seek(following ? null : index) }, 'Clear range'),
+      range && h('button', { type: 'button', class: 'quiet', onclick: () => this.#seek(following ? null : index) },
+        `Clear range of ${duration(range[1] - range[0])}`),
       this.#zoom && h('button', { type: 'button', class: 'quiet', onclick: () => { this.#zoom = undefined; this.#draw(); } }, 'All'),
       h('input', { type: 'time', class: 'time', step: 1, 'aria-label': 'Go to a time', title: 'Go to a time', onchange: (e) => this.#typed(e) }),
       SPEEDS.map((n) => h('button', {
@@ -197,13 +198,13 @@ export class Timeline {
   }
 
   #reading(s) {
-    const { store: { snapshots }, following, live, now, range } = this.#args, first = snapshots[0];
+    const { store: { snapshots }, following, live, now } = this.#args, first = snapshots[0];
     const away = live ? ago(now - s.at) : `${duration(s.at - first.at)} in`;
     const day = moment(s.ts, live ? undefined : snapshots.at(-1).ts);
     const hovered = this.#hover !== undefined;
     return h('div', { class: `reading${hovered ? ' hovered' : ''}` },
       h('span', { class: 'when' }, h('strong', null, day),
-        h('span', { class: 'faint' }, range && !hovered ? `a range of ${duration(range[1] - range[0])}` : following && live && !hovered ? 'newest' : away)),
+        h('span', { class: 'faint' }, following && live && !hovered ? 'newest' : away)),
       h('span', { class: 'values' },
         h('span', { class: 'key in' }, 'In ', h('b', null, rate(s.rateIn))),
         h('span', { class: 'key out' }, 'Out ', h('b', null, rate(s.rateOut))),

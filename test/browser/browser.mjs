@@ -112,19 +112,21 @@ export async function traffic (t, count) {
 // A daemon that shows the TCP connections of this process.
 export const watched = (t, ...options) => daemon(t, ['--pid', `${process.pid}`, ...options], { expect: [/^watching /] })
 
-// A daemon whose node is this test: says its runtime, then for every `r` the
-// next of the states and all of the events.
+// A daemon whose node is this test: says its runtime, then for every `r` the next of the
+// states, which may be functions of how many came before, and all of the events.
 export async function published (t, messages, options = []) {
   const path = join(folder(t), 'feed')
   const d = await daemon(t, ['--feed', path, '--interval', '1000', ...options], { expect: [/^feed_(connected|disconnected)$/] })
   await fetch(`${d.url}healthz`)
   const node = net.connect(path)
   const send = m => node.write(m instanceof Uint8Array ? m : ServerMessage.encodeDelimited(ServerMessage.fromObject(m)).finish())
-  const states = messages.filter(m => m.state || m instanceof Uint8Array)
+  const states = messages.filter(m => m.state || m instanceof Uint8Array || typeof m === 'function')
   messages.filter(m => m.runtime).forEach(send)
   let n = 0
   node.on('data', () => {
-    send(states[n++ % states.length])
+    const next = states[n % states.length]
+    send(typeof next === 'function' ? next(n) : next)
+    n++
     messages.filter(m => m.event).forEach(send)
   })
   node.on('error', () => {})

@@ -1,0 +1,305 @@
+// What an operator asks, and in how many clicks the page answers.
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { accessible, hasText, noOverflow, open, published, screenshot, show, snapshot, VIEWS, when, withBrowser } from './browser.mjs'
+
+withBrowser()
+const limit = { timeout: 60000 }
+
+const gauge = (bw, cum) => ({ instBw: bw, cumBytes: cum })
+const now = () => Date.now()
+const idOf = name => `12D3KooW${name}`.padEnd(44, 'x') + name.padStart(8, 'z')
+const short = name => `12D3K…${name.padStart(8, 'z')}`
+// One connection to a peer of that name.
+const connection = (name, { bw = 0, cum = 0, transport = 'ip4+tcp', remote = '/ip4/147.75.1.9/tcp/4001', streams = [], ...more } = {}) => ({
+  id: Buffer.from(name), peerId: idOf(name), agentVersion: 'kubo/0.29.0/x', transportId: Buffer.from(transport), latencyNs: 20e6,
+  endpoints: { srcMultiaddr: '/ip4/10.0.0.1/tcp/4001', dstMultiaddr: remote },
+  traffic: { trafficIn: gauge(bw, cum), trafficOut: gauge(0, 0) }, timeline: { openTs: now() - 3600_000 },
+  streams: { streams: streams.map((protocol, i) => ({ id: Buffer.from(`${name}${i}`), protocol, traffic: { trafficIn: gauge(bw, cum) } })) }, ...more
+})
+const state = (connections, more) => ({ state: { instantTs: now(), subsystems: { connections, dht: more?.dht }, ...more } })
+const FAST = ['--interval', '100']
+
+const rows = page => page.$$eval('.tr', all => all
+  .sort((a, b) => a.getAttribute('aria-rowindex') - b.getAttribute('aria-rowindex'))
+  .map(r => ({ text: r.textContent, gone: r.classList.contains('gone') })))
+const names = async (page, selector) => (await page.$$eval(selector, all => all.map(el => el.textContent.slice(-8)))).map(s => s.replace(/^z+/, ''))
+
+// A node with every kind of thing about which is asked. `old` moved most so far, `fast` moves
+// most now; one connection closes and another opens with every snapshot.
+const full = n => state([
+  connection('old', { cum: 9e9 }), connection('fast', { bw: 5e6, cum: 1e6 + n * 5e5, agentVersion: 'js-libp2p/3.1.0', streams: ['/ipfs/bitswap/1.2.0'] }),
+  connection('quick', { bw: 2e6, cum: n * 2e5, transport: 'ip4+quic', remote: '/ip4/147.75.2.1/udp/4001/quic-v1', role: 1, streams: ['/ipfs/kad/1.0.0'] }),
+  connection('hidden', { unlisted: true, peerId: '', remote: '/ip4/9.9.9.9/tcp/443' }), connection(`brief${n}`, { cum: 1000, closeReason: 'pruned' })
+], {
+  dht: { enabled: true, params: { k: 20 }, buckets: [{ cpl: 7, peers: [{ peerId: idOf('fast'), ageInBucket: 5000 }] }] },
+  addresses: [{ multiaddr: '/ip4/147.75.9.9/tcp/4001', reachability: 'PUBLIC' }, { multiaddr: '/ip4/147.75.9.9/udp/4001/quic-v1', reachability: 'PUBLIC' }],
+  topics: [{ name: 'weather', subscribers: 3, meshPeerIds: [idOf('fast')] }],
+  resources: [{ scope: 'system', name: 'conns', used: 95, limit: 100 }]
+})
+
+test('each question has its answer within two clicks', limit, async t => {
+  const d = await published(t, [full], FAST)
+  const page = await open(t, d.url)
+  await when(page, () => Number(document.querySelector('.handle')?.getAttribute('aria-valuemax')) > 3)
+  // What is asked, the clicks from the overview, and what is then read where.
+  const questions = [
+    ['who uses my bandwidth now', [], '.card:has(h2:text("Top peers")) li:first-child', short('fast')],
+    ['who used it in all', ['.switch button:text("total")'], '.card:has(h2:text("Top peers")) li:first-child', short('old')],
+    ['who used it in 10 minutes', ['nav a:text("Peers")', '.switch button:text("10 min")'], '[aria-rowindex="2"]', short('fast')],
+    ['which protocol', [], '.card:has(h2:text("Top protocols")) li:first-child', '/ipfs/bitswap/1.2.0'],
+    ['who speaks it', ['.card:has(h2:text("Top protocols")) a:text("bitswap")', 'a:text("peers that speak it")'], '[aria-rowindex="2"]', short('fast')],
+    ['what changed', [], '.card:has(h2:text("What changed"))', 'opened'],
+    ['why do they close', ['.pill:has-text("Churn")'], '.evidence', 'pruned'],
+    ['am I reachable', [], '.pill:has-text("Reachability")', 'reachable over TCP, QUIC'],
+    ['why', ['.pill:has-text("Reachability")'], '.evidence', '2 addresses'],
+    ['is it full', [], '.pill.bad:has-text("Connections")', 'nearly full'],
+    ['which agents', ['.card:has(h2:text("Agents")) header a'], '.table', 'kubo 0.29.0'],
+    ['which peers have that agent', ['.card:has(h2:text("Agents")) .legend a:has-text("js-libp2p")'], '.tools .aside', '1 of'],
+    ['what is known of a peer', [`.card:has(h2:text("Top peers")) a:has-text("${short('fast')}")`], '.panel', 'bucket 7'],
+    ['which sockets does the node not list', ['a:has-text("that the node does not list")'], '[aria-rowindex="2"]', '9.9.9.9'],
+    ['who is connected over QUIC', ['.legend a:has-text("quic")'], '[aria-rowindex="2"]', short('quick')]
+  ]
+  for (const [question, clicks, where, answer] of questions) {
+    assert.ok(clicks.length <= 2, question)
+    await show(page, 'overview')
+    for (const selector of clicks) await page.click(selector)
+    await page.locator(where, { hasText: answer }).first().waitFor({ timeout: 10000 }).catch(async () => {
+      assert.fail(`${question}: ${answer} is not in ${await page.textContent('main')}`)
+    })
+  }
+  assert.match(await page.title(), /^⚠ /)
+  assert.equal(await page.getAttribute('link[rel=icon]', 'href'), 'alert.svg')
+})
+
+test('a search finds a peer in every view, and the group of its network', limit, async t => {
+  const d = await published(t, [full], FAST)
+  const page = await open(t, d.url)
+  await snapshot(page)
+  await page.keyboard.press('/')
+  await page.keyboard.type(idOf('fast'))
+  for (const [view, found] of Object.entries({ peers: '1 of', connections: '1 of', streams: '1 of 2', dht: '1 peer', topics: '1 topic' })) {
+    await page.click(`nav a:has-text("${view[0].toUpperCase()}${view.slice(1).replace('ht', 'HT')}")`)
+    await hasText(page, '.tools .aside', found)
+  }
+  await page.click('nav a:has-text("Peers")')
+  await page.fill('.search', '')
+  await page.selectOption('[aria-label="group by"]', 'net24')
+  for (const network of ['147.75.1.0/24', '147.75.2.0/24', '9.9.9.0/24']) await hasText(page, '[role=row]', network)
+  await page.click('[role=row]:has-text("147.75.2.0/24")')
+  await hasText(page, '.chip', '147.75.2.0/24')
+  await hasText(page, '.tools .aside', '1 of')
+})
+
+test('the address tells all that is chosen, and a copy of it shows the same', limit, async t => {
+  const d = await published(t, [full], FAST)
+  const page = await open(t, `${d.url}#/peers`)
+  await snapshot(page)
+  await page.fill('.search', 'kubo')
+  await page.click('.switch button:text("total")')
+  await page.click('.thead button:text("Peer")')
+  await page.click(`.tr:has-text("${short('old')}")`)
+  await hasText(page, '.panel', 'Peer ID')
+  await page.click('text=Copy link')
+  const link = await page.evaluate(() => navigator.clipboard.readText())
+  const other = await open(t, link)
+  await hasText(other, '.panel', short('old'))
+  assert.equal(await other.inputValue('.search'), 'kubo')
+  assert.equal(await other.textContent('.switch [aria-pressed=true]'), 'total')
+  assert.equal(await other.textContent('[aria-sort=ascending]'), 'Peer')
+  const early = await open(t, `${d.url}#/peers?t=${now() - 3600_000}`)
+  await hasText(early, '.problem', 'is not held in this page')
+})
+
+test('a click on a peer opens it and leaves the clipboard alone; closed ones have no rate', limit, async t => {
+  const d = await published(t, [() => state([connection('open', { bw: 1000, cum: 1e6 }),
+    connection('shut', { bw: 77777, cum: 2e6, status: 'CLOSED', streams: ['/echo/1.0.0'] }), connection('odd', { status: 77 })])], FAST)
+  const page = await open(t, `${d.url}#/connections`)
+  await snapshot(page)
+  await page.evaluate(() => navigator.clipboard.writeText('mine'))
+  await hasText(page, '[role=row]', short('shut'))
+  const all = await rows(page)
+  assert.ok(all.at(-1).text.includes(short('shut')) && all.at(-1).gone, 'what is closed comes last')
+  assert.doesNotMatch(all.at(-1).text, /76\.0 KiB\/s/)
+  assert.equal(await page.evaluate(() => getComputedStyle(document.querySelector('.dot.unknown')).backgroundColor), 'rgba(0, 0, 0, 0)', 'a status that is not known is not green')
+  await page.click(`.tr:has-text("${short('shut')}") .id`)
+  await hasText(page, '.panel', 'This connection is closed')
+  await hasText(page, '.panel .streams .gone', '/echo/1.0.0')
+  assert.ok(!(await page.textContent('.panel')).includes('KiB/s'))
+  await page.click('.panel a:text("all about this peer")')
+  await when(page, () => location.hash.startsWith('#/peers'))
+  assert.equal(await page.evaluate(() => navigator.clipboard.readText()), 'mine')
+})
+
+test('rows rest while the mouse is over them, and move on when it leaves', limit, async t => {
+  const NAMES = ['a', 'b', 'c', 'd', 'e', 'f']
+  const d = await published(t, [n => state(NAMES.map((name, i) => connection(name, { bw: (i * 7 + n * 5) % 11 * 1000 + i })))], FAST)
+  const page = await open(t, `${d.url}#/peers?sort=-in`)
+  await snapshot(page)
+  const order = () => page.$$eval('.tr', all => all.sort((a, b) => a.getAttribute('aria-rowindex') - b.getAttribute('aria-rowindex')).map(r => r.textContent.slice(0, 20)).join())
+  const later = n => when(page, last => Number(document.querySelector('.handle').getAttribute('aria-valuemax')) >= last, n)
+  const held = async () => Number(await page.getAttribute('.handle', 'aria-valuemax'))
+  await page.hover('[aria-rowindex="3"]')
+  await when(page, () => document.querySelector('.table.held'))
+  const before = await order()
+  await later(await held() + 6)
+  assert.equal(await order(), before)
+  await page.mouse.move(5, 5)
+  await page.waitForFunction(was => [...document.querySelectorAll('.tr')].sort((a, b) => a.getAttribute('aria-rowindex') - b.getAttribute('aria-rowindex')).map(r => r.textContent.slice(0, 20)).join() !== was, before)
+  await show(page, 'overview')
+  await page.hover('.top li:nth-child(2)')
+  const best = await names(page, '.top .name')
+  await later(await held() + 6)
+  assert.deepEqual(await names(page, '.top .name'), best)
+})
+
+test('agents: each has a colour, and the rest is one of them', limit, async t => {
+  const AGENTS = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i']
+  const d = await published(t, [state(AGENTS.map(a => connection(a, { agentVersion: `${a}/1.0`, transport: a === 'i' ? 'carrier-pigeon' : 'ip4+tcp', remote: a === 'i' ? '/coop/3' : undefined })))])
+  const page = await open(t, d.url)
+  await snapshot(page)
+  const legend = page.locator('.card:has(h2:text("Agents"))')
+  assert.match(await legend.textContent(), /3 others3/)
+  const parts = await legend.locator('.shares span').evaluateAll(all => all.map(el => [getComputedStyle(el).backgroundColor, parseFloat(el.style.width)]))
+  assert.equal(new Set(parts.map(([c]) => c)).size, 7)
+  assert.equal(Math.round(parts.reduce((n, [, w]) => n + w, 0)), 100)
+  assert.ok(Math.abs(parts[0][1] - 100 / 9) < 0.1, 'of all of them')
+  const pigeon = page.locator('.legend li:has-text("carrier-pigeon") .swatch')
+  assert.equal(await pigeon.getAttribute('class'), 'swatch c-other')
+})
+
+test('a moment that is looked at stays, whatever the page has to let go of', limit, async t => {
+  const big = 'x'.repeat(2_500_000)
+  const d = await published(t, [n => state([connection('one', { agentVersion: `${n} ${big}` })])], ['--interval', '50'])
+  const page = await open(t, `${d.url}#/connections`)
+  await when(page, () => Number(document.querySelector('.handle')?.getAttribute('aria-valuemax')) > 2)
+  await page.focus('.handle')
+  await page.keyboard.press('Home')
+  await hasText(page, '.title', 'Shown as it was')
+  const shown = () => page.textContent('[role=row]:not(.thead) [role=gridcell]:nth-child(3)')
+  const before = await shown()
+  await when(page, n => document.querySelector('.more summary') && Number(document.querySelector('.vitals dd').textContent.slice(1)) > n, 30)
+  assert.equal((await shown()).slice(0, 3), before.slice(0, 3))
+  await hasText(page, '.title', 'Shown as it was')
+})
+
+test('a range is selected by dragging, and every view counts what is in it', limit, async t => {
+  const d = await published(t, [full], FAST)
+  const page = await open(t, d.url)
+  await when(page, () => Number(document.querySelector('.handle')?.getAttribute('aria-valuemax')) > 12)
+  const box = await page.locator('.plot').boundingBox()
+  const drag = async (from, to) => {
+    await page.mouse.move(box.x + box.width * from, box.y + 20)
+    await page.mouse.down()
+    await page.mouse.move(box.x + box.width * to, box.y + 20, { steps: 3 })
+    await page.mouse.up()
+  }
+  await drag(0.9, 0.999)
+  await hasText(page, '.switch [aria-pressed=true]', 'range')
+  await hasText(page, '.buttons', 'Clear range of')
+  assert.match(await page.textContent('.card:has(h2:text("What changed"))'), /[1-9]\d* opened, [1-9]\d* closed/)
+  assert.match(page.url(), /from=\d+/)
+  await page.click('nav a:has-text("Peers")')
+  await hasText(page, '.tools .aside', 'in the')
+  assert.ok((await rows(page)).some(r => r.gone && r.text.includes('brief')), 'who was there and went')
+  await page.click('text=Clear range of')
+  await when(page, () => !location.hash.includes('from='))
+  await page.hover('.plot', { position: { x: box.width - 30, y: 20 } })
+  await when(page, () => document.querySelector('.hair') && document.querySelector('.reading.hovered'))
+  assert.ok((await page.$$('.tick')).length > 3)
+})
+
+test('keys: views, search, time, and the sheet that tells them', limit, async t => {
+  const d = await published(t, [full], FAST)
+  const page = await open(t, d.url)
+  await when(page, () => Number(document.querySelector('.handle')?.getAttribute('aria-valuemax')) > 3)
+  await page.keyboard.press('?')
+  await hasText(page, 'dialog[open]', 'follow the newest')
+  await accessible(page, 'keys')
+  await page.keyboard.press('Escape')
+  await page.keyboard.press('g')
+  await page.keyboard.press('p')
+  await when(page, () => location.hash.startsWith('#/peers'))
+  await page.keyboard.press('[')
+  await hasText(page, '.title', 'Shown as it was')
+  await page.keyboard.press('l')
+  await when(page, () => document.querySelector('.live.on'))
+  await page.keyboard.press('/')
+  assert.equal(await page.evaluate(() => document.activeElement.type), 'search')
+})
+
+test('at 200 and 400 % nothing is missing, and nothing is wider than the screen', limit, async t => {
+  const d = await published(t, [full], FAST)
+  for (const [zoom, width, height] of [[200, 720, 450], [400, 360, 225]]) {
+    const page = await open(t, d.url, { width, height })
+    await snapshot(page)
+    for (const view of VIEWS) {
+      await show(page, view)
+      await noOverflow(page, `${view} at ${zoom} %`)
+      await accessible(page, `${view} at ${zoom} %`)
+      const room = await page.evaluate(() => document.querySelector('.table, .sky')?.getBoundingClientRect().height ?? 200)
+      assert.ok(room > 150, `${room} px for ${view} at ${zoom} %`)
+    }
+    await page.click('.more summary')
+    for (const text of ['Export recording', 'Open recording', 'Connect']) assert.ok(await page.isVisible(`text=${text} >> nth=0`), text)
+    const small = await page.$$eval('button, summary, select, input:not(.unseen):not([type=checkbox]), nav a', all => all
+      .filter(el => el.checkVisibility() && !el.closest('p') && !el.matches('.id, .link, .cell'))
+      .map(el => [el.textContent.slice(0, 20), el.getBoundingClientRect().height]).filter(([, h]) => h < 24))
+    assert.deepEqual(small, [], 'controls of at least 24 px')
+    await screenshot(page, `zoom-${zoom}`)
+  }
+})
+
+test('what is stale is as readable as what is not', limit, async t => {
+  const d = await published(t, [full], FAST)
+  const page = await open(t, d.url)
+  await snapshot(page)
+  await d.stop()
+  await when(page, () => document.body.classList.contains('stale'))
+  await accessible(page, 'stale')
+  await screenshot(page, 'stale')
+})
+
+test('no text turns the direction of others, or is endless', limit, async t => {
+  const d = await published(t, [state([connection('one', { agentVersion: 'picture\u202egnp.exe', remote: `/dns4/${'x'.repeat(5000)}.example/tcp/1` })],
+    { topics: [{ name: 'y'.repeat(5000), subscribers: 1 }] })])
+  const page = await open(t, d.url)
+  await snapshot(page)
+  for (const view of VIEWS) {
+    await show(page, view)
+    const html = await page.content()
+    assert.ok(!html.includes('\u202e'), view)
+    assert.ok(!/[xy]{2500}/.test(html), view)
+    await noOverflow(page, view)
+  }
+})
+
+test('another daemon starts without the filters of the last, and a search at the top of the table', limit, async t => {
+  const many = n => state(Array.from({ length: 300 }, (_, i) => connection(`p${i}`, { cum: i })))
+  const a = await published(t, [many], FAST)
+  const b = await published(t, [full], [...FAST, '--allow-origin', a.url.slice(0, -1)])
+  const page = await open(t, `${a.url}#/connections`)
+  await snapshot(page)
+  await hasText(page, '.tools .aside', '300 connections')
+  await page.evaluate(() => { document.querySelector('.table').scrollTop = 5000 })
+  await page.fill('.search', 'kubo')
+  await when(page, () => document.querySelector('.table').scrollTop === 0)
+  await page.fill('.search', 'no such thing')
+  await hasText(page, '.tools .aside', '0 of 300')
+  await page.fill('[name=address]', b.host)
+  await page.press('[name=address]', 'Enter')
+  await hasText(page, '.state.open', b.host)
+  await when(page, () => /^\d+ connections/.test(document.querySelector('.tools .aside')?.textContent))
+  assert.equal(await page.inputValue('.search'), '')
+})
+
+test('a daemon elsewhere that does not answer: the command to copy lets in nobody without a token', limit, async t => {
+  const d = await published(t, [full], FAST)
+  const page = await open(t, d.url)
+  await snapshot(page)
+  await page.fill('[name=address]', 'example.test:9')
+  await page.press('[name=address]', 'Enter')
+  await hasText(page, 'main .code', '--listen')
+  const command = await page.textContent('main .code')
+  for (const option of ['--token-file', '--tls-cert', '--tls-key']) assert.ok(command.includes(option), command)
+})
