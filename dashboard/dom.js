@@ -12,6 +12,9 @@ const DRAWN = Symbol();   // on an element: the description it was made from
 // lists of those; null and false are left out.
 export const h = (tag, props, ...children) => ({ tag, props: props ?? {}, children });
 
+// Attributes that people read, or have read to them.
+const READ = new Set(['title', 'aria-label', 'aria-valuetext']);
+
 const flat = (children) => children.flat(Infinity).filter((c) => c != null && c !== false && c !== '');
 
 function setProp(el, name, value, old) {
@@ -29,7 +32,7 @@ function setProp(el, name, value, old) {
   else if (value == null || value === false)
     el.removeAttribute(name);
   else
-    el.setAttribute(name, value === true ? '' : typeof value === 'string' ? shown(value) : value);
+    el.setAttribute(name, value === true ? '' : READ.has(name) ? shown(value) : value);
 }
 
 function make(parent, want) {
