@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { statSync, writeFileSync } from 'node:fs'
+import { readFileSync, statSync, writeFileSync } from 'node:fs'
 import net from 'node:net'
 import { join } from 'node:path'
 import test from 'node:test'
@@ -332,4 +332,42 @@ test('types of events belong to the visit of a node: others leave room', async t
     n.socket.destroy()
     await until(d.child, 'line', () => d.lines.filter(line => line.startsWith('feed_disconnected')).length > i)
   }
+})
+
+// CPU time in ms that so many events take while a paused client fills the history.
+async function cpuOfEvents (t, idle) {
+  const { d, path } = await feedDaemon(t, { options: ['--max-clients', '2000'] })
+  const socketOf = async () => {
+    const c = await commandClient(t, d.ws)
+    await c.ok('HELLO')
+    return c
+  }
+  for (let n = 0; n < idle; n += 50) await Promise.all(Array.from({ length: 50 }, socketOf))
+  const c = await socketOf()
+  await c.ok('PUSH_ENABLE', { source: 'EVENTS' })
+  await c.ok('PUSH_PAUSE')
+  const node = await connect(t, path)
+  const pull = await client(t, d.ws)
+  let states = 0
+  const event = delimited({ event: { type: { name: 'x' }, ts: 1, content: '{}' } })
+  const send = async count => {
+    node.socket.write(Buffer.concat(Array(count).fill(event)))
+    node.send(stateOf(`state ${++states}`))   // comes behind them
+    while (peerOf(await pull.next()) !== `state ${states}`);
+  }
+  const used = () => {
+    const fields = readFileSync(`/proc/${d.pid}/stat`, 'latin1').split(') ')[1].split(' ')
+    return 10 * (Number(fields[11]) + Number(fields[12]))
+  }
+  await send(10000)   // the history is full from here on
+  const before = used()
+  for (let i = 0; i < 10; i++) await send(10000)
+  return used() - before
+}
+
+test('an event costs no more for clients that do not read events', async t => {
+  const few = await cpuOfEvents(t, 0)
+  const many = await cpuOfEvents(t, 1000)
+  assert.ok(many < 2 * few + 100, `${few} ms alone, ${many} ms with 1000 who do not read`)
+  t.diagnostic(`${few} ms alone, ${many} ms with 1000 who do not read`)
 })
