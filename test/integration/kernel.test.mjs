@@ -291,6 +291,38 @@ test('a hostname that is not UTF-8 does not make a snapshot unreadable', { skip:
   assert.equal(JSON.parse(stdout).runtime.hostname, 'b?ro')
 })
 
+// ms of CPU time, which unlike a latency does not depend on how busy the machine is.
+const cpu = pid => Number(readFileSync(`/proc/${pid}/schedstat`, 'utf8').split(' ')[0]) / 1e6
+
+test('another user with very many open files, and a new socket for each snapshot, delays nobody', async t => {
+  const other = process.getuid() === 0 ? { uid: 65534, gid: 65534 } : {}
+  const script = `
+    try { for (let i = 0; i < 50000; i++) fs.openSync('/dev/null') } catch {}
+    process.stdin.resume()`
+  for (let i = 0; i < 3; i++) {
+    const child = spawn(process.execPath, ['-e', `${script}; fs.writeSync(1, 'x')`], { stdio: ['pipe', 'pipe', 'inherit'], ...other })
+    t.after(() => child.kill('SIGKILL'))
+    await once(child.stdout, 'data')
+  }
+  const server = createServer(socket => socket.on('error', () => {})).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const opening = setInterval(() => {
+    const socket = connect(server.address().port, '127.0.0.1')
+    setTimeout(() => socket.destroy(), 500)
+  }, 100)
+  t.after(() => { clearInterval(opening); server.close() })
+  const d = await daemon(t, [], { expect: [/^warning source=kernel/] })
+  const c = await client(t, d.ws)
+  await c.received(1, 60000)
+  const begin = cpu(d.pid)
+  const { state: { instantTs: first } } = await c.next(60000)
+  let last = first
+  for (let i = 0; i < 5; i++) last = (await c.next(60000)).state.instantTs
+  const share = (cpu(d.pid) - begin) / (1000 + Number(last) - Number(first))
+  t.diagnostic(`${(100 * share).toFixed(1)} % of the time`)
+  assert.ok(share < 0.06, `${share} of the time`)
+})
+
 test('ten thousand connections', async t => {
   const hard = Number(/Max open files\s+\d+\s+(\d+)/.exec(readFileSync('/proc/self/limits', 'utf8'))[1])
   const count = Math.min(10000, Math.floor(hard / 2) - 100)
