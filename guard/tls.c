@@ -50,6 +50,7 @@ struct tls {
 	bool heard;          /* the peer has sent something */
 	bool not_tls;        /* and it did not begin as a TLS record does */
 	bool ended;          /* recv() has returned 0 */
+	bool read;           /* tls_recv has returned data */
 };
 
 /* Ephemeral keys and authenticated encryption only: the suites of each cipher. mbedtls ignores
@@ -521,6 +522,7 @@ ssize_t tls_recv(struct tls *t, void *out, size_t len)
 	do
 		n = mbedtls_ssl_read(&t->ssl, out, len);
 	while (n == 0 && !t->ended);
+	t->read |= n > 0;
 	return result(t, n == MBEDTLS_ERR_SSL_CONN_EOF ? 0 : n);
 }
 
@@ -584,7 +586,10 @@ const char *tls_error(const struct tls *t, char why[TLS_WHY_MAX])
 		certificate_error(t, out, size);
 	else if (t->error == MBEDTLS_ERR_SSL_NO_CLIENT_CERTIFICATE)
 		snprintf(out, size, "the client has no certificate, which --tls-client-ca asks for");
-	else if (t->error == MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE && client)
+	else if (client && (t->error == MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE ||
+	                    (t->error == MBEDTLS_ERR_SSL_INVALID_MAC && !t->read)))
+		/* In TLS 1.3, for the client the handshake is over by then; the alert of a server
+		 * made with mbedtls comes under the key of the handshake, which is a wrong MAC. */
 		snprintf(out, size, "the server refused: it may want a certificate of the client");
 	else if (t->error == MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE)
 		snprintf(out, size, "the client refused: it may not trust the certificate");

@@ -407,8 +407,9 @@ test('with --tls-client-ca only who has a certificate of it gets in', async t =>
   await assert.rejects(get(d))
   await d.line(/^closed .* reason="TLS: the client has no certificate, which --tls-client-ca asks for"/)
   const { code, err } = await introspect(t, ['--ca', pki.file('ca.pem'), d.ws])
-  assert.deepEqual([code, err], [1, `introspect: no connection: ${d.host}: ` +
-    'closed the connection without an answer: it may want a certificate of the client\n'])
+  assert.equal(code, 1)
+  // What comes first, the server's alert or the end, is a matter of chance.
+  assert.match(err, /: (closed the connection without an answer|TLS: the server refused): it may want a certificate of the client\n$/)
   await assert.rejects(get(d, '/healthz', { cert: pki.read('stranger.pem'), key: pki.read('stranger.key') }))
   await assert.rejects(get(d, '/healthz', { cert: pki.read('expired.pem'), key: pki.read('expired.key') }))
   await d.line(/^closed .* reason="TLS: .*expired/)
