@@ -129,7 +129,8 @@ struct server {
 	struct pollset set;
 	struct slot *slots;
 	int64_t *deadlines;          /* of each slot; NEVER: none */
-	int64_t slots_deadline;      /* the earliest, as it was before the last poll() */
+	int64_t slots_deadline;      /* none of them is earlier */
+	size_t earliest;             /* the slot that has it; slot_count: to be looked for */
 	struct buffers buffers;      /* as many as slots */
 	size_t slot_count;
 	size_t high;                 /* slots from here on are free */
@@ -242,6 +243,30 @@ static void give_up(struct server *srv, struct slot *s, const char *reason)
 	slot_drop(srv, s, reason);
 }
 
+/* All deadlines are looked through only when the slot with the earliest has put it off, which
+ * among many is seldom the one that is served. */
+static void set_deadline(struct server *srv, size_t i, int64_t deadline)
+{
+	srv->deadlines[i] = deadline;
+	if (deadline <= srv->slots_deadline) {
+		srv->slots_deadline = deadline;
+		srv->earliest = i;
+	} else if (i == srv->earliest) {
+		srv->earliest = srv->slot_count;
+	}
+}
+
+static void find_earliest(struct server *srv)
+{
+	srv->slots_deadline = NEVER;
+	srv->earliest = 0;
+	for (size_t i = 0; i < srv->high; i++)
+		if (srv->deadlines[i] < srv->slots_deadline) {
+			srv->slots_deadline = srv->deadlines[i];
+			srv->earliest = i;
+		}
+}
+
 /* As an endpoint wants it; the slot is freed when its deadline is seen. */
 static void drop_connection(struct daemon *d, struct connection *c, const char *reason)
 {
@@ -249,7 +274,7 @@ static void drop_connection(struct daemon *d, struct connection *c, const char *
 	struct slot *s = (struct slot *)c;
 
 	give_up(srv, s, reason);
-	srv->deadlines[s - srv->slots] = d->now;
+	set_deadline(srv, (size_t)(s - srv->slots), d->now);
 }
 
 static struct buffer *take_buffer(struct server *srv, struct slot *s)
@@ -688,7 +713,7 @@ static void slot_free(struct server *srv, struct slot *s, size_t i)
 	enter(srv, s, SLOT_FREE);
 	memset(s, 0, sizeof *s);
 	pollset_remove(&srv->set, i);
-	srv->deadlines[i] = NEVER;
+	set_deadline(srv, i, NEVER);
 	while (srv->high > 0 && srv->slots[srv->high - 1].state == SLOT_FREE)
 		srv->high--;
 	if (i < srv->first_free)
@@ -722,7 +747,7 @@ static void slot_settle(struct server *srv, size_t i)
 	}
 	pollset_want(&srv->set, i, slot_events(s));
 	const bool goes_on = has_unread(s) || (s->share == 0 && s->c.tx_left == 0);
-	srv->deadlines[i] = goes_on ? srv->d.now : slot_deadline(srv, s);
+	set_deadline(srv, i, goes_on ? srv->d.now : slot_deadline(srv, s));
 }
 
 /* The deadline has passed: of the endpoint, slot_settle sees to it. */
@@ -1012,9 +1037,8 @@ static int64_t prepare(struct server *srv, int64_t *source_deadline)
 		deadline = earlier(deadline, srv->stop_at);
 	else if (srv->d.counters.waiting > 0 && !srv->asked)
 		deadline = earlier(deadline, srv->next_take);
-	srv->slots_deadline = NEVER;
-	for (size_t i = 0; i < srv->high; i++)
-		srv->slots_deadline = earlier(srv->slots_deadline, srv->deadlines[i]);
+	if (srv->earliest == srv->slot_count)
+		find_earliest(srv);
 	return earlier(deadline, srv->slots_deadline);
 }
 
@@ -1143,6 +1167,7 @@ static int make_table(struct server *srv)
 		return -1;
 	srv->slots = calloc(n, sizeof *srv->slots);
 	srv->deadlines = calloc(n, sizeof *srv->deadlines);
+	srv->slots_deadline = NEVER;
 	if (pollset_open(&srv->set, FD_SLOTS, n) != 0 || !srv->slots || !srv->deadlines ||
 	    buffers_open(&srv->buffers, n, sizeof(struct buffer) + memory) != 0 ||
 	    snapshot_open(&srv->d.store, o->max_snapshot) != 0) {
