@@ -102,7 +102,8 @@ struct ruleset {
 	uint64_t files, network, scopes;
 };
 
-/* Allows this access to whatever is in the folder of the file. */
+/* Allows this access to whatever is in the folder of the file. A folder that the user of the
+ * process cannot reach is nothing to allow. 0, or -1 with errno. */
 static int allow_folder(int ruleset, const char *file, uint64_t access)
 {
 	char folder[PATH_MAX];
@@ -114,7 +115,7 @@ static int allow_folder(int ruleset, const char *file, uint64_t access)
 		.parent_fd = open(folder, O_PATH | O_CLOEXEC),
 	};
 	if (rule.parent_fd < 0)
-		return -1;
+		return errno == EACCES || errno == ENOENT ? 0 : -1;
 	long result = syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0);
 	close(rule.parent_fd);
 	return (int)result;
@@ -127,8 +128,8 @@ static int allow_files(int ruleset, const struct sandbox *needs)
 
 	for (size_t i = 0; i < needs->read_count; i++)
 		if (allow_folder(ruleset, needs->reads[i], LANDLOCK_ACCESS_FS_READ_FILE) != 0 ||
-		    !realpath(needs->reads[i], target) ||
-		    allow_folder(ruleset, target, LANDLOCK_ACCESS_FS_READ_FILE) != 0)
+		    (realpath(needs->reads[i], target) &&
+		     allow_folder(ruleset, target, LANDLOCK_ACCESS_FS_READ_FILE) != 0))
 			return -1;
 	for (size_t i = 0; i < needs->remove_count; i++)
 		if (allow_folder(ruleset, needs->removes[i], LANDLOCK_ACCESS_FS_REMOVE_FILE) != 0)

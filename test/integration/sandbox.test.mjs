@@ -401,6 +401,22 @@ test('of root it keeps what its source needs', { skip: asRoot }, async t => {
   }
 })
 
+// What root read at the start, in a folder that the user may not enter, is only not read again.
+test('a token that the user cannot reach', { skip: asRoot }, async t => {
+  const path = folder(t)   // of mode 0700
+  writeFileSync(join(path, 'token'), TOKEN, { mode: 0o600 })
+  const d = await daemon(t, ['--user', 'nobody', '--token-file', join(path, 'token'), '--feed', join(path, 'feed')],
+    { expect: [/^error token_file=.* reason="Permission denied/, /^feed/] })
+  const n = await node(t, { feed: join(path, 'feed') })
+  const c = await client(t, d.ws, { headers: { Authorization: `Bearer ${TOKEN}` } })
+  await n.requested(1)
+  await c.received(1)
+  d.child.kill('SIGHUP')
+  await d.line(/^error token_file=/)
+  c.ready()
+  await c.received(2)
+})
+
 // As root the kernel source still names the processes of others.
 test('the processes of other users, with no more than that', { skip: asRoot }, async t => {
   const child = spawn(process.execPath, ['-e', `
