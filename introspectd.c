@@ -538,16 +538,11 @@ static void count_refusal(struct server *srv, const struct slot *s, const struct
 	http_log(a, address_text(text, &s->peer.any), &srv->refusals, srv->d.now);
 }
 
-static time_t wall_clock(void)
-{
-	return (time_t)(clock_ms(CLOCK_REALTIME) / 1000);
-}
-
 /* Answers a request, well formed or not, and ends the connection. */
 static void answer_request(struct server *srv, struct slot *s, const struct http_answer *a)
 {
 	char head[WS_HEAD_MAX];
-	size_t len = http_head(head, a, wall_clock());
+	size_t len = http_head(head, a, (time_t)(clock_ms(CLOCK_REALTIME) / 1000));
 
 	s->tx = memcpy(s->buffer->head, head, len);
 	s->c.tx_left = len;
@@ -746,7 +741,8 @@ static void slot_settle(struct server *srv, size_t i)
 		return;
 	}
 	pollset_want(&srv->set, i, slot_events(s));
-	const bool goes_on = has_unread(s) || (s->share == 0 && s->c.tx_left == 0);
+	const bool speaks = s->state == SLOT_OPEN || s->state == SLOT_ANSWER;
+	const bool goes_on = has_unread(s) || (speaks && s->share == 0 && s->c.tx_left == 0);
 	set_deadline(srv, i, goes_on ? srv->d.now : slot_deadline(srv, s));
 }
 
@@ -803,7 +799,7 @@ static void refuse_at_once(struct server *srv, int fd)
 
 	srv->d.counters.refused[HTTP_SLOTS_MAX]++;
 	http_refuse(&a, HTTP_SLOTS_MAX);
-	size_t len = http_head(out, &a, wall_clock());
+	size_t len = http_head(out, &a, (time_t)(clock_ms(CLOCK_REALTIME) / 1000));
 	if (send(fd, out, len, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
 		shutdown(fd, SHUT_WR);
 	close(fd);

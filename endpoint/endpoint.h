@@ -79,7 +79,8 @@ struct message {
 	size_t head_len;
 	const uint8_t *body;
 	size_t body_len;
-	struct snapshot *snapshot;       /* that head or body is part of; NULL: of none */
+	struct snapshot *snapshot;       /* that head or body is part of, sequence not being 0;
+	                                    NULL: of none */
 	uint64_t sequence;               /* of the State that this is; 0: it is none */
 	bool last;                       /* of the answer over HTTP */
 };
