@@ -371,3 +371,26 @@ test('an event costs no more for clients that do not read events', async t => {
   assert.ok(many < 2 * few + 100, `${few} ms alone, ${many} ms with 1000 who do not read`)
   t.diagnostic(`${few} ms alone, ${many} ms with 1000 who do not read`)
 })
+
+test('a Runtime has at most 256 event types', async t => {
+  const { d, path } = await feedDaemon(t, { expect: [/^feed_closed offset=0 in_message=0 reason="runtime has more than 256 event types"$/] })
+  const runtimeOf = count => ({ runtime: { implementation: 'node', eventTypes: Array.from({ length: count }, (_, i) => ({ name: `${i}` })) } })
+  const c = await commandClient(t, d.ws)
+  await c.ok('HELLO')
+  for (const [count, shown] of [[256, 256], [257, 256]]) {
+    const n = await connect(t, path)
+    n.send(runtimeOf(count))
+    if (count === shown) {
+      n.send(stateOf('node'))
+      await (await client(t, d.ws)).received(1)
+    } else {
+      await n.closed
+    }
+    const before = c.runtimes.length
+    c.send('REQUEST', { source: 'RUNTIME' })
+    await c.until(() => c.runtimes.length > before)
+    assert.equal(c.runtimes.at(-1).eventTypes.length, shown)
+    n.socket.destroy()
+    await until(d.child, 'line', () => d.lines.some(line => /^feed_(disconnected|closed)/.test(line)))
+  }
+})
