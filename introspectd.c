@@ -168,30 +168,69 @@ static bool snapshot_due(const struct daemon *d, const struct connection *c)
 	return has_credit(c) && latest && latest->sequence > c->sent && is_fresh(d, c->asked);
 }
 
-/* Any message of the client makes it ready. */
+/* Puts the frame header before a snapshot's message: a server's frame is not masked, so it is
+ * the same for every client. */
+static void frame_snapshot(struct snapshot *s)
+{
+	uint8_t header[WS_HEADER_MAX];
+	const size_t n = ws_header(header, WS_BINARY, s->len, NULL);
+
+	s->frame = s->message - n;
+	memcpy(s->frame, header, n);
+}
+
+/* Any message of the client makes it ready; a binary one may carry wishes. A difference can only
+ * be to the snapshot that the client was sent last. */
 static int pull_input(struct daemon *d, struct connection *c, const struct ws_decoder *ws)
 {
+	const struct wish wish = parts_forms ? parts_forms->read(&c->ready_bytes, ws) : (struct wish){0};
+
 	if (ws->event != WS_MESSAGE)
 		return 0;
 	if (!has_credit(c))
 		c->asked = d->now;
 	c->ready = true;
+	c->wish = wish;
+	if (wish.have != c->sent || wish.have != c->base)
+		c->wish.have = 0;
+	else if (wish.have > 0)
+		parts_forms->wanted(d->forms, d->store.latest, wish.have);
 	return 0;
 }
 
-/* The first snapshot uses up no ready that came before it. */
+/* The latest snapshot in the form that the client wished for; the whole one is always right. */
+static struct snapshot *wished(const struct daemon *d, const struct connection *c)
+{
+	struct snapshot *latest = d->store.latest, *form = NULL;
+
+	if (c->sent > 0 && (c->wish.totals || c->wish.have > 0))
+		form = parts_forms->form(d->forms, latest, c->wish.totals ? 0 : c->wish.have);
+	if (form && !form->frame)
+		frame_snapshot(form);
+	return form ? form : latest;
+}
+
+/* The first snapshot uses up no ready that came before it, nor its wishes. */
 static int pull_next(struct daemon *d, struct connection *c, struct message *m)
 {
-	struct snapshot *latest = d->store.latest;
-
 	if (!snapshot_due(d, c))
 		return 0;
-	c->ready = c->ready && c->sent == 0;
-	m->head = latest->frame;
-	m->head_len = (size_t)(latest->message - latest->frame) + latest->len;
-	m->snapshot = latest;
-	m->sequence = latest->sequence;
+	struct snapshot *form = wished(d, c);
+	const bool first = c->sent == 0;
+	m->head = form->frame;
+	m->head_len = (size_t)(form->message - form->frame) + form->len;
+	m->snapshot = form;
+	m->sequence = form->sequence;
+	c->base = form != d->store.latest && c->wish.totals ? 0 : form->sequence;
+	c->wish = first ? c->wish : (struct wish){0};
+	c->ready = first && c->ready;
 	return 1;
+}
+
+static void pull_taken(struct daemon *d)
+{
+	if (parts_forms)
+		parts_forms->note(d->forms, d->store.latest);
 }
 
 static bool pull_waits(const struct daemon *d, const struct connection *c)
@@ -214,6 +253,7 @@ static const struct endpoint pull_endpoint = {
 	.next = pull_next,
 	.waits = pull_waits,
 	.due = pull_due,
+	.taken = pull_taken,
 };
 
 /* ---- Slots ---- */
@@ -908,7 +948,6 @@ static void make_room(struct server *srv)
 static bool build_snapshot(struct server *srv)
 {
 	struct snapshot_input input = {0};
-	uint8_t header[WS_HEADER_MAX];
 	struct daemon *d = &srv->d;
 	int64_t begin = clock_ns(CLOCK_MONOTONIC);
 	int taken = d->source->take(d->source, d->now, &input);
@@ -931,10 +970,7 @@ static bool build_snapshot(struct server *srv)
 	if (too_big)
 		return false;
 	counters_built(&d->counters, (uint64_t)(clock_ns(CLOCK_MONOTONIC) - begin));
-	struct snapshot *latest = d->store.latest;
-	size_t n = ws_header(header, WS_BINARY, len, NULL);
-	latest->frame = latest->message - n;
-	memcpy(latest->frame, header, n);
+	frame_snapshot(d->store.latest);
 	return true;
 }
 
@@ -1222,7 +1258,7 @@ static void release(struct server *srv)
 	if (srv->d.source)
 		srv->d.source->close(srv->d.source);
 	snapshot_close(&srv->d.store);
-	parts_stop();
+	parts_stop(&srv->d);
 	pollset_close(&srv->set);
 	free(srv->slots);
 	free(srv->deadlines);

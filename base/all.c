@@ -10,6 +10,16 @@ const struct stream_kind *const parts_streams[] = {&stream_plain, &stream_secure
 const struct endpoint *const parts_endpoints[] = {&introspect_endpoint, &scrape_endpoint, NULL};
 const struct guard *const parts_guard = &token_guard;
 
+static const struct forms forms = {
+	.open = difference_open,
+	.close = difference_close,
+	.read = difference_read,
+	.wanted = difference_wanted,
+	.note = difference_note,
+	.form = difference_form,
+};
+const struct forms *const parts_forms = &forms;
+
 static bool feed_wanted(const struct options *o)
 {
 	return o->feed;

@@ -6,6 +6,7 @@
 const struct stream_kind *const parts_streams[] = {&stream_plain, NULL};
 const struct endpoint *const parts_endpoints[] = {NULL};
 const struct guard *const parts_guard = NULL;
+const struct forms *const parts_forms = NULL;
 
 extern const struct kernel_udp *const kernel_udp;   /* of source/kernel.h */
 const struct kernel_udp *const kernel_udp = NULL;

@@ -35,6 +35,10 @@ int parts_start(struct daemon *d, const struct endpoint *pull,
 	size_t n = 0;
 
 	*memory = parts_guard ? parts_guard->denied->size : 0;
+	if (parts_forms && !(d->forms = parts_forms->open(d->options.max_snapshot))) {
+		log_event("error reason=\"out of memory: --max-snapshot %zu\"", d->options.max_snapshot);
+		return -1;
+	}
 	list[n++] = pull;
 	for (size_t i = 0; parts_endpoints[i] && n < ENDPOINTS_MAX - 1; i++)
 		list[n++] = parts_endpoints[i];
@@ -46,8 +50,10 @@ int parts_start(struct daemon *d, const struct endpoint *pull,
 	return 0;
 }
 
-void parts_stop(void)
+void parts_stop(struct daemon *d)
 {
+	if (parts_forms)
+		parts_forms->close(d->forms);
 	for (size_t i = 0; parts_streams[i]; i++)
 		parts_streams[i]->release();
 	for (size_t i = 0; parts_endpoints[i]; i++)

@@ -31,6 +31,17 @@ struct source_kind {
 };
 extern const struct source_kind parts_sources[];
 
+/* The smaller forms of a snapshot that a ready may ask for, as in endpoint/difference.h. */
+struct forms {
+	struct difference *(*open)(size_t max);
+	void (*close)(struct difference *d);
+	struct wish (*read)(struct ready_bytes *begun, const struct ws_decoder *ws);
+	void (*wanted)(struct difference *d, const struct snapshot *latest, uint64_t have);
+	void (*note)(struct difference *d, const struct snapshot *latest);
+	struct snapshot *(*form)(struct difference *d, const struct snapshot *latest, uint64_t base);
+};
+extern const struct forms *const parts_forms;   /* NULL: whole snapshots only */
+
 /* Who may have data. */
 struct guard {
 	/* Reads what the options name, at start and again on SIGHUP. 0; -1: with one line
@@ -61,7 +72,7 @@ int parts_start(struct daemon *d, const struct endpoint *pull,
                 const struct endpoint *list[ENDPOINTS_MAX], size_t *memory);
 
 /* Releases streams and endpoints, started or not. */
-void parts_stop(void);
+void parts_stop(struct daemon *d);
 
 /* The first option given that takes a part which was not linked; NULL: there is none. */
 const char *parts_missing(const struct options *o);

@@ -118,6 +118,25 @@ struct wish difference_wish(const uint8_t *message, size_t len)
 	return wish;
 }
 
+struct wish difference_read(struct ready_bytes *begun, const struct ws_decoder *ws)
+{
+	const bool fits = ws->data_len <= sizeof begun->bytes - begun->len;
+	struct wish wish = {0};
+
+	if (ws->opcode != WS_BINARY)
+		return wish;
+	if (ws->event == WS_MESSAGE && begun->len == 0)
+		return difference_wish(ws->data, ws->data_len);
+	if (fits && ws->data_len > 0)
+		memcpy(begun->bytes + begun->len, ws->data, ws->data_len);
+	if (fits && ws->event == WS_MESSAGE)
+		wish = difference_wish(begun->bytes, begun->len + ws->data_len);
+	begun->len = ws->event == WS_MESSAGE ? 0
+	             : fits                  ? (uint8_t)(begun->len + ws->data_len)
+	                                     : sizeof begun->bytes;
+	return wish;
+}
+
 /* The State in a snapshot's ServerMessage. */
 static struct wire_reader state_of(const struct snapshot *s)
 {
@@ -524,6 +543,7 @@ struct snapshot *difference_form(struct difference *d, const struct snapshot *la
 		s->sequence = latest->sequence;
 		s->taken = latest->taken;
 		s->checksum = 0;
+		s->frame = NULL;
 		form->base = base;
 	}
 	return s->len > 0 ? s : NULL;

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "snapshot.h"
+#include "ws.h"
 
 enum {
 	DIFFERENCE_FORMS = 4,            /* buffers, and so forms that are there at a time */
@@ -28,9 +29,18 @@ struct wish {
 	bool totals;
 };
 
-/* Reads a binary ready. What is no Ready, or one that an older server cannot know, asks for
- * the whole snapshot. */
+/* Reads a ready. What is no Ready asks for the whole snapshot. */
 struct wish difference_wish(const uint8_t *message, size_t len);
+
+/* The beginning of a ready that comes in pieces. All zero: none has come. */
+struct ready_bytes {
+	uint8_t len;
+	uint8_t bytes[24];   /* with every wish there is it takes 13; a longer one is a plain ready */
+};
+
+/* The same for what the decoder ended on (WS_DATA, WS_MESSAGE): the wishes of a binary message
+ * that is complete, else none. */
+struct wish difference_read(struct ready_bytes *begun, const struct ws_decoder *ws);
 
 /* max: bytes of a message. Untouched pages cost nothing. NULL with errno. */
 struct difference *difference_open(size_t max);
@@ -46,7 +56,7 @@ void difference_wanted(struct difference *d, const struct snapshot *latest, uint
 void difference_note(struct difference *d, const struct snapshot *latest);
 
 /* The latest snapshot as the difference to the one with the number base, or, with base 0, its
- * totals. It is kept as it is while somebody pins it. NULL, and the whole snapshot is the
+ * totals. A new one has no frame yet; it is kept as it is while somebody pins it. NULL, and the whole snapshot is the
  * answer: that base is not known (any more), two connections have one id or one has none, the
  * difference would not be smaller, or no buffer is free. */
 struct snapshot *difference_form(struct difference *d, const struct snapshot *latest,

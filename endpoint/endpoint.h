@@ -32,6 +32,7 @@
 #include "base/counters.h"
 #include "base/http.h"
 #include "base/options.h"
+#include "endpoint/difference.h"
 #include "snapshot.h"
 #include "source/source.h"
 #include "ws.h"
@@ -48,6 +49,7 @@ struct daemon {
 	struct options options;
 	struct source *source;
 	struct snapshot_store store;
+	struct difference *forms;        /* smaller forms of snapshots; NULL: there are none */
 	struct counters counters;
 	int64_t now;                     /* of this turn */
 	int64_t started;                 /* of CLOCK_BOOTTIME */
@@ -70,6 +72,9 @@ struct connection {
 	                                    when a State was written, the endpoint when a client
 	                                    that has no credit gets ready */
 	uint64_t sent;                   /* sequence number of the last State sent; 0: none was */
+	struct wish wish;                /* of a pull client, for its next snapshot */
+	uint64_t base;                   /* sent, if a pull client can make the whole of a difference to it */
+	struct ready_bytes ready_bytes;
 	struct snapshot *pinned;
 };
 
