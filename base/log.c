@@ -47,15 +47,18 @@ static bool has_room(void)
 /* False: not all of it could be written. */
 static bool write_all(const char *text, size_t len)
 {
-	ssize_t n = -1;
+	while (len > 0 && has_room()) {
+		const ssize_t n = write(log_fd, text, len);
 
-	if (has_room())
-		do
-			n = write(log_fd, text, len);
-		while (n < 0 && errno == EINTR);
-	if (n > 0)
-		unfinished = (size_t)n < len;
-	return n == (ssize_t)len;
+		if (n < 0 && errno != EINTR)
+			break;
+		if (n > 0) {
+			text += n;
+			len -= (size_t)n;
+			unfinished = len > 0;
+		}
+	}
+	return len == 0;
 }
 
 /* Appends to text, of which used bytes are used, and leaves room for the newline. Returns
