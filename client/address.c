@@ -2,13 +2,18 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/prctl.h>
 #include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #define URL_PORT "80"
 #define SECURE_URL_PORT "443"
@@ -120,51 +125,113 @@ const char *address_read(struct address *a, const char *text)
 	return NULL;
 }
 
-static size_t add_path(struct endpoint *out, const char *path)
+static void add_path(struct resolved *r, const char *path)
 {
+	struct endpoint *out = &r->endpoints[r->count++];
 	struct sockaddr_un *un = (struct sockaddr_un *)&out->at;
 
 	*out = (struct endpoint){.len = sizeof *un, .host = "localhost"};
 	un->sun_family = AF_UNIX;
 	memcpy(un->sun_path, path, strlen(path) + 1);
 	memcpy(out->name, path, strlen(path) + 1);
-	return 1;
 }
 
-static size_t add_host(struct endpoint *out, size_t room, const char *host, const char *port,
-		       int flags, const char **why)
+static void add_host(struct resolved *out, size_t room, const char *host, const char *port, int flags)
 {
 	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = flags | AI_NUMERICSERV};
 	struct addrinfo *list;
-	size_t n = 0;
-	int error = getaddrinfo(host, port, &hints, &list);
 
-	if (error != 0) {
-		*why = error == EAI_SYSTEM ? strerror(errno) : gai_strerror(error);
-		return 0;
-	}
-	for (struct addrinfo *i = list; i && n < room; i = i->ai_next, n++) {
+	out->error = getaddrinfo(host, port, &hints, &list);
+	out->system = errno;
+	if (out->error != 0)
+		return;
+	for (struct addrinfo *i = list; i && room > 0; i = i->ai_next, room--) {
+		struct endpoint *e = &out->endpoints[out->count++];
 		/* A zone means something on this machine alone (RFC 6874 section 4). */
 		int len = (int)strcspn(host, "%");
 
-		out[n] = (struct endpoint){.len = i->ai_addrlen};
-		memcpy(&out[n].at, i->ai_addr, i->ai_addrlen);
-		snprintf(out[n].host, sizeof out[n].host,
-			 strchr(host, ':') ? "[%.*s]:%s" : "%.*s:%s", len, host, port);
-		memcpy(out[n].name, out[n].host, sizeof out[n].name);
+		*e = (struct endpoint){.len = i->ai_addrlen};
+		memcpy(&e->at, i->ai_addr, i->ai_addrlen);
+		snprintf(e->host, sizeof e->host, strchr(host, ':') ? "[%.*s]:%s" : "%.*s:%s", len,
+			 host, port);
+		memcpy(e->name, e->host, sizeof e->name);
 	}
 	freeaddrinfo(list);
-	return n;
 }
 
-size_t address_resolve(const struct address *a, struct endpoint out[ENDPOINTS_MAX],
-		       const char **why)
+bool address_is_known(const struct address *a, struct resolved *out)
 {
-	if (a->is_path)
-		return add_path(out, a->host);
-	if (a->host[0] != '\0')
-		return add_host(out, ENDPOINTS_MAX, a->host, a->port, 0, why);
-	size_t n = add_host(out, 1, "127.0.0.1", DEFAULT_PORT, AI_NUMERICHOST, why);
-	n += add_host(out + n, 1, "::1", DEFAULT_PORT, AI_NUMERICHOST, why);
-	return n + add_path(out + n, DEFAULT_SOCKET);
+	*out = (struct resolved){0};
+	if (a->is_path) {
+		add_path(out, a->host);
+	} else if (a->host[0] != '\0') {
+		add_host(out, ENDPOINTS_MAX, a->host, a->port, AI_NUMERICHOST);
+		return out->count > 0;
+	} else {
+		add_host(out, 1, "127.0.0.1", DEFAULT_PORT, AI_NUMERICHOST);
+		add_host(out, 1, "::1", DEFAULT_PORT, AI_NUMERICHOST);
+		add_path(out, DEFAULT_SOCKET);
+	}
+	return true;
+}
+
+const char *resolved_error(const struct resolved *r)
+{
+	return r->error == EAI_SYSTEM ? strerror(r->system) : gai_strerror(r->error);
+}
+
+/* In the child, which ends with its parent. */
+__attribute__((noreturn)) static void look_up(const struct address *a, int fd)
+{
+	struct resolved found = {0};
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	add_host(&found, ENDPOINTS_MAX, a->host, a->port, 0);
+	_exit(write(fd, &found, sizeof found) < 0);
+}
+
+bool lookup_start(struct lookup *l, const struct address *a)
+{
+	int ends[2];
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return false;
+	l->child = fork();
+	if (l->child == 0)
+		look_up(a, ends[1]);
+	const int why = errno;
+	close(ends[1]);
+	l->fd = ends[0];
+	if (l->child > 0)
+		return true;
+	lookup_stop(l);
+	errno = why;
+	return false;
+}
+
+void lookup_finish(struct lookup *l, struct resolved *out)
+{
+	size_t len = 0;
+	ssize_t n;
+
+	do {
+		n = read(l->fd, (char *)out + len, sizeof *out - len);
+		len += n > 0 ? (size_t)n : 0;
+	} while (n > 0 || (n < 0 && errno == EINTR));
+	if (len < sizeof *out) /* the child was killed */
+		*out = (struct resolved){.error = EAI_FAIL};
+	lookup_stop(l);
+}
+
+void lookup_stop(struct lookup *l)
+{
+	if (l->fd < 0)
+		return;
+	close(l->fd);
+	l->fd = -1;
+	if (l->child <= 0)
+		return;
+	kill(l->child, SIGKILL);
+	while (waitpid(l->child, NULL, 0) < 0 && errno == EINTR)
+		;
 }

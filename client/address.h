@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/socket.h>
+#include <sys/types.h>
 
 #include "base/listen.h"
 
@@ -38,10 +39,34 @@ struct endpoint {
  * daemon of this machine. NULL when it could be read, else what was wrong with it. */
 const char *address_read(struct address *a, const char *text);
 
-/* Looks the address up (this may block for as long as the resolver takes) and
- * returns how many endpoints there are to try, in this order. 0: *why is set to
- * a constant string. */
-size_t address_resolve(const struct address *a, struct endpoint out[ENDPOINTS_MAX],
-                       const char **why);
+/* The endpoints of an address, to be tried in this order. */
+struct resolved {
+	size_t count;
+	int error, system;    /* count 0: of getaddrinfo(); for EAI_SYSTEM, errno */
+	struct endpoint endpoints[ENDPOINTS_MAX];
+};
+
+/* Why there are none: a constant string. */
+const char *resolved_error(const struct resolved *r);
+
+/* Finds the endpoints of an address that needs no lookup: a path, an IP address, the daemon of
+ * this machine. False: it is a name, which lookup_start() looks up. */
+bool address_is_known(const struct address *a, struct resolved *out);
+
+/* A child process that looks a name up, since the C library's resolver blocks for as long as
+ * its servers are silent, whatever signals come. */
+struct lookup {
+	pid_t child;
+	int fd;               /* becomes readable when there is an answer; -1: no lookup */
+};
+
+/* False, with errno: there can be no child. */
+bool lookup_start(struct lookup *l, const struct address *a);
+
+/* Takes the answer that fd is readable for, and ends the child. */
+void lookup_finish(struct lookup *l, struct resolved *out);
+
+/* Ends the child; harmless when there is none. */
+void lookup_stop(struct lookup *l);
 
 #endif

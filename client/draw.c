@@ -54,6 +54,8 @@ static unsigned connection_text(const struct view *v, const struct view_status *
 		snprintf(out, size, "%s %s in %" PRId64 " s", off,
 			 v->state ? "reconnecting" : "looking again",
 			 (l->deadline - status->now + SECOND - 1) / SECOND);
+	else if (l->state == LINK_LOOKUP)
+		snprintf(out, size, "%s looking up %s", off, l->address.host);
 	else if (l->state != LINK_OPEN)
 		snprintf(out, size, "%s connecting to %s", off, link_name(l));
 	else if (v->paused)

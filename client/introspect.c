@@ -390,17 +390,25 @@ static void catch_signals(const struct arguments *a, sigset_t *sleeping)
 	sigaction(SIGXFSZ, &action, NULL);
 }
 
+/* Does the connection wait for who reads our output? What is pushed is not read meanwhile; and a
+ * lost connection is made again only when the line is written: the first snapshot comes without
+ * a ready, and would be a second line in the middle of this one. */
+static bool link_rests(const struct program *p)
+{
+	return p->line && (p->arguments.mode == EVENTS || p->link.state == LINK_WAITING);
+}
+
 /* Sleeps until something is to be done. */
 static void wait_for_events(struct program *p, struct pollfd fds[2], const sigset_t *sleeping)
 {
-	int64_t deadline = p->end_at;
+	int64_t deadline = p->line ? NEVER : p->end_at; /* as pass_end() */
 	const int64_t others[] = {p->tick_at, p->escape_at, p->view.paused ? NEVER : p->ready_at};
 
 	for (size_t i = 0; i < sizeof others / sizeof *others; i++)
 		if (others[i] < deadline)
 			deadline = others[i];
-	if (p->arguments.mode == EVENTS && p->line)
-		fds[0] = (struct pollfd){.fd = -1}; /* what is pushed waits for who reads us */
+	if (link_rests(p))
+		fds[0] = (struct pollfd){.fd = -1};
 	else
 		link_poll(&p->link, &fds[0], &deadline);
 	if (p->arguments.mode == VIEW)
@@ -465,7 +473,7 @@ static void run(struct program *p, const sigset_t *sleeping)
 		serve_signals(p);
 		if (p->done)
 			break;
-		if (p->arguments.mode != EVENTS || !p->line)
+		if (!link_rests(p))
 			serve_link(p, fds[0].revents);
 		if (p->arguments.mode == VIEW) {
 			serve_keys(p, fds[1].revents != 0);

@@ -21,16 +21,17 @@ enum {
 void link_init(struct link *l, const struct address *address, uint32_t max_message)
 {
 	*l = (struct link){
-	    .address = *address, .fd = -1, .retry = LINK_RETRY_MS, .max_message = max_message};
+	    .address = *address, .lookup.fd = -1, .fd = -1, .retry = LINK_RETRY_MS, .max_message = max_message};
 }
 
 const char *link_name(const struct link *l)
 {
-	return l->endpoint < l->endpoint_count ? l->endpoints[l->endpoint].name : "";
+	return l->endpoint < l->resolved.count ? l->resolved.endpoints[l->endpoint].name : "";
 }
 
 static void hang_up(struct link *l)
 {
+	lookup_stop(&l->lookup);
 	tls_close(l->tls);
 	l->tls = NULL;
 	if (l->fd >= 0)
@@ -112,9 +113,9 @@ static enum link_event broken(struct link *l, int64_t now)
 /* Starts to connect to the next endpoint of the round. */
 static enum link_event connect_next(struct link *l, int64_t now)
 {
-	if (l->endpoint == l->endpoint_count)
+	if (l->endpoint == l->resolved.count)
 		return wait_to_retry(l, now);
-	const struct endpoint *e = &l->endpoints[l->endpoint];
+	const struct endpoint *e = &l->resolved.endpoints[l->endpoint];
 	int on = 1;
 
 	l->state = LINK_CONNECTING;
@@ -129,16 +130,40 @@ static enum link_event connect_next(struct link *l, int64_t now)
 	return LINK_NOTHING;
 }
 
+/* There are endpoints, or the round is over. */
+static enum link_event begin_to_connect(struct link *l, int64_t now)
+{
+	if (l->resolved.count > 0)
+		return connect_next(l, now);
+	snprintf(l->why, sizeof l->why, "%s: %s", l->address.host, resolved_error(&l->resolved));
+	return wait_to_retry(l, now);
+}
+
 static enum link_event start_round(struct link *l, int64_t now)
 {
-	const char *why = "";
-
 	l->why[0] = '\0';
 	l->endpoint = 0;
-	l->endpoint_count = address_resolve(&l->address, l->endpoints, &why);
-	if (l->endpoint_count > 0)
-		return connect_next(l, now);
-	snprintf(l->why, sizeof l->why, "%s: %s", l->address.host, why);
+	if (address_is_known(&l->address, &l->resolved))
+		return begin_to_connect(l, now);
+	l->state = LINK_LOOKUP;
+	l->deadline = now + LINK_LOOKUP_MS;
+	if (lookup_start(&l->lookup, &l->address))
+		return LINK_NOTHING;
+	snprintf(l->why, sizeof l->why, "%s: %s", l->address.host, strerror(errno));
+	return wait_to_retry(l, now);
+}
+
+/* The child that looks the name up has an answer, or has had its time. */
+static enum link_event serve_lookup(struct link *l, short revents, int64_t now)
+{
+	if (revents != 0) {
+		lookup_finish(&l->lookup, &l->resolved);
+		return begin_to_connect(l, now);
+	}
+	if (now < l->deadline)
+		return LINK_NOTHING;
+	snprintf(l->why, sizeof l->why, "%s: its address could not be found in %d s",
+		 l->address.host, LINK_LOOKUP_MS / 1000);
 	return wait_to_retry(l, now);
 }
 
@@ -210,7 +235,7 @@ static enum link_event start_handshake(struct link *l, int64_t now)
 				     "Sec-WebSocket-Key: %s\r\n"
 				     "Sec-WebSocket-Version: 13\r\n"
 				     "%s%s%s\r\n",
-				     l->address.target, l->endpoints[l->endpoint].host, l->key,
+				     l->address.target, l->resolved.endpoints[l->endpoint].host, l->key,
 				     l->token ? "Authorization: Bearer " : "",
 				     l->token ? l->token : "", l->token ? "\r\n" : "");
 	l->state = LINK_HANDSHAKE;
@@ -441,7 +466,8 @@ void link_poll(const struct link *l, struct pollfd *fd, int64_t *deadline)
 
 	bool writable = l->tls ? tls_wants_write(l->tls) : sending;
 
-	*fd = (struct pollfd){.fd = l->fd, .events = writable ? POLLOUT : POLLIN};
+	*fd = (struct pollfd){.fd = l->state == LINK_LOOKUP ? l->lookup.fd : l->fd,
+	                      .events = writable ? POLLOUT : POLLIN};
 	if (l->deadline < *deadline)
 		*deadline = l->deadline;
 	if (l->state == LINK_OPEN && !sending && (l->rx_at < l->rx_len || undecrypted(l)))
@@ -454,6 +480,8 @@ enum link_event link_serve(struct link *l, short revents, int64_t now)
 
 	if (l->state == LINK_WAITING)
 		return now >= l->deadline ? start_round(l, now) : LINK_NOTHING;
+	if (l->state == LINK_LOOKUP)
+		return serve_lookup(l, revents, now);
 	if (now >= l->deadline && (revents == 0 || l->state != LINK_OPEN) &&
 	    (event = pass_deadline(l, now)) != LINK_NOTHING)
 		return event;

@@ -2,8 +2,8 @@
 #define LINK_H
 
 /* The way to a daemon: finds it, opens a WebSocket, takes its messages one at a
- * time, and finds it again when it was lost. Never blocks, but for looking up a
- * name. Times are ms of the monotonic clock. */
+ * time, and finds it again when it was lost. Never blocks. Times are ms of the
+ * monotonic clock. */
 
 #include <poll.h>
 #include <stdbool.h>
@@ -14,6 +14,7 @@
 #include "ws.h"
 
 enum {
+	LINK_LOOKUP_MS = 30000,       /* for the addresses of a name */
 	LINK_CONNECT_MS = 5000,       /* for a connection and its handshake */
 	LINK_SILENCE_MS = 20000,      /* until the daemon is asked whether it is there, and
 	                                 again until it is given up */
@@ -24,6 +25,7 @@ enum {
 
 enum link_state {
 	LINK_WAITING = 0,   /* for the deadline, to connect */
+	LINK_LOOKUP,        /* for the addresses of the name */
 	LINK_CONNECTING,
 	LINK_HANDSHAKE,
 	LINK_OPEN,
@@ -52,8 +54,9 @@ struct link {
 	/* its own */
 	struct address address;
 	struct tls *tls;               /* NULL: none */
-	struct endpoint endpoints[ENDPOINTS_MAX];
-	size_t endpoint_count, endpoint;   /* endpoint: the one in use */
+	struct resolved resolved;
+	size_t endpoint;              /* of these the one in use */
+	struct lookup lookup;
 	int fd;                       /* -1 unless connecting or connected */
 	int64_t retry;                /* the next pause */
 	char key[WS_KEY_LEN + 1];

@@ -7,6 +7,7 @@ import { createServer } from 'node:net'
 import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { describe, test } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { WebSocketServer } from 'ws'
 import { build, daemon, folder, root, schema, ServerMessage, until } from './daemon.mjs'
@@ -204,6 +205,39 @@ describe('introspect as JSON', () => {
     assert.equal((await p.end).code, 0)
     assert.equal(readies, 1)
     assert.deepEqual(p.lines().map(l => l.runtime.version.length), [1 << 20, 1 << 20])
+  })
+
+  const long = letter => encode({ sequence: 1, runtime: { version: letter.repeat(1 << 20) } })
+
+  test('a reader that pauses in a line while the daemon restarts gets whole lines', async t => {
+    let letter = 'x'
+    const s = await server(t, socket => socket.send(long(letter)))
+    const p = introspect(t, ['--json', '--count', '2', s.name])
+    await once(p.child.stdout, 'data')
+    p.child.stdout.pause()
+    letter = 'y'
+    s.clients.forEach(c => c.terminate())
+    await p.told(/trying again$/)
+    await delay(1500)   // it would have connected again
+    p.child.stdout.resume()
+    assert.equal((await p.end).code, 0)
+    assert.deepEqual(p.lines().map(l => [l.runtime.version[0], l.runtime.version.length]), [['x', 1 << 20], ['y', 1 << 20]])
+  })
+
+  test('sleeps when the time is over and its reader has not read the line', async t => {
+    const s = await server(t, socket => socket.send(long('x')))
+    const p = introspect(t, ['--json', '--duration', '0.1', s.name])
+    await once(p.child.stdout, 'data')
+    p.child.stdout.pause()
+    await delay(500)
+    const ticks = () => readFileSync(`/proc/${p.child.pid}/stat`, 'latin1').split(' ').slice(13, 15).reduce((a, b) => a + Number(b), 0)
+    const before = ticks(), start = performance.now()
+    await delay(1000)
+    const share = (ticks() - before) * 10 / (performance.now() - start)
+    assert.ok(share < 0.1, `it used ${share} of a processor`)
+    p.child.stdout.resume()
+    assert.equal((await p.end).code, 0)
+    assert.equal(p.lines()[0].runtime.version.length, 1 << 20)
   })
 
   test('asks for differences, and prints what they make whole', async t => {
@@ -426,13 +460,40 @@ describe('introspect connects', () => {
     const can = await promisify(execFile)(network[0], [...network.slice(1), 'true']).catch(() => null)
     if (!can) return t.skip('this system lets us have no network namespace')
     for (const listen of ['127.0.0.1:4801', '[::1]:4801']) {
-      const d = await daemon(t, ['--listen', listen], { prefix: network })
+      const d = await daemon(t, ['--listen', listen], { prefix: network, expect: [/QUIC cannot be seen/] })
       const inside = ['nsenter', '-t', `${d.pid}`, '-U', '-n', '--preserve-credentials', program]
       const p = introspect(t, ['--json', '--count', '1'], { command: inside })
       assert.deepEqual(await p.end, { code: 0, signal: null, errors: [] })
       assert.equal(p.lines().length, 1)
       await d.stop()
     }
+  })
+
+  // In a network of its own, whose only name server takes questions and gives no answers.
+  test('is ended by Ctrl-C at once while a name is looked up', async t => {
+    const path = folder(t)
+    const enter = ['unshare', '-rnm', 'sh', '-c', `ip link set lo up && mount --bind ${path}/resolv.conf /etc/resolv.conf && exec "$0" "$@"`]
+    writeFileSync(join(path, 'resolv.conf'), 'nameserver 127.0.0.1\noptions timeout:30 attempts:1\n')
+    const can = await promisify(execFile)(enter[0], [...enter.slice(1), 'true']).catch(() => null)
+    if (!can) return t.skip('this system lets us have no network namespace')
+    writeFileSync(join(path, 'silent.mjs'), `
+      import { spawn } from 'node:child_process'
+      import { createSocket } from 'node:dgram'
+      const s = createSocket('udp4', () => {
+        console.error('asked')
+        s.removeAllListeners('message')
+      }).bind(53, '127.0.0.1', () => {
+        const child = spawn(process.argv[2], process.argv.slice(3), { stdio: 'inherit' })
+        console.error('pid ' + child.pid)
+        child.on('exit', (code, signal) => { console.error('ended by ' + signal); process.exit() })
+      })`)
+    const p = introspect(t, [join(path, 'silent.mjs'), program, '--json', 'node.example'], { command: [...enter, process.execPath] })
+    await p.told(/^asked$/)
+    const start = performance.now()
+    process.kill(Number((await p.told(/^pid /)).slice(4)), 'SIGINT')
+    assert.equal(await p.told(/^ended by/), 'ended by SIGINT')
+    assert.ok(performance.now() - start < 15000, 'it did not wait for the name server')
+    assert.deepEqual((await p.end).errors.filter(line => !/^(pid|asked|ended)/.test(line)), [])
   })
 
   test('waits for a daemon when told to', async t => {
