@@ -269,7 +269,7 @@ function search() {
 function title() {
   const r = moment.runtime;
   return h('header', { class: 'title' },
-    h('h1', null, nodeName()), r.hostname && h('span', { class: 'faint host' }, r.hostname), r.peer_id && id(r.peer_id),
+    h('h1', null, nodeName()), r.hostname && r.hostname !== nodeName() && h('span', { class: 'faint host' }, r.hostname), r.peer_id && id(r.peer_id),
     (chosen || moment.range) && h('span', { class: 'past' }, `Shown as it was at ${momentText(moment.ts)}`),
     h('span', { class: 'grow' }), search(),
     h('button', { type: 'button', class: 'quiet', title: 'The address of this page, with all that is chosen in it', onclick: copyLink }, 'Copy link'));

@@ -9,6 +9,7 @@ const SPAN_MIN = 60_000;      // ms shown at least, so that the beginning does n
 const ZOOM_MIN = 5000;        // ms
 const BUCKET = 1.5;           // px that share one point
 const TICK_MIN = 90;          // px between ticks
+const HELD = 110;              // px of the words at the right end
 const DRAG_MIN = 4;           // px that make a click a drag
 const SPEEDS = [1, 10];
 const TICKS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400, 604_800];   // s
@@ -92,7 +93,7 @@ export class Timeline {
     const zone = new Date(end + shift).getTimezoneOffset() * 60_000, ticks = [];
     for (let at = Math.ceil((start + shift - zone) / step) * step + zone - shift; at < end; at += step) {
       const x = (at - start) / (end - start) * 100;
-      if (x > 3 && x < 97)
+      if (x > 3 && x < 100 - HELD / this.#width * 100)
         ticks.push(h('span', { key: at, class: 'tick', style: { left: `${x.toFixed(2)}%` } }, clock(at + shift).slice(0, step < 60_000 ? 8 : 5)));
     }
     return ticks;

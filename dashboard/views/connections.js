@@ -1,5 +1,6 @@
 import { h } from '../dom.js';
 import { bytes, count, duration, hex, latency, of, rate, words } from '../format.js';
+import { GROUPS } from '../model.js';
 import { dash, dot, name } from '../parts.js';
 import { colourOf, labelOf } from '../row.js';
 import { get, set } from '../route.js';
@@ -38,7 +39,7 @@ const columns = [
     ...text('transport', 'Transport', 116, transportId),
     cell: (r) => [h('span', { class: `swatch ${colourOf(r.transport)}` }), transportId(r)],
   },
-  text('role', 'Role', 76, (r) => words(r.role)),
+  text('role', GROUPS.role[0], 76, GROUPS.role[1]),
   address('remote', 'Remote address', 220),
   address('local', 'Local address', 180),
   ifAny(text('encryption', 'Encryption', 110, (r) => r.c.attribs.encryption)),

@@ -1,7 +1,7 @@
 import { h } from '../dom.js';
 import { bars, overTime, sparkline } from '../charts.js';
 import { bytes, count, duration, latency, moment, most as mostOf, plural, rate, words } from '../format.js';
-import { heaviest, tally } from '../model.js';
+import { eachMoved, heaviest, tally } from '../model.js';
 import { bar, card, facts, few, filtered, id, kindOf, name, shares, spans, top, topFew, why } from '../parts.js';
 import { agentName, colourOf } from '../row.js';
 import { get, href, set, span } from '../route.js';
@@ -40,7 +40,7 @@ function tiles(m) {
       : tile('Peers', 'peers', {}, count(m.peerCount), m.runtime.source === 'kernel' ? 'by address, as the kernel knows no peer IDs' : '',
         sparkline(points, (s) => s.peers, 'plain')),
     tile('Round trip', 'peers', { sort: '-latency' }, trips.length ? latency(trips[trips.length >> 1]) : '–',
-      trips.length ? `median; 90 % below ${latency(trips[Math.floor(trips.length * 0.9)])}` : 'not measured',
+      trips.length ? `median; 90 % < ${latency(trips[Math.floor(trips.length * 0.9)])}` : 'not measured',
       trips.length > 1 && bars(spread(trips))));
 }
 
@@ -107,22 +107,34 @@ function split(m) {
     ] : why('No connection is open.'));
 }
 
-// What differs in a span: from the one selected, or the last 10 minutes, to the one before.
+// What each peer moved between two snapshots in the past, which does not change any more.
+let known = { key: '', moved: new Map() };
+function movedBefore(store, from, to) {
+  const key = `${store.snapshots[from].order} ${store.snapshots[to].order}`;
+  if (known.key !== key || known.store !== store) {
+    known = { key, store, moved: new Map() };
+    eachMoved(store, from, to, (r, movedIn, movedOut) => known.moved.set(r.peer, (known.moved.get(r.peer) ?? 0) + movedIn + movedOut));
+  }
+  return known.moved;
+}
+
+// What differs in a span, the one selected or the last 10 minutes, from as long a time before,
+// as far as that is held.
 function changes(m) {
-  const by = get('from') ? 'range' : '10m', { opened, closed } = m.churn(by), grown = m.peers(by).slice(0, 5);
-  const { from, ms } = m.span(by), { snapshots } = m.store;
-  const before = snapshots[m.store.indexAt(snapshots[from].at - ms)], first = snapshots[from];
-  const reaches = first.at - before.at > ms / 2;
+  const by = get('from') ? 'range' : '10m', { opened, closed } = m.churn(by), { from, ms } = m.span(by), { snapshots } = m.store;
+  const first = snapshots[from], at = m.store.indexAt(first.at - ms), reaches = at < from && first.at - snapshots[at].at > ms / 2;
+  const before = reaches ? movedBefore(m.store, at, from) : undefined, grew = (p) => p.movedIn + p.movedOut - (before?.get(p.key) ?? 0);
+  const list = [...m.peers(by)].sort((a, b) => grew(b) - grew(a)).slice(0, 5).filter((p) => grew(p) > 0);
+  const counts = [...reaches ? [snapshots[at].connections] : [], first.connections, m.snapshot.connections].map(count);
   return card('What changed', m.spanText(by),
     h('ul', { class: 'changes' },
       h('li', null, filtered('connections', { sort: 'opened' }, `${count(opened)} opened`), ', ',
         filtered('connections', { status: 'closed' }, `${count(closed)} closed`)),
-      reaches && h('li', { class: 'faint' }, `connections: ${count(before.connections)}, then ${count(first.connections)}, now ${count(m.snapshot.connections)}`),
-      !reaches && h('li', { class: 'faint' }, `connections: ${count(first.connections)}, now ${count(m.snapshot.connections)}`)),
-    grown.some((p) => p.movedIn + p.movedOut) && [
-      h('h3', null, 'What moved most'),
-      h('ul', { class: 'top' }, grown.map((p) => h('li', { key: p.key, class: p.gone ? 'gone' : '' },
-        h('span', { class: 'grow name' }, peerLink(p)), h('span', { class: 'num' }, bytes(p.movedIn + p.movedOut)))))],
+      h('li', { class: 'faint' }, `connections: ${counts.join(', then ')}`)),
+    list.length > 0 && [
+      h('h3', null, before ? `What grew against the ${duration(first.at - snapshots[at].at)} before that` : 'What moved most'),
+      h('ul', { class: 'top' }, list.map((p) => h('li', { key: p.key, class: p.gone ? 'gone' : '' },
+        h('span', { class: 'grow name' }, peerLink(p)), h('span', { class: 'num' }, `${before ? '+' : ''}${bytes(grew(p))}`))))],
     !get('from') && h('p', { class: 'note faint' }, 'Drag over the time line below to see what changed in a part of it.'));
 }
 
