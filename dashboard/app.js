@@ -113,7 +113,7 @@ function draw() {
   // By then the frame has been painted; what came meanwhile is not in it.
   const received = taken;
   if (!document.hidden)
-    setTimeout(() => connection.ready(received));
+    setTimeout(() => connection.ready(received, live.have));
 }
 
 const hostOf = (url) => url ? new URL(url).host : '';
@@ -563,7 +563,7 @@ function submitAddress(text) {
 function answerLater() {
   clearTimeout(unanswered);
   if (document.hidden)
-    unanswered = setTimeout(() => connection.ready(), HIDDEN);
+    unanswered = setTimeout(() => connection.ready(taken, live.have), HIDDEN);
 }
 
 connection.addEventListener('change', () => {

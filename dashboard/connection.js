@@ -1,6 +1,8 @@
 // The pull client: finds a daemon, keeps a WebSocket to it, hands over each
 // snapshot, and asks for the next one only when told that the last was shown.
 
+import { encode } from './decode.js';
+
 const PORT = 4801;
 const RETRY_MIN = 1000, RETRY_MAX = 30_000;   // ms between attempts
 const PROBE = 3000;                           // ms until an address counts as silent
@@ -187,13 +189,14 @@ export class Connection extends EventTarget {
   }
 
   // Asks for the next snapshot, when no other came after the first `received` of
-  // this connection. Each one is answered once.
-  ready(received = this.received) {
+  // this connection. Each one is answered once. have: sequence of the snapshot that is held,
+  // and to which the next may be a difference; 0: none.
+  ready(received, have) {
     if (!this.#owing || received !== this.received || this.#socket?.readyState !== WebSocket.OPEN)
       return;
     this.#owing = false;
     this.#askedAt = Date.now();
-    this.#socket.send('r');
+    this.#socket.send(have ? encode('Ready', { have }) : 'r');
   }
 
   // With what is known now, e.g. a token, whatever an attempt on its way will say.

@@ -101,6 +101,23 @@ function skip(wire, number, end, depth) {
     throw new DecodeError(`bad field ${number}`, pos);
 }
 
+function scalar(field) {
+  const value = varint();
+  if (field.kind === 'uint32')
+    return value % 2 ** 32;
+  if (field.kind === 'bool')
+    return value !== 0;
+  return field.names?.[value] ?? value;
+}
+
+// A repeated number may come as one field with all of them.
+function packed(field, target, end) {
+  const values = [];
+  while (pos < end)
+    values.push(scalar(field));
+  target[field.name] = target[field.name].concat(values);
+}
+
 function readMessage(type, target, end, depth) {
   if (depth > DEPTH_MAX)
     throw new DecodeError('nested too deep', pos);
@@ -111,19 +128,17 @@ function readMessage(type, target, end, depth) {
     const field = type.fields[number];
     if (!number)
       throw new DecodeError('field number 0', pos);
+    if (field?.repeated && field.wire === VARINT && wire === LENGTH) {
+      packed(field, target, length(end));
+      continue;
+    }
     if (!field || field.wire !== wire) {
       skip(wire, number, end, depth);
       continue;
     }
     let value;
     if (wire === VARINT) {
-      value = varint();
-      if (field.kind === 'uint32')
-        value %= 2 ** 32;
-      else if (field.kind === 'bool')
-        value = value !== 0;
-      else if (field.names)
-        value = field.names[value] ?? value;
+      value = scalar(field);
     } else {
       const stop = length(end);
       if (field.raw) {
@@ -156,6 +171,37 @@ function readMessage(type, target, end, depth) {
   }
   if (pos > end)
     throw new DecodeError('a field runs past the end', end);
+}
+
+// Calls f with each field of an encoded message from start up to end: its number, where its
+// tag begins, and where its value begins and ends. Throws DecodeError.
+export function eachField(bytes, start, end, f) {
+  [buf, pos] = [bytes, start];
+  while (pos < end) {
+    const tag = pos, head = varint(), wire = head & 7, number = Math.floor(head / 8);
+    let from = pos;
+    if (wire === LENGTH) {
+      const stop = length(end);
+      from = pos;
+      pos = stop;
+    } else {
+      skip(wire, number, end, 0);
+    }
+    const after = pos;
+    f(number, tag, from, after);
+    [buf, pos] = [bytes, after];
+  }
+  buf = undefined;
+  if (pos > end)
+    throw new DecodeError('a field runs past the end', end);
+}
+
+// The bytes of a length-delimited field, whose value is made of parts (Uint8Arrays).
+export function delimited(number, parts) {
+  const head = [];
+  writeVarint(head, number * 8 + LENGTH);
+  writeVarint(head, parts.reduce((n, p) => n + p.length, 0));
+  return [Uint8Array.from(head), ...parts];
 }
 
 function writeVarint(out, value) {

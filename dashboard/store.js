@@ -1,7 +1,8 @@
 // What was received, as it was received: encoded messages in order. Over a cap in bytes the
 // past thins, then ends. States are decoded when asked for.
 
-import { codec, decode, encode } from './decode.js';
+import { DecodeError, codec, decode, encode } from './decode.js';
+import { baseOf, merge } from './merge.js';
 import { rowOf } from './row.js';
 
 export const CAP = 32 * 2 ** 20;     // bytes; half an hour of a node with 70 connections
@@ -89,7 +90,12 @@ export class Store {
     this.#cap = cap;
   }
 
-  // Takes an encoded ServerMessage. at: ms, when it came; without, the times
+  // The sequence of the snapshot that was taken last, to which a difference may be: 0, none.
+  get have() {
+    return this.snapshots.at(-1)?.bytes === this.#last.bytes ? this.snapshots.at(-1)?.sequence ?? 0 : 0;
+  }
+
+  // Takes an encoded ServerMessage, a difference to the snapshot taken last included. at: ms, when it came; without, the times
   // in the messages themselves make the time line. Returns the snapshot, the
   // event, or undefined for a message of another kind, and for the newest snapshot come
   // again, as it does to a new socket. Throws DecodeError.
@@ -102,7 +108,11 @@ export class Store {
     return inSlices(this.#adding(bytes, at, rare));
   }
 
-  *#adding(bytes, at, rare) {
+  *#adding(received, at, rare) {
+    const base = baseOf(received);
+    if (base && base !== this.have)
+      throw new DecodeError('a difference to a snapshot that is not here', 0);
+    const bytes = base ? merge(this.#last.bytes, received) : received;
     const message = envelope.decode('ServerMessage', bytes);
     const item = { bytes, order: this.#order++ };
     if (Object.hasOwn(message, 'runtime')) {

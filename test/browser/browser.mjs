@@ -48,14 +48,14 @@ export async function open (t, url, { width = 1280, height = 800, scheme = 'ligh
   page.on('dialog', dialog => { errors.push(`dialog: ${dialog.message()}`); dialog.dismiss() })
   if (init) await page.addInitScript(init)
   // What goes over the wire of the pull protocol: sequence numbers that came
-  // and what was sent, in order.
+  // and an r for each ready, in order.
   page.wire = []
   page.sockets = []   // addresses of the pull protocol's
   page.on('websocket', socket => {
     if (new URL(socket.url()).pathname !== '/') return
     page.sockets.push(socket.url())
     socket.on('framereceived', ({ payload }) => page.wire.push(Number(ServerMessage.decode(payload).state.sequence)))
-    socket.on('framesent', ({ payload }) => page.wire.push(payload))
+    socket.on('framesent', () => page.wire.push('r'))
   })
   t.after(async () => {
     await context.close()

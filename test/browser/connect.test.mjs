@@ -55,7 +55,7 @@ const watchReady = () => {
   window.readies = []
   const send = WebSocket.prototype.send
   WebSocket.prototype.send = function (data) {
-    if (data === 'r') window.readies.push(Number(document.querySelector('.vitals dd')?.textContent.slice(1)))
+    if (new URL(this.url).pathname === '/') window.readies.push(Number(document.querySelector('.vitals dd')?.textContent.slice(1)))
     return send.call(this, data)
   }
 }
