@@ -109,6 +109,7 @@ int main(void)
 
 	collect(&messages, &enums, &introspection__server_message__descriptor);
 	collect(&messages, &enums, &introspection__client_command__descriptor);
+	collect(&messages, &enums, &introspection__ready__descriptor);
 	if (messages.count > TYPES_MAX || enums.count > TYPES_MAX) {
 		fprintf(stderr, "schema: more than %d types\n", TYPES_MAX);
 		return 1;

@@ -50,11 +50,16 @@ export async function open (t, url, { width = 1280, height = 800, scheme = 'ligh
   // What goes over the wire of the pull protocol: sequence numbers that came
   // and an r for each ready, in order.
   page.wire = []
+  page.differences = 0
   page.sockets = []   // addresses of the pull protocol's
   page.on('websocket', socket => {
     if (new URL(socket.url()).pathname !== '/') return
     page.sockets.push(socket.url())
-    socket.on('framereceived', ({ payload }) => page.wire.push(Number(ServerMessage.decode(payload).state.sequence)))
+    socket.on('framereceived', ({ payload }) => {
+      const { state } = ServerMessage.decode(payload)
+      page.wire.push(Number(state.sequence))
+      page.differences += Number(state.base) > 0
+    })
     socket.on('framesent', () => page.wire.push('r'))
   })
   t.after(async () => {

@@ -30,6 +30,8 @@ test('what is exported and opened again is equal', limit, async t => {
   assert.deepEqual(problems, [])
   const decoded = messages.map(m => ServerMessage.decode(m))
   assert.deepEqual(decoded.slice(0, 2).map(m => m.payload), ['runtime', 'response'])
+  assert.ok(page.differences > 5, 'snapshots come as differences')
+  assert.ok(decoded.filter(m => m.state).every(m => Number(m.state.base) === 0 && !m.state.goneIds.length && m.state.subsystems.connections.length >= 16), 'and are kept whole')
   const came = page.wire.filter(Number.isInteger)
   assert.deepEqual(decoded.slice(2).map(m => Number(m.state.sequence)), came.slice(0, decoded.length - 2), 'every snapshot that came, in order')
   const path = join(folder(t), 'ours.mock')

@@ -48,6 +48,7 @@ test('the tables name every message, field and value of the .proto that is reach
   }
   visit(ServerMessage)
   visit(schema.lookupType('introspection.ClientCommand'))
+  visit(schema.lookupType('introspection.Ready'))
   assert.deepEqual(Object.keys({ ...messages, ...enums }).sort(), [...seen].sort())
 })
 

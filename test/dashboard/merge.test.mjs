@@ -86,3 +86,9 @@ test('random damage to a difference is an error in words or another whole snapsh
     }
   }
 })
+
+test('the ready that asks for a difference is one', async () => {
+  const { encode: write } = await load('decode.js')
+  const Ready = ServerMessage.root.lookupType('introspection.Ready')
+  assert.equal(Number(Ready.decode(write('Ready', { have: 300 })).have), 300)
+})
