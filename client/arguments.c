@@ -10,7 +10,7 @@
 #include "base/options.h"
 #include "base/usage.h"
 
-enum { MAX_MESSAGE = 256, TOKEN_FILE, CA, INSECURE };
+enum { MAX_MESSAGE = 256, TOKEN_FILE, CA, INSECURE, CERT, KEY };
 
 static void help(void)
 {
@@ -36,6 +36,8 @@ static void help(void)
 	       "      --token-file FILE   show the token on its first line\n"
 	       "      --ca FILE           trust these certificates (default: those of the system)\n"
 	       "      --insecure          do not check whose certificate it is\n"
+	       "      --tls-cert FILE     show this certificate to a daemon with --tls-client-ca\n"
+	       "      --tls-key FILE      its key\n"
 	       "  -h, --help\n"
 	       "  -V, --version\n\n",
 	       DEFAULT_VIEW_INTERVAL_MS / 1000.0, DEFAULT_MAX_MESSAGE);
@@ -106,6 +108,12 @@ static const char *take_argument(struct arguments *a, int option, const char *va
 	case INSECURE:
 		a->insecure = true;
 		return NULL;
+	case CERT:
+		a->cert = value;
+		return NULL;
+	case KEY:
+		a->key = value;
+		return NULL;
 	default:
 		if (!read_number(value, 1, UINT32_MAX, &n))
 			return "needs bytes from 1 to 4294967295";
@@ -121,8 +129,10 @@ static const char *conflict(const struct arguments *a)
 		return "--force goes with --record";
 	if (a->ca && a->insecure)
 		return "only one of --ca and --insecure";
-	if ((a->ca || a->insecure) && !a->address.secure)
-		return "--ca and --insecure go with a wss:// address";
+	if (!a->cert != !a->key)
+		return "--tls-cert and --tls-key go together";
+	if ((a->ca || a->insecure || a->cert) && !a->address.secure)
+		return "--ca, --insecure and --tls-cert go with a wss:// address";
 	return NULL;
 }
 
@@ -173,6 +183,8 @@ int arguments_read(struct arguments *a, int argc, char **argv)
 	    {"token-file", required_argument, NULL, TOKEN_FILE},
 	    {"ca", required_argument, NULL, CA},
 	    {"insecure", no_argument, NULL, INSECURE},
+	    {"tls-cert", required_argument, NULL, CERT},
+	    {"tls-key", required_argument, NULL, KEY},
 	    {"help", no_argument, NULL, 'h'},
 	    {"version", no_argument, NULL, 'V'},
 	    {0},

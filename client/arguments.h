@@ -39,6 +39,7 @@ struct arguments {
 	const char *token_file; /* NULL: no token */
 	const char *ca;         /* trusted certificates; NULL: those of the system */
 	bool insecure;          /* no certificate is checked */
+	const char *cert, *key; /* shown to a daemon that asks for a certificate; NULL: none */
 	struct address address;
 };
 

@@ -495,7 +495,8 @@ static void run(struct program *p, const sigset_t *sleeping)
 static bool open_keys(struct program *p)
 {
 	char why[TLS_WHY_MAX];
-	const char *file = p->arguments.token_file, *wrong;
+	const struct arguments *a = &p->arguments;
+	const char *file = a->token_file, *wrong;
 
 	p->status = STATUS_USAGE;
 	if (file && (wrong = auth_read(&p->auth, file)) != NULL) {
@@ -503,9 +504,9 @@ static bool open_keys(struct program *p)
 		return false;
 	}
 	p->link.token = file ? p->auth.token : NULL;
-	p->link.pushed = p->arguments.mode == EVENTS;
-	if (p->arguments.address.secure) {
-		p->link.tls_config = tls_client(p->arguments.ca, p->arguments.insecure, why);
+	p->link.pushed = a->mode == EVENTS;
+	if (a->address.secure) {
+		p->link.tls_config = tls_client(a->ca, a->insecure, a->cert, a->key, why);
 		if (!p->link.tls_config) {
 			complain("%s", why);
 			return false;

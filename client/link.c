@@ -94,7 +94,7 @@ static enum link_event closed(struct link *l, int64_t now)
 	if (l->state == LINK_OPEN)
 		return fail(l, now, "broke the connection off");
 	return fail(l, now, "closed the connection without an answer%s",
-		    l->tls               ? ": it may want a certificate of the client"
+		    l->tls               ? ": it may want a certificate (--tls-cert)"
 		    : l->address.is_path ? ""
 					 : ": if it speaks TLS, use wss://");
 }

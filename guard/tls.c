@@ -249,7 +249,7 @@ static struct tls_config *new_config(int endpoint, char why[TLS_WHY_MAX])
 	return c;
 }
 
-/* False, and why is written: the files do not make an identity that clients take. */
+/* False, and why is written: the files do not make an identity that the peer takes. */
 static bool load_identity(struct tls_config *c, const char *cert, const char *key,
                           char why[TLS_WHY_MAX])
 {
@@ -352,19 +352,21 @@ static int check_address(void *arg, mbedtls_x509_crt *cert, int depth, uint32_t 
 	return 0;
 }
 
-struct tls_config *tls_client(const char *ca, bool insecure, char why[TLS_WHY_MAX])
+struct tls_config *tls_client(const char *ca, bool insecure, const char *cert, const char *key,
+                              char why[TLS_WHY_MAX])
 {
 	struct tls_config *c = new_config(MBEDTLS_SSL_IS_CLIENT, why);
 
 	if (!c)
 		return NULL;
+	if ((cert && !load_identity(c, cert, key, why)) ||
+	    (!insecure && !read_certificates(&c->ca, ca ? ca : system_ca, why))) {
+		tls_release(c);
+		return NULL;
+	}
 	if (insecure) {
 		mbedtls_ssl_conf_authmode(&c->ssl, MBEDTLS_SSL_VERIFY_NONE);
 		return c;
-	}
-	if (!read_certificates(&c->ca, ca ? ca : system_ca, why)) {
-		tls_release(c);
-		return NULL;
 	}
 	mbedtls_ssl_conf_ca_chain(&c->ssl, &c->ca, NULL);
 	mbedtls_ssl_conf_authmode(&c->ssl, MBEDTLS_SSL_VERIFY_REQUIRED);
@@ -590,7 +592,7 @@ const char *tls_error(const struct tls *t, char why[TLS_WHY_MAX])
 	                    (t->error == MBEDTLS_ERR_SSL_INVALID_MAC && !t->read)))
 		/* In TLS 1.3, for the client the handshake is over by then; the alert of a server
 		 * made with mbedtls comes under the key of the handshake, which is a wrong MAC. */
-		snprintf(out, size, "the server refused: it may want a certificate of the client");
+		snprintf(out, size, "the server refused: it may want a certificate (--tls-cert)");
 	else if (t->error == MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE)
 		snprintf(out, size, "the client refused: it may not trust the certificate");
 	else
@@ -613,9 +615,10 @@ struct tls_config *tls_server(const char *cert, const char *key, const char *cli
 	return without(why);
 }
 
-struct tls_config *tls_client(const char *ca, bool insecure, char why[TLS_WHY_MAX])
+struct tls_config *tls_client(const char *ca, bool insecure, const char *cert, const char *key,
+                              char why[TLS_WHY_MAX])
 {
-	(void)ca, (void)insecure;
+	(void)ca, (void)insecure, (void)cert, (void)key;
 	return without(why);
 }
 

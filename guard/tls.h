@@ -21,8 +21,10 @@ struct tls_config *tls_server(const char *cert, const char *key, const char *cli
                               char why[TLS_WHY_MAX]);
 
 /* The configuration of a client. ca: a file of certificates that are trusted, NULL:
- * those of the system; insecure: no certificate is checked. */
-struct tls_config *tls_client(const char *ca, bool insecure, char why[TLS_WHY_MAX]);
+ * those of the system; insecure: no certificate is checked. cert and key: what it shows to a
+ * server that asks for a certificate, NULL: nothing. */
+struct tls_config *tls_client(const char *ca, bool insecure, const char *cert, const char *key,
+                              char why[TLS_WHY_MAX]);
 
 void tls_release(struct tls_config *config);
 

@@ -250,7 +250,7 @@ struct load *load_open(int port, size_t clients, bool tls)
 	l->poller = epoll_create1(EPOLL_CLOEXEC);
 	for (size_t i = 0; i < WHEEL; i++)
 		l->wheel[i] = NOBODY;
-	if (tls && !(l->tls = tls_client(NULL, true, why)))
+	if (tls && !(l->tls = tls_client(NULL, true, NULL, NULL, why)))
 		fail(why);
 	const int64_t end = now_ns() + (int64_t)GIVE_UP_MS * 1000000;
 	while (l->snapshots < clients) {

@@ -409,7 +409,20 @@ test('with --tls-client-ca only who has a certificate of it gets in', async t =>
   const { code, err } = await introspect(t, ['--ca', pki.file('ca.pem'), d.ws])
   assert.equal(code, 1)
   // What comes first, the server's alert or the end, is a matter of chance.
-  assert.match(err, /: (closed the connection without an answer|TLS: the server refused): it may want a certificate of the client\n$/)
+  assert.match(err, /: (closed the connection without an answer|TLS: the server refused): it may want a certificate \(--tls-cert\)\n$/)
+  const showing = (cert, key) => introspect(t, ['--ca', pki.file('ca.pem'), '--tls-cert', pki.file(cert), '--tls-key', pki.file(key), d.ws])
+  const shown = await showing('client.pem', 'client.key')
+  assert.deepEqual([shown.code, shown.err], [0, ''])
+  assert.equal(JSON.parse(shown.out).sequence > 0, true)
+  const stranger = await showing('stranger.pem', 'stranger.key')
+  assert.equal(stranger.code, 1)
+  assert.match(stranger.err, /: it may want a certificate \(--tls-cert\)\n$/)
+  for (const [cert, key, why] of [['client.pem', 'server.key', /server\.key is not the key of .*client\.pem\n$/],
+    ['expired.pem', 'expired.key', /expired\.pem expired on /], ['none.pem', 'client.key', /none\.pem: No such file or directory\n$/]]) {
+    const wrong = await showing(cert, key)
+    assert.equal(wrong.code, 2)
+    assert.match(wrong.err, why)
+  }
   await assert.rejects(get(d, '/healthz', { cert: pki.read('stranger.pem'), key: pki.read('stranger.key') }))
   await assert.rejects(get(d, '/healthz', { cert: pki.read('expired.pem'), key: pki.read('expired.key') }))
   await d.line(/^closed .* reason="TLS: .*expired/)

@@ -161,7 +161,7 @@ static const char *reach(const char *name)
 	struct pair p = {0};
 
 	open_server(&p);
-	p.client_config = tls_client(cert_file, false, p.why);
+	p.client_config = tls_client(cert_file, false, NULL, NULL, p.why);
 	assert_non_null(p.client_config);
 	p.client = tls_open(p.client_config, p.fds[1], name);
 	assert_non_null(p.client);
@@ -363,7 +363,7 @@ static void without_tls_there_is_none(void **state)
 	char why[TLS_WHY_MAX];
 
 	(void)state;
-	assert_null(tls_client(NULL, true, why));
+	assert_null(tls_client(NULL, true, NULL, NULL, why));
 	assert_string_equal(why, "built without TLS");
 }
 
