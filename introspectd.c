@@ -1049,6 +1049,14 @@ static int serve_signals(struct server *srv)
 	return n < 0 && errno != EAGAIN && errno != EINTR ? -1 : 0;
 }
 
+/* When the next snapshot is to be taken, if the source does not come back to it. */
+static int64_t take_due(const struct server *srv)
+{
+	const int64_t own = srv->d.counters.waiting > 0 ? srv->next_take : srv->d.take_at;
+
+	return own > srv->next_take ? own : srv->next_take;
+}
+
 /* Fills in what changes from turn to turn and returns when the next deadline is. */
 static int64_t prepare(struct server *srv, int64_t *source_deadline)
 {
@@ -1067,8 +1075,8 @@ static int64_t prepare(struct server *srv, int64_t *source_deadline)
 		deadline = earlier(deadline, srv->accept_again);
 	if (srv->stop_at > 0)
 		deadline = earlier(deadline, srv->stop_at);
-	else if (srv->d.counters.waiting > 0 && !srv->asked)
-		deadline = earlier(deadline, srv->next_take);
+	else if (!srv->asked)
+		deadline = earlier(deadline, take_due(srv));
 	if (srv->earliest == srv->slot_count)
 		find_earliest(srv);
 	return earlier(deadline, srv->slots_deadline);
@@ -1171,7 +1179,7 @@ static int turn(struct server *srv)
 			accept_clients(srv, srv->listeners[i].fd);
 	if (srv->set.fds[FD_SIGNALS].revents && serve_signals(srv) != 0)
 		return -1;
-	if (srv->d.counters.waiting > 0 && !srv->asked && srv->next_take <= srv->d.now)
+	if (!srv->asked && take_due(srv) <= srv->d.now)
 		take_snapshot(srv);
 	if (srv->event_came)
 		push_events(srv);
@@ -1195,6 +1203,7 @@ static int make_table(struct server *srv)
 	const struct options *o = &srv->d.options;
 	size_t n = srv->slot_count = o->max_clients + SPARE_SLOTS, memory;
 
+	srv->d.take_at = NEVER;
 	if (parts_start(&srv->d, &pull_endpoint, srv->endpoints, &memory) != 0)
 		return -1;
 	srv->slots = calloc(n, sizeof *srv->slots);

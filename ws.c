@@ -171,6 +171,7 @@ static const char *request_line(struct ws_request *r, struct ws_text line)
 		r->path = (struct ws_text){r->host.at - 1, 1};
 	else
 		r->path = cut(&target, '?');
+	r->query = target;
 	return r->path.len > 0 ? NULL : "the target has no path";
 }
 

@@ -65,6 +65,7 @@ bool ws_has_token(struct ws_list list, const char *token);
 struct ws_request {
 	struct ws_text method;
 	struct ws_text path;           /* the target without scheme, authority and query */
+	struct ws_text query;          /* what stands behind the path and its '?' */
 	struct ws_text host;           /* the target's authority or else the value of Host */
 	struct ws_text origin;
 	struct ws_text fetch_site;     /* Sec-Fetch-Site */

@@ -2,12 +2,15 @@
 
 #include "base/parts.h"
 #include "endpoint/introspect.h"
+#include "endpoint/remember.h"
 #include "endpoint/scrape.h"
 #include "guard/secure.h"
 #include "guard/token.h"
 
 const struct stream_kind *const parts_streams[] = {&stream_plain, &stream_secure, NULL};
-const struct endpoint *const parts_endpoints[] = {&introspect_endpoint, &scrape_endpoint, NULL};
+const struct endpoint *const parts_endpoints[] = {
+	&introspect_endpoint, &scrape_endpoint, &remember_endpoint, NULL,
+};
 const struct guard *const parts_guard = &token_guard;
 
 static const struct forms forms = {

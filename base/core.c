@@ -35,5 +35,6 @@ const char *parts_missing(const struct options *o)
 	       : o->tls_cert   ? "--tls-cert"
 	       : o->token_file ? "--token-file"
 	       : o->udp        ? "--udp"
+	       : o->remember   ? "--remember"
 	                       : NULL;
 }

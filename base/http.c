@@ -562,23 +562,23 @@ size_t http_accept(char out[HTTP_ACCEPT_MAX], const struct ws_request *r)
 
 size_t http_head(char *out, const struct http_answer *a, time_t now)
 {
-	char text[WS_HEAD_MAX / 4], date[32] = "";
-	size_t text_len = a->body ? 0 : write_text(text, sizeof text, a);
+	char text[WS_HEAD_MAX / 4], date[32] = "", length[48];
+	size_t text_len = a->body || a->framing ? 0 : write_text(text, sizeof text, a);
 	struct tm tm;
 
+	snprintf(length, sizeof length, "Content-Length: %zu\r\n", a->body ? a->body_len : text_len);
 	if (gmtime_r(&now, &tm))
 		strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", &tm);
 	int n = snprintf(out, WS_HEAD_MAX,
 	                 "HTTP/1.1 %d %s\r\n"
 	                 "Date: %s\r\n"
 	                 "Content-Type: %s\r\n"
-	                 "Content-Length: %zu\r\n"
-	                 "%s%s%s%s%s"
+	                 "%s%s%s%s%s%s"
 	                 "Cache-Control: %s\r\n"
 	                 "Cross-Origin-Resource-Policy: %s\r\n" SECURITY_HEADERS
 	                 "Connection: close%s\r\n\r\n",
 	                 a->status, status_text(a->status), date, a->type,
-	                 a->body ? a->body_len : text_len,
+	                 a->framing ? a->framing : length,
 	                 a->gzip ? "Content-Encoding: gzip\r\n" : "",
 	                 a->status == 401 ? "WWW-Authenticate: Bearer\r\n" : "",
 	                 a->takes_options ? "Allow: GET, HEAD, OPTIONS\r\n" : a->status == 405 ? "Allow: GET, HEAD\r\n" : "",

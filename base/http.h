@@ -67,6 +67,8 @@ struct http_answer {
 	const char *type;            /* media type of the body */
 	const unsigned char *body;   /* static; NULL: http_head writes a text of its own */
 	size_t body_len;
+	const char *framing;         /* the field line in place of Content-Length: the body comes from
+	                                the endpoint, in chunks or up to the end; NULL: it is known */
 	bool gzip;                   /* the body is gzip encoded */
 	bool no_body;                /* the request was a HEAD */
 	bool no_secret;              /* other pages of the same site may load it */

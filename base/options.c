@@ -16,6 +16,9 @@ enum {
 	MAX_CLIENTS,
 	MAX_SNAPSHOT,
 	HISTORY,
+	REMEMBER,
+	REMEMBER_EVERY,
+	REMEMBER_BYTES,
 	PING,
 	DRAIN,
 	PROCESS,
@@ -69,6 +72,12 @@ static void help(void)
 	       "                         (default: %d)\n"
 	       "      --history B        bytes of states and events kept for clients of the command\n"
 	       "                         protocol that paused, 131072 to 1073741824 (default: %d)\n"
+	       "      --remember TIME    remember that much of the past, such as 24h or 30m, for\n"
+	       "                         GET /past and pages that are opened later (default: none)\n"
+	       "      --remember-every S seconds from one remembered snapshot to the next\n"
+	       "                         (default: %d)\n"
+	       "      --remember-bytes B for it, 131072 to 1073741824; when they are used up, the\n"
+	       "                         oldest goes (default: %d)\n"
 	       "      --ping SECONDS     of silence before a client is asked whether it is there\n"
 	       "                         (default: %d)\n"
 	       "      --drain SECONDS    after which a client that takes nothing of what was sent\n"
@@ -78,7 +87,8 @@ static void help(void)
 	       "  -v, --verbose          log every connection\n"
 	       "  -h, --help\n"
 	       "      --version\n",
-	       DEFAULT_INTERVAL_MS, DEFAULT_MAX_SNAPSHOT, DEFAULT_HISTORY, DEFAULT_PING_MS / 1000,
+	       DEFAULT_INTERVAL_MS, DEFAULT_MAX_SNAPSHOT, DEFAULT_HISTORY,
+	       DEFAULT_REMEMBER_EVERY_MS / 1000, DEFAULT_REMEMBER_BYTES, DEFAULT_PING_MS / 1000,
 	       DEFAULT_DRAIN_MS / 1000);
 }
 
@@ -104,6 +114,24 @@ static bool read_seconds(const char *text, int64_t *ms)
 		return false;
 	*ms = (int64_t)(seconds * 1000 + 0.5);
 	return true;
+}
+
+/* A number and a unit: s, m, h or d; as ms. */
+static bool read_duration(const char *text, int64_t *ms)
+{
+	static const struct {
+		char unit;
+		int seconds;
+	} units[] = {{'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86400}};
+	char *end;
+
+	errno = 0;
+	const unsigned long n = strtoul(text, &end, 10);
+	for (size_t i = 0; i < sizeof units / sizeof *units; i++)
+		if (errno == 0 && *text >= '0' && *text <= '9' && n <= 31536000 &&
+		    end[0] == units[i].unit && end[1] == '\0')
+			*ms = (int64_t)n * units[i].seconds * 1000;
+	return *ms >= 1000 && *ms <= INT64_C(31536000000);
 }
 
 static bool append(const char **list, size_t *count, size_t max, const char *value)
@@ -208,6 +236,17 @@ static const char *take_option(struct options *o, int option, const char *value)
 			return "bytes from 131072 to 1073741824";
 		o->history = n;
 		return NULL;
+	case REMEMBER:
+		o->remember = 0;
+		return read_duration(value, &o->remember) ? NULL
+		                                          : "a time from 1s to 365d, such as 90s, 30m, 24h or 7d";
+	case REMEMBER_EVERY:
+		return read_seconds(value, &o->remember_every) ? NULL : "seconds from 0.01 to 86400";
+	case REMEMBER_BYTES:
+		if (!read_number(value, 10, 128 << 10, 1 << 30, &n))
+			return "bytes from 131072 to 1073741824";
+		o->remember_bytes = n;
+		return NULL;
 	case FEED_MODE:
 		if (!read_number(value, 8, 0, 0777, &n))
 			return "an octal mode such as 0660";
@@ -276,6 +315,8 @@ static const char *conflict(const struct options *o)
 		return "--loop goes with --replay";
 	if (o->feed_mode_given && (!o->feed || strcmp(o->feed, "-") == 0))
 		return "--feed-mode goes with --feed PATH";
+	if (!o->remember && (o->remember_every || o->remember_bytes))
+		return "--remember-every and --remember-bytes go with --remember";
 	if (!o->tls_cert != !o->tls_key)
 		return "--tls-cert goes with --tls-key";
 	if (o->tls_cert && o->listen_count > 0 && !has_tcp(o))
@@ -293,6 +334,9 @@ int options_read(struct options *o, int argc, char **argv)
 		{"max-clients", required_argument, NULL, MAX_CLIENTS},
 		{"max-snapshot", required_argument, NULL, MAX_SNAPSHOT},
 		{"history", required_argument, NULL, HISTORY},
+		{"remember", required_argument, NULL, REMEMBER},
+		{"remember-every", required_argument, NULL, REMEMBER_EVERY},
+		{"remember-bytes", required_argument, NULL, REMEMBER_BYTES},
 		{"ping", required_argument, NULL, PING},
 		{"drain", required_argument, NULL, DRAIN},
 		{"pid", required_argument, NULL, PROCESS},
@@ -359,5 +403,7 @@ int options_read(struct options *o, int argc, char **argv)
 		fprintf(stderr, "introspectd: %s\n", wrong);
 		return 2;
 	}
+	o->remember_every = o->remember_every ? o->remember_every : DEFAULT_REMEMBER_EVERY_MS;
+	o->remember_bytes = o->remember_bytes ? o->remember_bytes : DEFAULT_REMEMBER_BYTES;
 	return -1;
 }

@@ -20,6 +20,8 @@ enum {
 	DEFAULT_PING_MS = 25000,
 	DEFAULT_DRAIN_MS = 10000,
 	DEFAULT_FEED_MODE = 0600,
+	DEFAULT_REMEMBER_EVERY_MS = 10000,
+	DEFAULT_REMEMBER_BYTES = 8 << 20,
 	ALLOWED_MAX = 32,   /* of --allow-host and of --allow-origin */
 };
 
@@ -31,6 +33,9 @@ struct options {
 	size_t max_clients;             /* WebSocket clients, 1 to 100000 */
 	size_t max_snapshot;            /* bytes of a message, 1 KiB to 1 GiB */
 	size_t history;                 /* bytes kept for paused clients, 128 KiB to 1 GiB */
+	int64_t remember;               /* ms for which the past is remembered; 0: it is not */
+	int64_t remember_every;         /* ms between what is remembered */
+	size_t remember_bytes;          /* for it, 128 KiB to 1 GiB */
 	int64_t ping;                   /* ms of silence before a ping */
 	int64_t drain;                  /* ms without progress before a client is dropped */
 	const char *process;            /* of the kernel source; NULL: all */

@@ -32,20 +32,24 @@ const struct stream_kind *parts_read_again(const struct options *o)
 int parts_start(struct daemon *d, const struct endpoint *pull,
                 const struct endpoint *list[ENDPOINTS_MAX], size_t *memory)
 {
-	size_t n = 0;
+	size_t n = 1;
 
 	*memory = parts_guard ? parts_guard->denied->size : 0;
 	if (parts_forms && !(d->forms = parts_forms->open(d->options.max_snapshot))) {
 		log_event("error reason=\"out of memory: --max-snapshot %zu\"", d->options.max_snapshot);
 		return -1;
 	}
-	list[n++] = pull;
-	for (size_t i = 0; parts_endpoints[i] && n < ENDPOINTS_MAX - 1; i++)
-		list[n++] = parts_endpoints[i];
-	for (size_t i = 0; i < n; i++) {
-		*memory = list[i]->size > *memory ? list[i]->size : *memory;
-		if (list[i]->start && list[i]->start(d) != 0)
+	list[0] = pull;
+	for (size_t i = 0; parts_endpoints[i] && n < ENDPOINTS_MAX - 1; i++) {
+		const struct endpoint *e = parts_endpoints[i];
+		const int got = e->start ? e->start(d) : 0;
+
+		if (got < 0)
 			return -1;
+		if (got > 0)
+			continue;
+		*memory = e->size > *memory ? e->size : *memory;
+		list[n++] = e;
 	}
 	return 0;
 }

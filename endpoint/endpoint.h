@@ -13,8 +13,9 @@
  *    number is not greater than that of the last one sent (sent), whatever next says.
  * 4. A snapshot that a message points into is pinned by the loop until it is written.
  *    An endpoint that reads one in several turns pins it with connection_pin.
- * 5. No snapshot is taken unless waits is true for some connection. Every connection for
- *    which it is true is asked for its next message when a snapshot was taken.
+ * 5. No snapshot is taken unless waits is true for some connection, or take_at has passed.
+ *    Every connection for which it is true is asked for its next message when a snapshot was
+ *    taken.
  * 6. Every connection is asked for its next message after whatever came from its peer, when
  *    due has passed, and after an event if the endpoint has the function for it.
  * 7. All that next costs in one turn is bounded: what takes longer returns 0, and due
@@ -52,6 +53,8 @@ struct daemon {
 	struct difference *forms;        /* smaller forms of snapshots; NULL: there are none */
 	struct counters counters;
 	int64_t now;                     /* of this turn */
+	int64_t take_at;                 /* when a snapshot is wanted though no connection waits, set
+	                                    by an endpoint at start and in taken; NEVER */
 	int64_t started;                 /* of CLOCK_BOOTTIME */
 	int64_t (*clock_ms)(clockid_t clock);
 
@@ -98,7 +101,8 @@ struct endpoint {
 	const char *about;               /* what is there, for the text at /; NULL: not said */
 	size_t size;                     /* bytes of connection.memory */
 
-	/* Once, before the loop. -1: with one line logged. */
+	/* Once, before the loop. 1: the options want nothing at this path; -1: with one line
+	 * logged. */
 	int (*start)(struct daemon *d);
 	void (*stop)(void);
 

@@ -92,10 +92,10 @@ static void enlist(struct client *client)
 	}
 }
 
-/* The source is told since when somebody wants events. */
+/* The source is told since when somebody wants events; who remembers them always does. */
 static void tell_source(struct daemon *d)
 {
-	if (!wants_events())
+	if (!wants_events() && d->options.remember == 0)
 		d->source->events_since = 0;
 	else if (d->source->events_since == 0)
 		d->source->events_since = d->now;

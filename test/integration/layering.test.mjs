@@ -31,6 +31,8 @@ const parts = {
   'endpoint/history.o': [/^history_/, `${MEMORY}|calloc|malloc|free`],
   'endpoint/json.o': [/^json_/, MEMORY],
   'endpoint/introspect.o': [/^introspect_endpoint$/, `${MEMORY}|strerror|(commands?|snapshot|log)_\\w+|__errno_location`],
+  'endpoint/past.o': [/^past_/, `${MEMORY}|${SCHEMA}|wire_\\w+|malloc|free`],
+  'endpoint/remember.o': [/^remember_endpoint$/, `${MEMORY}|strerror|snprintf|(past|log|http)_\\w+|parts_forms|__errno_location`],
   'endpoint/metrics.o': [/^metrics_/, `${MEMORY}|v?snprintf|(totals|counters)_\\w+|http_reasons`],
   'endpoint/scrape.o': [/^scrape_endpoint$/, `${MEMORY}|(metrics|http)_\\w+`],
   'guard/token.o': [/^token_guard$/, `${MEMORY}|setup_warn_readable|address_text|(log|auth|http)_\\w+`],
@@ -61,7 +63,7 @@ test('the loop knows none of the parts that may be left out', () => {
 // One kind of stream, no endpoint but the pull protocol, one source, no page.
 test('the core is made of nothing else', () => {
   const names = execFileSync('nm', ['--format=posix', join(build, 'core/introspectd')], { encoding: 'utf8' })
-  const found = names.match(/^(tls|auth|commands?|metrics|totals|history|feed|replay|token|secure|scrape)_\w+/gm)
+  const found = names.match(/^(tls|auth|commands?|metrics|totals|history|feed|replay|token|secure|scrape|past|remember)_\w+/gm)
   assert.equal(found, null)
   assert.match(names, /^kernel_open /m)
 })

@@ -15,6 +15,7 @@ function run (...args) {
   return { status, stdout, stderr }
 }
 
+const DURATION = 'a time from 1s to 365d, such as 90s, 30m, 24h or 7d'
 const wrong = [
   [['--interval', '9'], '--interval 9: expected milliseconds from 10 to 3600000'],
   [['--interval', '3600001'], '--interval 3600001: expected milliseconds from 10 to 3600000'],
@@ -73,6 +74,17 @@ const wrong = [
   [['--loop'], '--loop goes with --replay'],
   [['--history', '131071'], '--history 131071: expected bytes from 131072 to 1073741824'],
   [['--history', '1073741825'], '--history 1073741825: expected bytes from 131072 to 1073741824'],
+  [['--remember', '24'], `--remember 24: expected ${DURATION}`],
+  [['--remember', '1w'], `--remember 1w: expected ${DURATION}`],
+  [['--remember', '0h'], `--remember 0h: expected ${DURATION}`],
+  [['--remember', '366d'], `--remember 366d: expected ${DURATION}`],
+  [['--remember', '-1h'], `--remember -1h: expected ${DURATION}`],
+  [['--remember', '1h '], `--remember 1h : expected ${DURATION}`],
+  [['--remember', '99999999999999999999h'], `--remember 99999999999999999999h: expected ${DURATION}`],
+  [['--remember-bytes', '131071'], '--remember-bytes 131071: expected bytes from 131072 to 1073741824'],
+  [['--remember', '1h', '--remember-every', '0'], '--remember-every 0: expected seconds from 0.01 to 86400'],
+  [['--remember-every', '5'], '--remember-every and --remember-bytes go with --remember'],
+  [['--remember-bytes', '131072'], '--remember-every and --remember-bytes go with --remember'],
   [['--tls-cert', 'x'], '--tls-cert goes with --tls-key'],
   [['--tls-key', 'x'], '--tls-cert goes with --tls-key'],
   [['--tls-client-ca', 'x'], '--tls-client-ca goes with --tls-cert'],
@@ -131,7 +143,7 @@ test('--help, the man page and the README name every option, and its default, fr
   assert.ok(defaults.length > 5)
   for (const [, name, value] of defaults) {
     const [a, b = 0] = value.split(' << ')
-    const number = /^0\d/.test(value) ? value : a * 2 ** b / (/^(PING|DRAIN)_MS$/.test(name) ? 1000 : 1)
+    const number = /^0\d/.test(value) ? value : a * 2 ** b / (/^(PING|DRAIN|REMEMBER_EVERY)_MS$/.test(name) ? 1000 : 1)
     assert.ok(stdout.includes(`(default: ${number})`), `${name} ${number}`)
     assert.match(page, new RegExp(`default is ${number}\\.$`, 'm'))
     assert.match(readme, new RegExp(`^\\|.*\\| \`${number}\` \\|$`, 'm'))

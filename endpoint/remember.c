@@ -1,0 +1,163 @@
+#include "endpoint/remember.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/parts.h"
+#include "endpoint/past.h"
+
+enum {
+	CHUNK_MAX = 12 << 10,   /* bytes of the recording in one message */
+	CHUNK_HEAD = 8,         /* bytes: its length in hexadecimal, and a line end */
+};
+
+static struct past past;
+static uint64_t runtime_changes;   /* of the source, when past_runtime was last called */
+
+/* The memory of a reader. */
+struct answer {
+	bool no_body;     /* by HEAD */
+	bool http_1_0;    /* which has no chunks: the answer ends with the connection */
+	bool begun, ended;
+	struct past_reader reader;
+	char out[CHUNK_HEAD + CHUNK_MAX + 2];
+};
+
+_Static_assert(sizeof((struct answer){0}.out) >= WS_HEAD_MAX, "a response head must fit");
+
+static int remember_start(struct daemon *d)
+{
+	const struct options *o = &d->options;
+
+	if (o->remember == 0)
+		return 1;
+	if (past_open(&past, o->remember_bytes, o->remember) != 0) {
+		log_event("error reason=\"%s\" remember_bytes=%zu", strerror(errno), o->remember_bytes);
+		return -1;
+	}
+	d->take_at = 0;
+	return 0;
+}
+
+static void remember_stop(void)
+{
+	past_close(&past);
+}
+
+static void remember_runtime(const struct daemon *d)
+{
+	const struct source *s = d->source;
+
+	if (past.heads == 0 || runtime_changes != s->runtime_changes)
+		past_runtime(&past, &s->runtime, d->options.remember_every);
+	runtime_changes = s->runtime_changes;
+}
+
+/* Another snapshot may have been taken in time because a client waited for it. */
+static void remember_taken(struct daemon *d)
+{
+	if (d->source->events_since == 0)
+		d->source->events_since = d->now;
+	if (d->now < d->take_at)
+		return;
+	d->take_at = d->now + d->options.remember_every;
+	remember_runtime(d);
+	past_state(&past, d->now, parts_forms->form(d->forms, d->store.latest, 0), d->store.latest);
+}
+
+static const char *remember_event(struct daemon *d, const uint8_t *event, size_t len)
+{
+	past_event(&past, d->now, event, len);
+	return NULL;
+}
+
+/* The number behind since= in a query; 0: there is none. */
+static int64_t read_since(struct ws_text query)
+{
+	int64_t since = 0;
+
+	if (query.len < 6 || memcmp(query.at, "since=", 6) != 0)
+		return 0;
+	for (size_t i = 6; i < query.len && query.at[i] >= '0' && query.at[i] <= '9' &&
+	                   since < INT64_MAX / 20; i++)
+		since = since * 10 + query.at[i] - '0';
+	return since;
+}
+
+static void remember_open(struct daemon *d, struct connection *c, const struct ws_request *r,
+                          const struct http_answer *a)
+{
+	struct answer *answer = c->memory;
+	const int64_t since = read_since(r->query);
+
+	remember_runtime(d);
+	answer->no_body = a->no_body;
+	answer->http_1_0 = r->http_1_0;
+	/* By how long ago that was: the wall clock may have been set since. */
+	answer->reader = past_reader(
+		&past, since > 0 ? d->now - (d->clock_ms(CLOCK_REALTIME) - since) : INT64_MIN);
+}
+
+static void put_head(const struct daemon *d, struct answer *answer, struct message *m)
+{
+	const struct http_answer a = {
+		.status = 200,
+		.type = "application/octet-stream",
+		.framing = answer->http_1_0 ? "" : "Transfer-Encoding: chunked\r\n",
+		.no_body = answer->no_body,
+	};
+
+	m->head_len = http_head(answer->out, &a, (time_t)(d->clock_ms(CLOCK_REALTIME) / 1000));
+	answer->begun = true;
+	m->last = answer->no_body;
+}
+
+/* The last chunk is an empty one (RFC 9112, section 7.1), which tells a whole answer from one
+ * that was cut off. */
+static int put_chunk(struct daemon *d, struct connection *c, struct message *m)
+{
+	struct answer *answer = c->memory;
+	char head[CHUNK_HEAD + 1];
+	const long n = past_read(&past, &answer->reader, (uint8_t *)answer->out + CHUNK_HEAD, CHUNK_MAX);
+
+	if (n == PAST_LOST) {
+		d->drop(d, c, "too slow for what is remembered");
+		return 0;
+	}
+	m->last = n == 0;
+	m->head_len = (size_t)n;
+	m->head = (uint8_t *)answer->out + CHUNK_HEAD;
+	if (answer->http_1_0)
+		return 1;
+	snprintf(head, sizeof head, "%06lx\r\n", n);
+	memcpy(answer->out, head, CHUNK_HEAD);
+	memcpy(answer->out + CHUNK_HEAD + n, "\r\n", 2);
+	m->head = (uint8_t *)answer->out;
+	m->head_len += CHUNK_HEAD + 2;
+	return 1;
+}
+
+static int remember_next(struct daemon *d, struct connection *c, struct message *m)
+{
+	struct answer *answer = c->memory;
+
+	if (answer->begun)
+		return put_chunk(d, c, m);
+	m->head = (uint8_t *)answer->out;
+	put_head(d, answer, m);
+	return 1;
+}
+
+const struct endpoint remember_endpoint = {
+	.path = "/past",
+	.about = "a recording of what is remembered",
+	.size = sizeof(struct answer),
+	.start = remember_start,
+	.stop = remember_stop,
+	.open = remember_open,
+	.next = remember_next,
+	.event = remember_event,
+	.taken = remember_taken,
+};
