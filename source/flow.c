@@ -72,8 +72,8 @@ _Static_assert(sizeof(struct flow_value) == 88, "the program clears all of it");
 enum { R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, FP };
 
 enum label {
-	NOWHERE, WAY_KNOWN, IPV4, UDP, LONG, LONG_V2, SHORT, OTHER, CLASSIFIED, KNOWN, SEGMENTED, END,
-	LABELS,
+	NOWHERE, WAY_KNOWN, IPV4, UDP, LONG, LONG_V2, SHORT, OTHER, CLASSIFIED, MADE, KNOWN, GOES_ON,
+	SEGMENTED, END, LABELS,
 };
 
 /* Turns the labels that jumps name into distances. */
@@ -92,10 +92,11 @@ static void link_jumps(struct bpf_insn *program, size_t n)
 			program[i].off = (int16_t)(at[program[i].off] - i - 1);
 }
 
-static long bpf(enum bpf_cmd command, union bpf_attr *attr)
-{
-	return syscall(SYS_bpf, command, attr, sizeof *attr);
-}
+/* last: the last member that counts. The kernel takes what is beyond it for 0, and refuses other
+ * bytes there, which an initializer of a union need not clear. */
+#define BPF(command, attr, last) \
+	((int)syscall(SYS_bpf, command, &(attr), \
+	              offsetof(union bpf_attr, last) + sizeof((union bpf_attr *)0)->last))
 
 static uint64_t pointer(const void *p)
 {
@@ -111,12 +112,15 @@ static int load_program(int map, int created)
 	struct bpf_insn program[] = {
 		MOVE(R6, R1),
 
-		/* Which way does it go? Packets to other hosts are not this machine's. */
+		/* Which way does it go? Packets to other hosts are not this machine's, nor is what
+		 * goes out and came in before: that is forwarded. */
 		LOAD(BPF_W, R0, R6, offsetof(struct __sk_buff, pkt_type)),
 		SET(R7, 0),
 		IF(BPF_JLT, R0, PACKET_OTHERHOST, WAY_KNOWN),
 		SET(R7, 1),
 		IF(BPF_JNE, R0, PACKET_OUTGOING, END),
+		LOAD(BPF_W, R0, R6, offsetof(struct __sk_buff, ingress_ifindex)),
+		IF(BPF_JNE, R0, 0, END),
 		LABEL(WAY_KNOWN),
 
 		PACKET(BPF_B, 0),
@@ -226,6 +230,7 @@ static int load_program(int map, int created)
 		POINTER(R3, VALUE),
 		SET(R4, BPF_NOEXIST),
 		CALL(BPF_FUNC_map_update_elem),
+		IF(BPF_JNE, R0, 0, MADE),   /* by another CPU, a moment ago */
 		STORE_K(BPF_W, FP, COUNTER, 0),
 		MAP(R1, created),
 		POINTER(R2, COUNTER),
@@ -233,14 +238,27 @@ static int load_program(int map, int created)
 		IF(BPF_JEQ, R0, 0, END),
 		SET(R1, 1),
 		COUNT(R0, 0, R1),
+		LABEL(MADE),
 		MAP(R1, map),
 		POINTER(R2, KEY),
 		CALL(BPF_FUNC_map_lookup_elem),
 		IF(BPF_JEQ, R0, 0, END),
 
-		/* R0 is the flow's value. What the kernel handles as one packet was or will be
-		 * gso_segs of them on the wire, each with headers of its own. */
+		/* R0 is the flow's value. After a silence it is another connection of the same ends.
+		 * Another CPU's datagram may be a little later: the difference has a sign. */
 		LABEL(KNOWN),
+		LOAD(BPF_DW, R1, R0, offsetof(struct flow_value, last)),
+		MOVE(R2, R8),
+		DO_R(BPF_SUB, R2, R1),
+		DO(BPF_ARSH, R2, 30),
+		IF(BPF_JSLT, R2, FLOW_SILENCE, GOES_ON),
+		STORE(BPF_DW, R0, offsetof(struct flow_value, first), R8),
+		STORE_K(BPF_DW, R0, offsetof(struct flow_value, initial), 0),
+		STORE_K(BPF_DW, R0, offsetof(struct flow_value, initial) + 8, 0),
+		LABEL(GOES_ON),
+
+		/* What the kernel handles as one packet was or will be gso_segs of them on the wire,
+		 * each with headers of its own. */
 		LOAD(BPF_W, R1, R6, offsetof(struct __sk_buff, gso_segs)),
 		IF(BPF_JGT, R1, 0, SEGMENTED),
 		SET(R1, 1),
@@ -277,7 +295,7 @@ static int load_program(int map, int created)
 	};
 
 	link_jumps(program, n);
-	return (int)bpf(BPF_PROG_LOAD, &attr);
+	return BPF(BPF_PROG_LOAD, attr, license);
 }
 
 /* A map without a name. -1 with errno. */
@@ -290,7 +308,7 @@ static int make_map(enum bpf_map_type type, size_t key, size_t value, unsigned e
 		.max_entries = entries,
 	};
 
-	return (int)bpf(BPF_MAP_CREATE, &attr);
+	return BPF(BPF_MAP_CREATE, attr, max_entries);
 }
 
 const char *flow_open(struct flow *f)
@@ -352,7 +370,7 @@ static int count_lost(struct flow *f, size_t present)
 		.value = pointer(&created),
 	};
 
-	if (bpf(BPF_MAP_LOOKUP_ELEM, &attr) != 0)
+	if (BPF(BPF_MAP_LOOKUP_ELEM, attr, value) != 0)
 		return -1;
 	if (created > present && created - present > f->lost)
 		f->lost = created - present;
@@ -376,7 +394,7 @@ int flow_read(struct flow *f,
 			.count = FLOW_BATCH,
 			.map_fd = (uint32_t)f->map,
 		}};
-		const bool more = bpf(BPF_MAP_LOOKUP_BATCH, &attr) == 0;
+		const bool more = BPF(BPF_MAP_LOOKUP_BATCH, attr, batch) == 0;
 
 		if (!more && errno != ENOENT)
 			return -1;

@@ -3,7 +3,10 @@
 
 /* UDP flows of this network namespace, which no table of the kernel counts: an eBPF socket
  * filter on a packet socket counts them inside the kernel and returns 0, so that no packet
- * is copied to this process. The only file that knows bpf(2). Linux 5.6 or later. */
+ * is copied to this process. The only file that knows bpf(2). Linux 5.11 or later; one before
+ * 5.19 lets nobody read a map without CAP_BPF, unless kernel.unprivileged_bpf_disabled is 0.
+ * What this machine forwards for others is no flow when it goes out. Of fragments only the first
+ * is counted, and only with IPv4; with IPv6, only what has no extension headers. */
 
 #include <netinet/in.h>
 #include <stdbool.h>
@@ -13,6 +16,7 @@
 enum {
 	FLOWS_MAX = 16384,   /* counted at a time; beyond, the kernel forgets the least recent */
 	FLOW_BATCH = 1024,   /* flows read by one system call */
+	FLOW_SILENCE = 56,   /* in 2^30 ns: 60 s. A datagram after so long a silence begins anew */
 };
 
 /* What was seen among the datagrams of a flow. */
@@ -37,8 +41,8 @@ struct flow_key {
 struct flow_value {
 	uint64_t bytes[2];      /* of IP packets, their headers included */
 	uint64_t packets[2];    /* as on the wire: segments, also where the kernel handles many as one */
-	uint64_t initial[2];    /* when the first Initial passed; 0: none did */
-	uint64_t first, last;   /* datagram */
+	uint64_t initial[2];    /* when the first Initial passed; 0: none did. Since the last silence */
+	uint64_t first, last;   /* datagram; first: since the last silence */
 	uint64_t seen;          /* enum flow_seen */
 	struct in6_addr local;  /* of the first datagram */
 };

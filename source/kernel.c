@@ -147,14 +147,17 @@ void kernel_describe(struct kernel *k, struct connection *c, const struct tcpdia
 	const bool tcp = strcmp(id, "+tcp") == 0;
 	const char *rest = strcmp(id, "+udp+quic-v1") == 0 ? "/quic-v1" : "";
 
-	introspection__connection__init(&c->message);
-	introspection__endpoint_pair__init(&c->endpoints);
-	introspection__connection__timeline__init(&c->timeline);
-	introspection__traffic__init(&c->traffic);
-	introspection__data_gauge__init(&c->in);
-	introspection__data_gauge__init(&c->out);
-	c->message.id.data = (uint8_t *)&c->cookie;
-	c->message.id.len = sizeof c->cookie;
+	if (!c->message.base.descriptor) {
+		introspection__connection__init(&c->message);
+		introspection__endpoint_pair__init(&c->endpoints);
+		introspection__connection__timeline__init(&c->timeline);
+		introspection__traffic__init(&c->traffic);
+		introspection__data_gauge__init(&c->in);
+		introspection__data_gauge__init(&c->out);
+		c->id = c->cookie;
+	}
+	c->message.id.data = (uint8_t *)&c->id;
+	c->message.id.len = sizeof c->id;
 	c->message.transport_id.len =
 		(size_t)snprintf(c->transport, sizeof c->transport, "ip%c%s", is_ip4(local) ? '4' : '6', id);
 	c->message.transport_id.data = (uint8_t *)c->transport;
@@ -204,15 +207,22 @@ static void add_up(Introspection__DataGauge *sum, const Introspection__DataGauge
 	sum->inst_bw += part->inst_bw;
 }
 
+void kernel_settle(struct kernel *k, struct connection *c)
+{
+	c->in.inst_bw = c->out.inst_bw = 0;
+	if (is_shown(k, c)) {
+		add_up(&k->past_in, &c->in);
+		add_up(&k->past_out, &c->out);
+	}
+	c->in.cum_bytes = c->in.cum_packets = c->out.cum_bytes = c->out.cum_packets = 0;
+	c->before_in = c->before_out = 0;
+}
+
 static void forget(struct kernel *k, struct connection *c)
 {
 	struct connection **link = bucket(k->by_cookie, c->cookie);
 
-	if (is_shown(k, c)) {
-		c->in.inst_bw = c->out.inst_bw = 0;
-		add_up(&k->past_in, &c->in);
-		add_up(&k->past_out, &c->out);
-	}
+	kernel_settle(k, c);
 	while (*link != c)
 		link = &(*link)->next;
 	*link = c->next;

@@ -24,8 +24,14 @@ enum {
 	MULTIADDR_MAX = 80,     /* bytes of "/ip6/.../udp/65535/quic-v1", NUL included */
 };
 
+/* What the kernel told of a counter that may begin anew. */
+struct told {
+	uint64_t now, before;            /* the most in the latest dump that told it, in the one before */
+};
+
 struct connection {
 	uint64_t cookie;                 /* the kernel's name of the socket, never used again */
+	uint64_t id;                     /* as it is told: the cookie, but of a later flow of the same ends */
 	uint64_t seen;                   /* the last dump it was part of; 0: the entry is free */
 	struct connection *next;         /* with the same hash of cookie, or the next free one */
 	int64_t opened;                  /* ns of CLOCK_BOOTTIME */
@@ -35,6 +41,13 @@ struct connection {
 	struct tcpdiag_end local, remote;   /* of a UDP socket ... */
 	struct connection *next_port;    /* ... and the next one with the same local port */
 	bool announced;                  /* it was told, or is not to be told, that it opened */
+	bool quic;                       /* of a flow: it is QUIC's ... */
+	uint64_t of;                     /* ... and belongs to the socket with this cookie */
+	uint64_t counted;                /* dump in which it was last counted */
+	int64_t last;                    /* datagram, in ns of CLOCK_BOOTTIME */
+	uint64_t begun;                  /* ns of CLOCK_MONOTONIC: what was before is another's */
+	uint64_t initial[2];             /* in, out: as in flow.h, of all interfaces */
+	struct told bytes[2], packets[2];
 	uint32_t packets_in, packets_out;   /* as the kernel counts them, wrapping */
 	uint64_t before_in, before_out;  /* bytes, as of the previous snapshot */
 
@@ -109,11 +122,14 @@ struct connection *kernel_add(struct kernel *k, uint64_t cookie);
  * searched. */
 void kernel_seen(struct kernel *k, struct connection *c, uint32_t inode);
 
+/* What c moved counts among that of connections that have been forgotten; c begins at nothing. */
+void kernel_settle(struct kernel *k, struct connection *c);
+
 /* A time of day, in ms since 1970, for one of CLOCK_BOOTTIME in ns. */
 uint64_t kernel_time_of_day(const struct kernel *k, int64_t boottime);
 
-/* Fills what never changes. id: of the transport, behind "ip4" or "ip6", from "+tcp",
- * "+udp" and "+udp+quic-v1". */
+/* Fills what never changes, or anew when another transport shows. id: of the transport, behind
+ * "ip4" or "ip6", from "+tcp", "+udp" and "+udp+quic-v1". */
 void kernel_describe(struct kernel *k, struct connection *c, const struct tcpdiag_end *local,
                      const struct tcpdiag_end *remote, const char *id);
 
@@ -147,7 +163,8 @@ struct kernel_udp {
 	void (*open)(struct kernel *k, bool all);
 	void (*close)(struct kernel *k);
 	/* Brings the table up to date, as a part of the dump. now: ms, the loop's clock. NULL, or
-	 * what went wrong. */
+	 * what went wrong. Where the kernel lets nobody read any more, it says so and sets k->udp to
+	 * NULL. */
 	const char *(*dump)(struct kernel *k, int64_t now);
 	/* As the functions of struct source. */
 	void (*poll)(const struct kernel *k, int64_t *deadline);

@@ -15,11 +15,12 @@
 enum {
 	LINGER = 180000,   /* ms for which it is counted on when nobody asks any more */
 	PACKETS_MIN = 4,   /* of what looks like QUIC, before it is taken for that */
+	LISTS = 65536,
 };
 
 /* Without a datagram for so long (ns), a flow is taken for closed: QUIC tells nobody but its
  * peer, and libp2p keeps a connection alive every 5 to 15 seconds. */
-static const int64_t SILENCE = INT64_C(60000000000);
+static const int64_t SILENCE = (int64_t)FLOW_SILENCE << 30;
 
 /* Set in the cookies of flows, which no socket's counter reaches. */
 static const uint64_t FLOW_COOKIE = UINT64_C(1) << 63;
@@ -29,15 +30,29 @@ struct udp {
 	bool all;                            /* what is not QUIC is shown, too */
 	uint64_t seed;                       /* of the hash that names a flow */
 	int64_t count_until;                 /* ms, the loop's clock; 0: nothing is counted now */
+	int64_t since;                       /* ns of CLOCK_BOOTTIME: nothing was counted before */
 	uint64_t lost;                       /* flows, when that was last logged */
-	struct connection *by_port[65536];   /* UDP sockets, by local port */
+	struct connection *sockets[LISTS];   /* of UDP, by local port; connected ones by flow */
 };
 
-/* A UDP socket is an entry of the table that is never shown: its process is looked up. */
+static uint64_t flow_cookie(const struct udp *u, const struct tcpdiag_end *local,
+                            const struct tcpdiag_end *remote)
+{
+	const uint16_t ports[] = {remote->port, local->port};
+	const uint64_t seed = wire_hash(u->seed, &remote->address, sizeof remote->address);
+
+	return wire_hash(seed, ports, sizeof ports) | FLOW_COOKIE;
+}
+
+/* A UDP socket is an entry of the table that is never shown: its process is looked up. Of the
+ * sockets of one process that share an address, as those of SO_REUSEPORT do, one is enough. */
 static void on_socket(void *arg, const struct tcpdiag_socket *s)
 {
 	struct kernel *k = arg;
 	struct connection *c = kernel_find(k, s->cookie);
+	const bool connected = s->remote.port != 0;
+	struct connection **list =
+		&k->udp->sockets[connected ? flow_cookie(k->udp, &s->local, &s->remote) % LISTS : s->local.port];
 
 	if (!c && !(c = kernel_add(k, s->cookie)))
 		return;
@@ -45,8 +60,11 @@ static void on_socket(void *arg, const struct tcpdiag_socket *s)
 	kernel_seen(k, c, s->inode);
 	c->local = s->local;
 	c->remote = s->remote;
-	c->next_port = k->udp->by_port[s->local.port];
-	k->udp->by_port[s->local.port] = c;
+	if (!connected && *list && (*list)->remote.port == 0 && same_address(&(*list)->local, &c->local) &&
+	    (*list)->holder.pid == c->holder.pid)
+		return;
+	c->next_port = *list;
+	*list = c;
 }
 
 /* Does the socket get what the flow's peer sends? 0: no; of several that would, the kernel
@@ -63,37 +81,49 @@ static int fits(const struct connection *c, const struct tcpdiag_end *local,
 	return !any ? 3 : is_ip4(&c->local) == is_ip4(local) ? 2 : 1;
 }
 
-/* The socket that the flow belongs to; NULL: there is none. */
-static const struct connection *socket_of(const struct kernel *k, const struct tcpdiag_end *local,
+/* The socket that the flow belongs to; NULL: there is none. The one that it had keeps it. */
+static const struct connection *socket_of(struct kernel *k, const struct connection *c, uint64_t cookie,
+                                          const struct tcpdiag_end *local,
                                           const struct tcpdiag_end *remote)
 {
-	const struct connection *best = NULL;
+	const size_t lists[] = {cookie % LISTS, local->port};
+	const struct connection *best = c ? kernel_find(k, c->of) : NULL;
 	int most = 0;
 
-	for (const struct connection *c = k->udp->by_port[local->port]; c; c = c->next_port) {
-		const int fit = fits(c, local, remote);
+	if (best && best->seen == k->dump)
+		return best;
+	best = NULL;
+	for (size_t i = 0; i < 2 && most < 3; i++) {
+		for (const struct connection *s = k->udp->sockets[lists[i]]; s && most < 3; s = s->next_port) {
+			const int fit = s->local.port == local->port ? fits(s, local, remote) : 0;
 
-		if (fit > most) {
-			most = fit;
-			best = c;
+			if (fit > most) {
+				most = fit;
+				best = s;
+			}
 		}
 	}
 	return best;
 }
 
-/* A flow that began before it was counted shows only short headers of QUIC, whose mark is one
- * bit. Other protocols do not set it always, nor in both directions. */
+/* A flow in which this machine sent nothing is no connection: on a router it may be another
+ * machine's, whose port a socket of this one has, too. One that began before it was counted shows
+ * only short headers of QUIC, whose mark is one bit. Other protocols do not set it always, nor in
+ * both directions. */
 static bool is_quic(const struct flow_value *v)
 {
-	return v->seen & (FLOW_QUIC_V1 | FLOW_QUIC_V2) ||
-	       (v->seen == FLOW_SHORT && v->packets[0] > 0 && v->packets[1] > 0 &&
-	        v->packets[0] + v->packets[1] >= PACKETS_MIN);
+	return v->packets[1] > 0 &&
+	       (v->seen & (FLOW_QUIC_V1 | FLOW_QUIC_V2) ||
+	        (v->seen == FLOW_SHORT && v->packets[0] > 0 && v->packets[0] + v->packets[1] >= PACKETS_MIN));
 }
 
 /* Who dialled, when, and how long the answer took, as far as Initials tell. */
 static void read_initials(const struct kernel *k, struct connection *c, const struct flow_value *v)
 {
-	const uint64_t in = v->initial[0], out = v->initial[1];
+	for (int way = 0; way < 2; way++)
+		if (v->initial[way] > c->begun && (c->initial[way] == 0 || v->initial[way] < c->initial[way]))
+			c->initial[way] = v->initial[way];
+	const uint64_t in = c->initial[0], out = c->initial[1];
 	const bool dialled = in == 0 || (out > 0 && out < in);
 
 	if (in == 0 && out == 0)
@@ -106,7 +136,7 @@ static void read_initials(const struct kernel *k, struct connection *c, const st
 }
 
 /* Process of the socket, and that nobody knows who dialled. */
-static void fill_tags(struct connection *c, const struct connection *of, bool quic)
+static void fill_tags(struct connection *c, const struct connection *of)
 {
 	static char unknown[] = "role=unknown";
 	const bool named = of->holder.pid != 0;
@@ -116,77 +146,143 @@ static void fill_tags(struct connection *c, const struct connection *of, bool qu
 	strcpy(c->number, of->number);
 	c->tags[0] = named ? c->name : unknown;
 	c->tags[2] = unknown;
-	c->message.n_user_provided_tags = (named ? 2U : 0U) + (quic && !c->told ? 1U : 0U);
+	c->message.n_user_provided_tags = (named ? 2U : 0U) + (c->quic && !c->told ? 1U : 0U);
 }
 
-/* Of a flow that several interfaces show, as a bridge and its port do, the one with the most
- * counts. */
+/* Adds what a counter gained. Of several interfaces that show a flow, as a bridge and its port do,
+ * the one with the most counts. The kernel may have forgotten the flow meanwhile: then the counter
+ * is lower, and what it gains from now on is added. */
+static void add_gain(uint64_t *sum, struct told *t, uint64_t value, bool another)
+{
+	if (another) {
+		t->before = t->now;
+		t->now = 0;
+	}
+	const uint64_t most = t->before > t->now ? t->before : t->now;
+	if (value > most)
+		*sum += value - most;
+	if (value > t->now)
+		t->now = value;
+}
+
 static void measure(struct kernel *k, struct connection *c, const struct flow_value *v)
 {
-	raise_to(&c->in.cum_bytes, v->bytes[0]);
-	raise_to(&c->out.cum_bytes, v->bytes[1]);
-	raise_to(&c->in.cum_packets, v->packets[0]);
-	raise_to(&c->out.cum_packets, v->packets[1]);
-	if (k->instant - ((int64_t)v->last + k->monotonic) <= SILENCE) {
-		c->announced = c->announced && c->message.status != INTROSPECTION__STATUS__CLOSED;
-		c->hidden = false;
-		c->message.status = INTROSPECTION__STATUS__ACTIVE;
-		c->timeline.close_ts = 0;
-	} else if (c->seen != k->dump) {
-		c->hidden = c->hidden || c->message.status == INTROSPECTION__STATUS__CLOSED;
-		c->message.status = INTROSPECTION__STATUS__CLOSED;
-		c->timeline.close_ts = kernel_time_of_day(k, (int64_t)v->last + k->monotonic);
+	Introspection__DataGauge *const gauges[] = {&c->in, &c->out};
+	const bool another = c->counted != k->dump;
+
+	for (int way = 0; way < 2; way++) {
+		add_gain(&gauges[way]->cum_bytes, &c->bytes[way], v->bytes[way], another);
+		add_gain(&gauges[way]->cum_packets, &c->packets[way], v->packets[way], another);
 	}
-	c->seen = k->dump;
+	c->counted = k->dump;
+}
+
+/* It is told once that a flow is closed; its entry stays as long as the kernel counts it, so that
+ * what it counts is not taken for something new. */
+static void end_flow(struct kernel *k, struct connection *c, int64_t at)
+{
+	c->hidden = c->message.status == INTROSPECTION__STATUS__CLOSED;
+	if (!c->hidden) {
+		c->timeline.close_ts = kernel_time_of_day(k, at);
+		c->begun = (uint64_t)(at - k->monotonic);
+	}
+	c->message.status = INTROSPECTION__STATUS__CLOSED;
+}
+
+/* Another connection of the same ends. */
+static void begin_flow(struct kernel *k, struct connection *c, const struct connection *of,
+                       const struct flow_value *v)
+{
+	if (c->of != 0) {
+		kernel_settle(k, c);
+		c->id = wire_hash(c->id, &v->last, sizeof v->last) | FLOW_COOKIE;
+	}
+	c->of = of->cookie;
+	c->hidden = c->announced = c->told = false;
+	c->initial[0] = c->initial[1] = c->message.latency_ns = c->timeline.close_ts = 0;
+	c->message.role = INTROSPECTION__ROLE__INITIATOR;
+	c->message.status = INTROSPECTION__STATUS__ACTIVE;
+	c->opened = (int64_t)(v->first > c->begun ? v->first : c->begun) + k->monotonic;
 }
 
 static void on_flow(void *arg, const struct flow_key *key, const struct flow_value *v)
 {
 	struct kernel *k = arg;
+	struct udp *u = k->udp;
 	const struct tcpdiag_end local = {v->local, key->local_port};
 	const struct tcpdiag_end remote = {key->remote, key->remote_port};
-	const struct connection *of = socket_of(k, &local, &remote);
-	const bool quic = is_quic(v);
+	const uint64_t cookie = flow_cookie(u, &local, &remote);
+	struct connection *c = kernel_find(k, cookie);
+	const struct connection *of = socket_of(k, c, cookie, &local, &remote);
+	const int64_t told = (int64_t)v->last + k->monotonic;
+	const int64_t last = c && c->last > told ? c->last : told;
+	const bool quic = is_quic(v) || (c && c->quic);
+	const bool silent = k->instant - (last > u->since ? last : u->since) > SILENCE;
 
 	k->flows.used++;
-	if (!of || (!quic && !k->udp->all))
+	if (!c && (silent || !of || (!quic && !u->all) || !(c = kernel_add(k, cookie))))
 		return;
-	const uint16_t ports[] = {key->remote_port, key->local_port};
-	const uint64_t seed = wire_hash(k->udp->seed, &key->remote, sizeof key->remote);
-	const uint64_t cookie = wire_hash(seed, ports, sizeof ports) | FLOW_COOKIE;
-	struct connection *c = kernel_find(k, cookie);
-	if (!c) {
-		if (k->instant - ((int64_t)v->last + k->monotonic) > SILENCE ||
-		    !(c = kernel_add(k, cookie)))
-			return;
+	if (!c->message.base.descriptor || quic != c->quic) {
 		kernel_describe(k, c, &local, &remote, quic ? "+udp+quic-v1" : "+udp");
-		c->opened = (int64_t)v->first + k->monotonic;
 		c->texts += sizeof c->name + sizeof c->number + sizeof "role=unknown";
+		c->quic = quic;
 	}
-	read_initials(k, c, v);
-	fill_tags(c, of, quic);
+	c->last = last;
+	const bool closed = c->message.status == INTROSPECTION__STATUS__CLOSED;
+	if (c->seen != k->dump) {   /* else it was met on another interface */
+		if (silent)
+			end_flow(k, c, last);
+		else if (!of || (c->of != 0 && c->of != of->cookie && !closed))
+			end_flow(k, c, k->instant);
+		else if (c->of == 0 || closed)
+			begin_flow(k, c, of, v);
+	}
+	c->seen = k->dump;
 	measure(k, c, v);
+	if (c->message.status == INTROSPECTION__STATUS__CLOSED)
+		return;
+	read_initials(k, c, v);
+	fill_tags(c, of);
+}
+
+static void udp_close(struct kernel *k);
+
+/* Gives up where the kernel lets nobody without CAP_BPF read: TCP goes on. */
+static const char *failed(struct kernel *k)
+{
+	const int error = errno;
+
+	if (error != EPERM)
+		return strerror(error);
+	log_event("error source=kernel reason=\"QUIC cannot be seen any more: without CAP_BPF, Linux before "
+	          "5.19 needs kernel.unprivileged_bpf_disabled=0\"");
+	udp_close(k);
+	return NULL;
 }
 
 static const char *udp_dump(struct kernel *k, int64_t now)
 {
 	struct udp *u = k->udp;
 
-	if (u->count_until == 0 && flow_count(&u->flow, true) != 0)
-		return strerror(errno);
+	if (u->count_until == 0) {
+		if (flow_count(&u->flow, true) != 0)
+			return failed(k);
+		u->since = k->instant;
+	}
 	u->count_until = now + LINGER;
-	memset(u->by_port, 0, sizeof u->by_port);
+	memset(u->sockets, 0, sizeof u->sockets);
 	const char *wrong = tcpdiag_dump_udp(&k->diag, on_socket, k);
 	if (wrong)
 		return wrong;
 	k->flows.used = 0;
 	if (flow_read(&u->flow, on_flow, k) != 0)
-		return strerror(errno);
-	if (u->flow.lost > 0 && u->lost == 0)
+		return failed(k);
+	if (u->flow.lost / 2 >= u->lost && u->flow.lost > 0) {   /* again when they have doubled */
 		log_event("warning source=kernel reason=\"more than %d flows of UDP: the kernel forgot those "
 		          "that were silent for longest\" lost=%llu",
 		          FLOWS_MAX, (unsigned long long)u->flow.lost);
-	u->lost = u->flow.lost;
+		u->lost = u->flow.lost;
+	}
 	return NULL;
 }
 
@@ -220,7 +316,7 @@ static void udp_open(struct kernel *k, bool all)
 
 	if (reason) {
 		log_event("warning source=kernel reason=\"QUIC cannot be seen, TCP alone is shown: %s: %s\" "
-		          "needs=\"CAP_NET_RAW and CAP_BPF at the start, Linux 5.8\"",
+		          "needs=\"CAP_NET_RAW and CAP_BPF at the start, Linux 5.11\"",
 		          wrong ? wrong : "sockets", reason);
 		if (u && !wrong)
 			flow_close(&u->flow);
