@@ -23,6 +23,7 @@
 #include "base/log.h"
 #include "base/options.h"
 #include "base/parts.h"
+#include "base/peers.h"
 #include "base/pollset.h"
 #include "base/setup.h"
 #include "base/stream.h"
@@ -38,7 +39,6 @@ enum {
 	MESSAGE_MAX = 4096,     /* bytes of a client's message */
 	RECEIVE_MAX = 4096,     /* bytes read from one client in one turn */
 	MESSAGES_MAX = 32,      /* written to one client in one turn */
-	VICTIMS_MAX = 256,      /* slots looked at to find one that makes room */
 	ACCEPT_MAX = 64,        /* connections accepted in one turn from one listener */
 	HANDSHAKE_MS = 5000,
 	HANDSHAKES_MS = 5,      /* of a turn, for TLS handshakes; the last one begun may take longer */
@@ -89,6 +89,7 @@ struct buffer {
 struct slot {
 	struct connection c;     /* what its endpoint sees of it */
 	struct stream stream;
+	struct place place;
 	uint8_t state;
 	bool pong_due;           /* with the payload that stands in pong */
 	bool ping_due;
@@ -132,10 +133,10 @@ struct server {
 	int64_t slots_deadline;      /* none of them is earlier */
 	size_t earliest;             /* the slot that has it; slot_count: to be looked for */
 	struct buffers buffers;      /* as many as slots */
+	struct peers peers;
 	size_t slot_count;
 	size_t high;                 /* slots from here on are free */
 	size_t first_free;           /* no slot before is free */
-	size_t victim;               /* the last slot that was looked at to find one that makes room */
 	bool handshakes;             /* some slots can go on with their TLS handshakes */
 	size_t handshake;            /* the first that may, in the next turn */
 	int64_t next_take;           /* no snapshot is taken before */
@@ -262,6 +263,8 @@ static void enter(struct server *srv, struct slot *s, enum slot_state state)
 {
 	srv->d.counters.clients[s->state]--;
 	srv->d.counters.clients[state]++;
+	if (s->place.peer)
+		peers_set_client(&srv->peers, &s->place, state == SLOT_OPEN);
 	s->state = (uint8_t)state;
 }
 
@@ -684,6 +687,7 @@ static void slot_read(struct server *srv, struct slot *s)
 		in = (uint8_t *)take_buffer(srv, s)->head + s->head_len;
 		room = (size_t)(WS_HEAD_MAX - s->head_len);
 	}
+	s->place.spoke = true;
 	ssize_t n = s->stream.kind->recv(&s->stream, in, room);
 	if (n < 0) {
 		stream_failed(srv, s);
@@ -746,6 +750,7 @@ static void slot_free(struct server *srv, struct slot *s, size_t i)
 	leave_endpoint(srv, s);
 	s->stream.kind->close(&s->stream);
 	enter(srv, s, SLOT_FREE);
+	peers_leave(&srv->peers, &s->place);
 	memset(s, 0, sizeof *s);
 	pollset_remove(&srv->set, i);
 	set_deadline(srv, i, NEVER);
@@ -831,52 +836,62 @@ static void slot_serve(struct server *srv, size_t i)
 	slot_settle(srv, i);
 }
 
-/* No slot is free, not even to refuse in. */
-static void refuse_at_once(struct server *srv, int fd)
+/* There is no slot for a connection, not even to refuse in. */
+static void refuse_at_once(struct server *srv, int fd, enum http_refusal refusal)
 {
 	char out[WS_HEAD_MAX];
 	struct http_answer a;
 
-	srv->d.counters.refused[HTTP_SLOTS_MAX]++;
-	http_refuse(&a, HTTP_SLOTS_MAX);
+	srv->d.counters.refused[refusal]++;
+	http_refuse(&a, refusal);
 	size_t len = http_head(out, &a, (time_t)(clock_ms(CLOCK_REALTIME) / 1000));
 	if (send(fd, out, len, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
 		shutdown(fd, SHUT_WR);
 	close(fd);
 }
 
-/* Every slot is taken: the connection that has been there for longest without being a client
- * is dropped, or a few that say nothing would keep everybody out. Not one that was accepted in
- * this turn, which had no chance to say anything. False: there is none, or none was near. */
+/* Every slot is taken: one that is no client is dropped, or a few that say nothing would keep
+ * everybody out. False: there is none. */
 static bool make_slot_free(struct server *srv)
 {
-	int64_t oldest = srv->d.now;
-	size_t found = srv->slot_count;
+	struct place *victim = peers_victim(&srv->peers, srv->d.now);
 
-	for (size_t n = 0; n < VICTIMS_MAX && n < srv->slot_count; n++) {
-		size_t i = srv->victim = (srv->victim + 1) % srv->slot_count;
-		const struct slot *s = &srv->slots[i];
-
-		if (s->state != SLOT_OPEN && s->since < oldest) {
-			oldest = s->since;
-			found = i;
-		}
-	}
-	if (found == srv->slot_count)
+	if (!victim)
 		return false;
+	struct slot *s = (struct slot *)(void *)((char *)victim - offsetof(struct slot, place));
 	srv->d.counters.refused[HTTP_SLOTS_MAX]++;
-	slot_drop(srv, &srv->slots[found], "made room for the next one");
-	slot_settle(srv, found);
+	slot_drop(srv, s, "made room for the next one");
+	slot_settle(srv, (size_t)(s - srv->slots));
 	return true;
+}
+
+/* Has the address as many connections as it may? Any number may come from a Unix socket and,
+ * unless --max-per-address says so, from this machine or a proxy. */
+static bool address_is_full(const struct server *srv, const struct sockaddr *peer)
+{
+	const struct options *o = &srv->d.options;
+	const bool given = o->max_per_address_given;
+	const size_t most = given ? o->max_per_address : srv->slot_count / 2;
+
+	if (peer->sa_family == AF_UNIX || most == 0 ||
+	    (!given && (o->public_url || address_is_loopback(peer))))
+		return false;
+	return peers_count(&srv->peers, peer) >= most;
 }
 
 static void slot_open(struct server *srv, int fd, const struct sockaddr_in6 *peer)
 {
+	const struct sockaddr *address = (const struct sockaddr *)peer;
+
 	while (srv->first_free < srv->slot_count &&
 	       srv->slots[srv->first_free].state != SLOT_FREE)
 		srv->first_free++;
+	if (address_is_full(srv, address)) {
+		refuse_at_once(srv, fd, HTTP_ADDRESS_MAX);
+		return;
+	}
 	if (srv->first_free == srv->slot_count && !make_slot_free(srv)) {
-		refuse_at_once(srv, fd);
+		refuse_at_once(srv, fd, HTTP_SLOTS_MAX);
 		return;
 	}
 	size_t i = srv->first_free;
@@ -887,6 +902,7 @@ static void slot_open(struct server *srv, int fd, const struct sockaddr_in6 *pee
 	s->since = s->quiet = srv->d.now;
 	s->peer.v6 = *peer;
 	srv->high = i >= srv->high ? i + 1 : srv->high;
+	peers_enter(&srv->peers, &s->place, address, srv->d.now);
 	enter(srv, s, SLOT_HEAD);
 	if (s->stream.kind->open(&s->stream) != 0)
 		slot_drop(srv, s, "no memory for TLS");
@@ -1211,6 +1227,7 @@ static int make_table(struct server *srv)
 	srv->slots_deadline = NEVER;
 	if (pollset_open(&srv->set, FD_SLOTS, n) != 0 || !srv->slots || !srv->deadlines ||
 	    buffers_open(&srv->buffers, n, sizeof(struct buffer) + memory) != 0 ||
+	    peers_open(&srv->peers, n) != 0 ||
 	    snapshot_open(&srv->d.store, o->max_snapshot) != 0) {
 		log_event("error reason=\"out of memory: --max-clients %zu --max-snapshot %zu\"",
 		          o->max_clients, o->max_snapshot);
@@ -1272,6 +1289,7 @@ static void release(struct server *srv)
 	free(srv->slots);
 	free(srv->deadlines);
 	buffers_close(&srv->buffers);
+	peers_close(&srv->peers);
 }
 
 /* Everything that needs more than the loop does. */

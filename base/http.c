@@ -32,6 +32,7 @@ const struct http_reason http_reasons[HTTP_REFUSALS] = {
 	[HTTP_HEAD_TOO_LONG] = {431, "head over 8192 bytes", "are there too many cookies?"},
 	[HTTP_CLIENTS_MAX] = {503, "as many clients as --max-clients allows", "try again later"},
 	[HTTP_SLOTS_MAX] = {503, "every slot is taken", "try again later"},
+	[HTTP_ADDRESS_MAX] = {503, "as many connections as --max-per-address allows", "try again later"},
 };
 
 #define SECURITY_HEADERS                                                                           \

@@ -14,6 +14,7 @@
 enum {
 	INTERVAL = 256,
 	MAX_CLIENTS,
+	MAX_PER_ADDRESS,
 	MAX_SNAPSHOT,
 	HISTORY,
 	REMEMBER,
@@ -47,6 +48,8 @@ static void help(void)
 	       "  -l, --listen ADDRESS   HOST:PORT, [IPV6]:PORT or /PATH of a Unix socket; may be\n"
 	       "                         given %d times (default: %s and %s)\n"
 	       "      --max-clients N    WebSocket clients at once (default: %d)\n"
+	       "      --max-per-address N connections of one address at once, 0 for any number (default:\n"
+	       "                         half of all; of this machine, or with --public-url, any)\n"
 	       "      --allow-host NAME  accept this Host besides localhost and IP addresses\n"
 	       "      --allow-origin O   accept web pages of this Origin, e.g. https://example.org\n"
 	       "      --public-url URL   where a proxy shows it: accept this Host and this Origin\n"
@@ -226,6 +229,12 @@ static const char *take_option(struct options *o, int option, const char *value)
 			return "a number from 1 to 100000";
 		o->max_clients = n;
 		return NULL;
+	case MAX_PER_ADDRESS:
+		if (!read_number(value, 10, 0, 100000, &n))
+			return "a number from 0 to 100000";
+		o->max_per_address = n;
+		o->max_per_address_given = true;
+		return NULL;
 	case MAX_SNAPSHOT:
 		if (!read_number(value, 10, 1024, 1 << 30, &n))
 			return "bytes from 1024 to 1073741824";
@@ -332,6 +341,7 @@ int options_read(struct options *o, int argc, char **argv)
 		{"listen", required_argument, NULL, 'l'},
 		{"interval", required_argument, NULL, INTERVAL},
 		{"max-clients", required_argument, NULL, MAX_CLIENTS},
+		{"max-per-address", required_argument, NULL, MAX_PER_ADDRESS},
 		{"max-snapshot", required_argument, NULL, MAX_SNAPSHOT},
 		{"history", required_argument, NULL, HISTORY},
 		{"remember", required_argument, NULL, REMEMBER},

@@ -31,6 +31,8 @@ struct options {
 	size_t listen_count;            /* 0: the defaults */
 	int64_t interval;               /* ms between snapshots, 10 to 3600000 */
 	size_t max_clients;             /* WebSocket clients, 1 to 100000 */
+	size_t max_per_address;         /* connections, up to 100000; 0: any number */
+	bool max_per_address_given;
 	size_t max_snapshot;            /* bytes of a message, 1 KiB to 1 GiB */
 	size_t history;                 /* bytes kept for paused clients, 128 KiB to 1 GiB */
 	int64_t remember;               /* ms for which the past is remembered; 0: it is not */

@@ -2,16 +2,16 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <string.h>
 #include <strings.h>
 #include <unistd.h>
+
+#include "base/peers.h"
 
 enum {
 	DELAY_FIRST = 250,       /* ms, doubled with each failure */
 	DELAY_DOUBLINGS = 5,
 	FORGET_MS = 60000,       /* after the last failure */
-	NETWORK_BYTES = 8,       /* what one owner has of an IPv6 address at least */
 };
 
 /* Reads the beginning of a file and ends it with a NUL, past no buffer that would keep it.
@@ -102,27 +102,14 @@ bool auth_shown(const struct auth *a, const struct ws_request *r)
 	return a->len == 0 || (offers_of(r, &offer) == 1 && is_token(a, offer.at, offer.len));
 }
 
-static void owner_of(uint8_t out[16], const struct sockaddr *peer)
-{
-	memset(out, 0, 16);
-	if (peer->sa_family == AF_INET) {
-		memset(out + 10, 0xff, 2);
-		memcpy(out + 12, &((const struct sockaddr_in *)(const void *)peer)->sin_addr, 4);
-	} else if (peer->sa_family == AF_INET6) {
-		const struct in6_addr *v6 = &((const struct sockaddr_in6 *)(const void *)peer)->sin6_addr;
-
-		memcpy(out, v6, IN6_IS_ADDR_V4MAPPED(v6) ? 16 : NETWORK_BYTES);
-	}
-}
-
 /* The entry of the peer; for a new one that of whom was quiet for longest, preferably one that
  * never showed the right token. */
 static struct auth_owner *find_owner(struct auth *a, const struct sockaddr *peer, int64_t now)
 {
 	struct auth_owner *oldest = a->owners;
-	uint8_t address[16];
+	uint8_t address[PEERS_OWNER];
 
-	owner_of(address, peer);
+	peers_owner(address, peer);
 	for (struct auth_owner *o = a->owners; o < a->owners + AUTH_OWNERS; o++) {
 		if (o->last > 0 && memcmp(o->address, address, sizeof address) == 0) {
 			if (now - o->last > FORGET_MS)

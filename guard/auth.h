@@ -31,7 +31,7 @@ enum {
 
 /* Whose tokens were compared. */
 struct auth_owner {
-	uint8_t address[16];   /* IPv6, or IPv4 mapped into it; of an IPv6 network the first half */
+	uint8_t address[16];   /* of peers_owner */
 	bool known;            /* has shown the right one */
 	int64_t last;          /* ms, monotonic: of the last one that was compared; 0: free */
 	int64_t booked;        /* ms: PERIOD_MS for each one that was wrong lead up to it */

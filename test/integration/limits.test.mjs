@@ -1,6 +1,6 @@
 // As many as there are, and what happens to one more.
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'node:test'
@@ -83,6 +83,68 @@ test('every slot taken by connections that say nothing: the oldest makes room', 
   await second.closed
   silent[16].send(handshake())
   await silent[16].frame(0)
+})
+
+test('idle connections of one address make room for each other, not for whoever is slow to come', async t => {
+  const d = await daemon(t, [...SHORT, '--max-clients', '2'])
+  const slow = await connect(t, { port: d.port })
+  const silent = []
+  for (let i = 0; i < 60; i++) {
+    silent.push(await connect(t, { port: d.port, localAddress: '127.0.0.66' }))
+    // Those that were accepted in the same moment would be refused.
+    if (i % 8 === 7) assert.equal((await answer(t, d, request('GET /healthz HTTP/1.1'))).status, 200)
+  }
+  await Promise.all(silent.slice(0, 40).map(c => c.end()))
+  assert.equal(slow.ended, false)
+  slow.send(handshake())
+  await slow.frame(0)
+})
+
+test('--max-per-address: one more of an address is refused, others are not', async t => {
+  const path = join(folder(t), 'socket')
+  const d = await daemon(t, [...SHORT, '--max-per-address', '3', '--listen', '127.0.0.1:0', '--listen', path])
+  const clients = await Promise.all([1, 2, 3].map(() => client(t, d.ws)))
+  await Promise.all(clients.map(c => c.received(1)))
+  const more = await connect(t, { port: d.port })
+  await more.end()
+  assert.equal(more.status, 503)
+  assert.equal(more.field('Retry-After'), '5')
+  assert.match(more.body, /--max-per-address/)
+  const others = await client(t, d.ws, { localAddress: '127.0.0.2' })
+  await others.received(1)
+  const local = await Promise.all([1, 2, 3, 4].map(() => client(t, `ws+unix://${path}:/`)))
+  await Promise.all(local.map(c => c.received(1)))
+  clients[0].socket.close()
+  await clients[0].closed
+  for (;;) {
+    const c = await answer(t, d)
+    if (c.status === 101) break
+    assert.equal(c.status, 503)   // the slot of the one that closed is not free yet
+    await delay(10)
+  }
+})
+
+test('of this machine any number may come, unless --max-per-address says so', async t => {
+  const d = await daemon(t, [...SHORT, '--max-clients', '8'])
+  const clients = await Promise.all(Array.from({ length: 8 }, () => client(t, d.ws)))
+  await Promise.all(clients.map(c => c.received(1)))
+  for (let i = 0; i < 6; i++) await connect(t, { port: d.port })
+  assert.match((await answer(t, d)).body, /--max-clients/)
+})
+
+// The daemon in a network of its own, where 192.0.2.1 is not a loopback address.
+const APART = ['unshare', '-rn', 'sh', '-c', 'ip link set lo up && ip address add 192.0.2.1 dev lo && exec "$@"', 'sh']
+const apart = { skip: spawnSync(APART[0], [...APART.slice(1), 'true']).status !== 0 && 'no network of its own' }
+
+test('of another machine half of them', apart, async t => {
+  const COUNT = `let n = 0; for (let i = 0; i < 13; i++) require('net').connect(+process.argv[1], '192.0.2.1')
+    .on('data', x => { console.log(String(x)); process.exit() }).on('connect', () => ++n < 13 || setTimeout(process.exit, 2000))`
+  for (const [options, bound] of [[[], true], [['--public-url', 'https://node.example'], false]]) {
+    const d = await daemon(t, [...SHORT, '--max-clients', '8', '--listen', '192.0.2.1:0', ...options],
+      { prefix: APART, expect: [/^warning /] })
+    const out = execFileSync('nsenter', ['-t', `${d.pid}`, '-U', '-n', '--preserve-credentials', process.execPath, '-e', COUNT, `${d.port}`])
+    assert.equal(/503.*--max-per-address/s.test(out), bound)
+  }
 })
 
 test('those who wait for the answer to a wrong token make room, too', async t => {

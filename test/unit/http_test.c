@@ -573,6 +573,7 @@ static void heads(void **state)
 		[HTTP_HEAD_TOO_LONG] = {"HTTP/1.1 431 Request Header Fields Too Large\r\n", NULL, NULL},
 		[HTTP_CLIENTS_MAX] = {"HTTP/1.1 503 Service Unavailable\r\n", "Retry-After", "5"},
 		[HTTP_SLOTS_MAX] = {"HTTP/1.1 503 Service Unavailable\r\n", "Retry-After", "5"},
+		[HTTP_ADDRESS_MAX] = {"HTTP/1.1 503 Service Unavailable\r\n", "Retry-After", "5"},
 	};
 	static const char *const special[] = {"Allow", "Sec-WebSocket-Version", "Retry-After",
 	                                      "WWW-Authenticate", "Content-Encoding"};

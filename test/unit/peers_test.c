@@ -1,0 +1,176 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/peers.h"
+
+union address {
+	struct sockaddr any;
+	struct sockaddr_in v4;
+	struct sockaddr_in6 v6;
+};
+
+/* NULL: of a Unix socket. */
+static union address at(const char *text)
+{
+	union address a = {.any.sa_family = AF_UNIX};
+
+	if (text && inet_pton(AF_INET, text, &a.v4.sin_addr) == 1)
+		a.any.sa_family = AF_INET;
+	else if (text && inet_pton(AF_INET6, text, &a.v6.sin6_addr) == 1)
+		a.any.sa_family = AF_INET6;
+	return a;
+}
+
+static void enter(struct peers *p, struct place *place, const char *address, int64_t now)
+{
+	const union address a = at(address);
+
+	peers_enter(p, place, &a.any, now);
+}
+
+static unsigned count(const struct peers *p, const char *address)
+{
+	const union address a = at(address);
+
+	return peers_count(p, &a.any);
+}
+
+static void counts_by_owner(void **state)
+{
+	static const char *const from[] = {"192.0.2.1", "::ffff:192.0.2.1", "192.0.2.2", "2001:db8::1",
+	                                   "2001:db8::ffff:1", "2001:db8:0:1::1", "::1", NULL};
+	enum { N = sizeof from / sizeof *from };
+	static const unsigned expected[N] = {2, 2, 1, 2, 2, 1, 1, 1};
+	struct place places[N];
+	struct peers p;
+
+	(void)state;
+	assert_int_equal(peers_open(&p, N), 0);
+	for (int round = 0; round < 3; round++) {
+		for (int i = 0; i < N; i++)
+			enter(&p, &places[i], from[i], 1);
+		for (int i = 0; i < N; i++)
+			assert_int_equal(count(&p, from[i]), expected[i]);
+		peers_set_client(&p, &places[0], true);
+		assert_int_equal(count(&p, from[0]), 2);
+		for (int i = 0; i < N; i++)
+			peers_leave(&p, &places[(i * 3 + round) % N]);
+		for (int i = 0; i < N; i++)
+			assert_int_equal(count(&p, from[i]), 0);
+		assert_null(peers_victim(&p, 2));
+	}
+	peers_close(&p);
+}
+
+static void who_makes_room(void **state)
+{
+	struct place places[6];
+	struct peers p;
+
+	(void)state;
+	assert_int_equal(peers_open(&p, 6), 0);
+	assert_null(peers_victim(&p, 1));
+	enter(&p, &places[0], "192.0.2.1", 1);
+	enter(&p, &places[1], "192.0.2.2", 2);
+	assert_null(peers_victim(&p, 1));
+	assert_ptr_equal(peers_victim(&p, 2), &places[0]);
+	places[0].spoke = true;
+	assert_ptr_equal(peers_victim(&p, 3), &places[1]);
+	places[1].spoke = true;
+	assert_ptr_equal(peers_victim(&p, 3), &places[0]);
+	enter(&p, &places[2], "192.0.2.2", 3);
+	assert_ptr_equal(peers_victim(&p, 4), &places[2]);
+	peers_set_client(&p, &places[2], true);
+	assert_ptr_equal(peers_victim(&p, 4), &places[0]);
+	/* A client that is none any more stands behind the others. */
+	peers_set_client(&p, &places[0], true);
+	peers_set_client(&p, &places[0], false);
+	assert_ptr_equal(peers_victim(&p, 4), &places[1]);
+	peers_set_client(&p, &places[2], false);
+	enter(&p, &places[3], "192.0.2.3", 4);
+	assert_ptr_equal(peers_victim(&p, 5), &places[2]);
+	for (int i = 0; i < 4; i++)
+		peers_leave(&p, &places[i]);
+	assert_null(peers_victim(&p, 5));
+	peers_close(&p);
+}
+
+static void no_more_are_looked_at(void **state)
+{
+	static struct place places[PEERS_LOOKED_AT + 2];
+	struct peers p;
+
+	(void)state;
+	assert_int_equal(peers_open(&p, PEERS_LOOKED_AT + 2), 0);
+	for (int i = 0; i < PEERS_LOOKED_AT; i++) {
+		enter(&p, &places[i], "192.0.2.1", 1);
+		peers_set_client(&p, &places[i], true);
+		peers_set_client(&p, &places[i], false);
+		places[i].came = i == 0 ? 1 : 5;
+	}
+	enter(&p, &places[PEERS_LOOKED_AT], "192.0.2.1", 1);
+	assert_ptr_equal(peers_victim(&p, 5), &places[0]);
+	peers_leave(&p, &places[0]);
+	assert_ptr_equal(peers_victim(&p, 5), &places[PEERS_LOOKED_AT]);
+	enter(&p, &places[0], "192.0.2.1", 5);
+	peers_set_client(&p, &places[PEERS_LOOKED_AT], true);
+	peers_set_client(&p, &places[PEERS_LOOKED_AT], false);
+	assert_null(peers_victim(&p, 5));
+	peers_close(&p);
+}
+
+/* Against the plainest table there is. */
+static void as_counted_one_by_one(void **state)
+{
+	enum { N = 64, ADDRESSES = 40 };
+	static struct place places[N];
+	static int from[N];
+	struct peers p;
+
+	(void)state;
+	srand(1);
+	assert_int_equal(peers_open(&p, N), 0);
+	memset(from, -1, sizeof from);
+	for (int step = 0; step < 20000; step++) {
+		const int i = rand() % N, a = rand() % ADDRESSES;
+		union address address = at("10.0.0.0");
+		unsigned expected = 0;
+
+		if (from[i] >= 0 && rand() % 2) {
+			peers_set_client(&p, &places[i], rand() % 2);
+		} else if (from[i] >= 0) {
+			peers_leave(&p, &places[i]);
+			from[i] = -1;
+		} else {
+			address.v4.sin_addr.s_addr = htonl(0x0a000000U + (uint32_t)a);
+			peers_enter(&p, &places[i], &address.any, step);
+			from[i] = a;
+		}
+		address.v4.sin_addr.s_addr = htonl(0x0a000000U + (uint32_t)a);
+		for (int k = 0; k < N; k++)
+			expected += from[k] == a;
+		assert_int_equal(peers_count(&p, &address.any), expected);
+	}
+	peers_close(&p);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(counts_by_owner),
+		cmocka_unit_test(who_makes_room),
+		cmocka_unit_test(no_more_are_looked_at),
+		cmocka_unit_test(as_counted_one_by_one),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
