@@ -191,7 +191,8 @@ static bool fails(const char *function, void *caller)
 	return error > 0;
 }
 
-/* Datagrams and what signalfd says come whole. */
+/* Datagrams and what signalfd says come whole; and what is written to stderr: the log loses
+ * what it has no room for, and each byte takes the room of a whole buffer in node's sockets. */
 static size_t shortened(int fd, size_t len)
 {
 	struct stat st;
@@ -199,7 +200,7 @@ static size_t shortened(int fd, size_t len)
 	socklen_t size = sizeof type;
 
 	ready = false;
-	if (len > 1 && fstat(fd, &st) == 0 &&
+	if (len > 1 && fd != STDERR_FILENO && fstat(fd, &st) == 0 &&
 	    (S_ISREG(st.st_mode) || S_ISFIFO(st.st_mode) ||
 	     (S_ISSOCK(st.st_mode) && getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 &&
 	      type == SOCK_STREAM)))
