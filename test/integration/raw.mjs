@@ -1,8 +1,9 @@
 // A client that sends what it is told, right or wrong, byte for byte, and takes
 // apart what comes back.
+import assert from 'node:assert/strict'
 import { EventEmitter, once } from 'node:events'
 import { connect as connectSocket } from 'node:net'
-import { until } from './daemon.mjs'
+import { daemon, until } from './daemon.mjs'
 
 export const TEXT = 1
 export const BINARY = 2
@@ -135,4 +136,21 @@ export async function open (t, target, fields) {
   await c.answered()
   if (c.status !== 101) throw new Error(c.head)
   return c
+}
+
+// Does the daemon end before another one that waits its 2 s for a client who does not answer?
+// first: what is to happen after the other one was told to stop.
+export async function stopsAtOnce (t, d, { signal = 'SIGTERM', first = async () => {} } = {}) {
+  const other = await daemon(t, ['--interval', '3600000'])
+  const c = await open(t, { port: other.port, lingers: true })
+  await c.frame(0)
+  const ended = []
+  const stop = async (d, signal) => {
+    assert.equal((await d.stop(signal)).code, 0)
+    ended.push(d)
+  }
+  const waits = stop(other, 'SIGTERM')
+  await first()
+  await Promise.all([waits, stop(d, signal)])
+  assert.equal(ended[0], d, 'it waited')
 }
