@@ -10,7 +10,7 @@
 #include "base/options.h"
 #include "base/usage.h"
 
-enum { MAX_MESSAGE = 256, TOKEN_FILE, CA, INSECURE, CERT, KEY };
+enum { MAX_MESSAGE = 256, PAST, TOTALS, TOKEN_FILE, CA, INSECURE, CERT, KEY };
 
 static void help(void)
 {
@@ -26,7 +26,10 @@ static void help(void)
 	       "  -e, --events            print events as they happen, as JSON, one to a line\n"
 	       "  -o, --record FILE       write a recording, which introspectd --replay plays;\n"
 	       "                          - is standard output\n"
+	       "      --past FILE         write what the daemon remembers, likewise;\n"
+	       "                          --past --json prints it\n"
 	       "  -f, --force             overwrite FILE\n"
+	       "      --totals            totals and counts alone, without the connections\n"
 	       "  -n, --count N           end after N snapshots, or events\n"
 	       "  -t, --duration SECONDS  end after this time\n"
 	       "  -i, --interval SECONDS  at least so long between two snapshots\n"
@@ -84,6 +87,16 @@ static const char *take_argument(struct arguments *a, int option, const char *va
 		a->mode = option == 'j' ? JSON : option == 'e' ? EVENTS : RECORD;
 		a->file = value;
 		return NULL;
+	case PAST:
+		if (a->mode != AUTO)
+			return "there is another --json, --events or --record";
+		a->past = true;
+		a->mode = strcmp(value, "--json") == 0 || strcmp(value, "-j") == 0 ? JSON : RECORD;
+		a->file = value;
+		return NULL;
+	case TOTALS:
+		a->totals = true;
+		return NULL;
 	case 'f':
 		a->force = true;
 		return NULL;
@@ -127,6 +140,10 @@ static const char *conflict(const struct arguments *a)
 {
 	if (a->force && a->mode != RECORD)
 		return "--force goes with --record";
+	if (a->past && a->wait)
+		return "--wait goes without --past";
+	if (a->totals && (a->mode == RECORD || a->mode == EVENTS || a->past))
+		return "--totals goes with --json or the live view";
 	if (a->ca && a->insecure)
 		return "only one of --ca and --insecure";
 	if (!a->cert != !a->key)
@@ -163,6 +180,8 @@ static int settle(struct arguments *a, const char *address)
 	}
 	if (a->mode == EVENTS && strcmp(a->address.target, "/") == 0)
 		strcpy(a->address.target, "/introspect");
+	if (a->past && strcmp(a->address.target, "/") == 0)
+		strcpy(a->address.target, "/past");
 	if (a->interval < 0)
 		a->interval = a->mode == VIEW ? DEFAULT_VIEW_INTERVAL_MS : 0;
 	return -1;
@@ -174,6 +193,8 @@ int arguments_read(struct arguments *a, int argc, char **argv)
 	    {"json", no_argument, NULL, 'j'},
 	    {"events", no_argument, NULL, 'e'},
 	    {"record", required_argument, NULL, 'o'},
+	    {"past", required_argument, NULL, PAST},
+	    {"totals", no_argument, NULL, TOTALS},
 	    {"force", no_argument, NULL, 'f'},
 	    {"count", required_argument, NULL, 'n'},
 	    {"duration", required_argument, NULL, 't'},

@@ -31,6 +31,8 @@ struct arguments {
 	enum mode mode;         /* AUTO: VIEW on a terminal, else JSON */
 	const char *file;       /* to record to; "-": standard output */
 	bool force;             /* overwrite it */
+	bool past;              /* what the daemon remembers, in place of snapshots */
+	bool totals;            /* snapshots without connections */
 	bool wait;              /* for a daemon that is not there */
 	uint64_t count;         /* snapshots; 0: no end */
 	int64_t duration;       /* ms; NEVER: no end */

@@ -143,3 +143,67 @@ const char *decode_merge(Introspection__State *state, Introspection__State *base
 	state->base_sequence = 0;
 	return NULL;
 }
+
+static bool is_open(Introspection__Status status)
+{
+	return status != INTROSPECTION__STATUS__CLOSED && status != INTROSPECTION__STATUS__ERROR;
+}
+
+static int compare_texts(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* Counts connections that are not closed, and frees them all. */
+static void count_connections(Introspection__Subsystems *s, Introspection__Counts *counts,
+                              char **peers)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < s->n_connections; i++) {
+		const Introspection__Connection *c = s->connections[i];
+
+		if (c->status == INTROSPECTION__STATUS__CLOSED)
+			continue;
+		counts->connections++;
+		counts->inbound += c->role == INTROSPECTION__ROLE__RESPONDER;
+		for (size_t k = 0; c->streams && k < c->streams->n_streams; k++)
+			counts->streams += is_open(c->streams->streams[k]->status);
+		if (*c->peer_id)
+			peers[n++] = c->peer_id;
+	}
+	qsort(peers, n, sizeof *peers, compare_texts);
+	for (size_t i = 0; i < n; i++)
+		counts->peers += i == 0 || strcmp(peers[i], peers[i - 1]) != 0;
+	for (size_t i = 0; i < s->n_connections; i++)
+		introspection__connection__free_unpacked(s->connections[i], NULL);
+	s->n_connections = 0;
+}
+
+bool decode_totals(Introspection__State *state)
+{
+	Introspection__Subsystems *s = state->subsystems;
+	Introspection__DHT *dht = s ? s->dht : NULL;
+
+	if (state->counts)
+		return true;
+	char **peers = malloc((s ? s->n_connections + 1 : 1) * sizeof *peers);
+	Introspection__Counts *counts = malloc(sizeof *counts);
+	if (!peers || !counts) {
+		free(peers);
+		free(counts);
+		return false;
+	}
+	introspection__counts__init(counts);
+	if (s)
+		count_connections(s, counts, peers);
+	free(peers);
+	for (size_t i = 0; dht && i < dht->n_buckets; i++) {
+		counts->dht_peers += (uint32_t)dht->buckets[i]->n_peers;
+		protobuf_c_message_free_unpacked(&dht->buckets[i]->base, NULL);
+	}
+	if (dht)
+		dht->n_buckets = 0;
+	state->counts = counts;
+	return true;
+}

@@ -1,6 +1,7 @@
 #ifndef DECODE_H
 #define DECODE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -24,5 +25,9 @@ void decode_free(Introspection__ServerMessage *message);
  * end. NULL, or what is wrong: then base is as it was and state must not be used. A state that
  * is whole stays as it is. */
 const char *decode_merge(Introspection__State *state, Introspection__State *base, size_t max);
+
+/* Makes a state what a Ready with detail TOTALS asks for, if it is not: connections and peers of
+ * the DHT are counted and let go of. False: out of memory. */
+bool decode_totals(Introspection__State *state);
 
 #endif

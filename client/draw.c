@@ -234,8 +234,9 @@ static void draw_queries(struct screen *s, const char *what,
 		screen_printf(s, PLAIN, " %" PRIu64 " timed out", q->timeout);
 }
 
-static void draw_dht(const Introspection__DHT *dht, struct screen *s, unsigned stale)
+static void draw_dht(const Introspection__State *state, struct screen *s, unsigned stale)
 {
+	const Introspection__DHT *dht = state->subsystems->dht;
 	size_t peers = 0, active = 0;
 
 	for (size_t i = 0; i < dht->n_buckets; i++) {
@@ -249,11 +250,13 @@ static void draw_dht(const Introspection__DHT *dht, struct screen *s, unsigned s
 	label(s, stale, "DHT");
 	if (!dht->enabled)
 		screen_text(s, DIM, 0, LEFT, "off  ");
-	screen_printf(s, PLAIN, "peers %zu", peers);
+	screen_printf(s, PLAIN, "peers %zu", state->counts ? state->counts->dht_peers : peers);
 	if (active < peers)
 		screen_printf(s, PLAIN, ", %zu active", active);
-	dot(s);
-	screen_printf(s, PLAIN, "buckets %zu", dht->n_buckets);
+	if (!state->counts) {
+		dot(s);
+		screen_printf(s, PLAIN, "buckets %zu", dht->n_buckets);
+	}
 	draw_queries(s, "queries in", dht->incoming_queries);
 	draw_queries(s, "out", dht->outgoing_queries);
 }
@@ -327,7 +330,7 @@ static void draw_summary(const Introspection__State *state, struct screen *s, un
 	bool has_dht = dht && (dht->enabled || dht->n_buckets > 1 ||
 			       (dht->n_buckets == 1 && dht->buckets[0]->n_peers > 0));
 	if (has_dht && lines-- > 0)
-		draw_dht(dht, s, stale);
+		draw_dht(state, s, stale);
 	if (state->n_resources > 0 && lines-- > 0)
 		draw_resources(state, s, stale);
 	if (state->n_topics > 0 && lines-- > 0)
@@ -471,7 +474,9 @@ static void draw_tables(struct view *v, struct screen *s, unsigned stale)
 	} else {
 		screen_line(s, stale);
 		screen_text(s, DIM, 0, LEFT,
-			    v->filter[0] ? "No connection contains that." : "No connections.");
+			    v->filter[0]                     ? "No connection contains that."
+			    : v->state && v->state->counts ? "Totals alone were asked for."
+							   : "No connections.");
 		pane = 0;
 	}
 	if (pane > 0)

@@ -17,6 +17,7 @@
 
 #include "arguments.h"
 #include "guard/auth.h"
+#include "client/download.h"
 #include "decode.h"
 #include "client/events.h"
 #include "client/json.h"
@@ -54,6 +55,7 @@ struct program {
 	int64_t escape_at; /* when an escape character will have been a key */
 
 	struct record record;
+	size_t past_at;   /* bytes of what the daemon remembers that were dealt with; 0: it did not come */
 
 	char *line; /* JSON on its way to standard output, allocated */
 	size_t line_len, line_at;
@@ -118,9 +120,15 @@ static void draw(struct program *p)
 						     : NEVER;
 }
 
+static void take_past(struct program *p);
+
 /* The snapshot has been dealt with: ready again, unless it was the last. */
 static void processed(struct program *p)
 {
+	if (p->arguments.past) {
+		take_past(p);
+		return;
+	}
 	if (p->arguments.count > 0 && p->received >= p->arguments.count) {
 		finish(p, STATUS_DONE);
 		return;
@@ -221,6 +229,8 @@ static void take_message(struct program *p)
 	const char *wrong = message ? decode_merge(message->state, before ? before->state : NULL,
 	                                           p->arguments.max_message)
 	                            : NULL;
+	if (message && !wrong && p->arguments.totals && !decode_totals(message->state))
+		wrong = "sent a snapshot that takes too much memory to decode";
 	if (wrong) {
 		decode_free(message);
 		message = NULL;
@@ -279,6 +289,48 @@ static void take_frame(struct program *p)
 	link_ready(&p->link, NULL, 0);
 }
 
+/* A message of what the daemon remembers: recorded as it is, or, if it is a state or an event,
+ * printed. */
+static void take_remembered(struct program *p, const Introspection__ServerMessage *m,
+			    const uint8_t *bytes, size_t len)
+{
+	const bool is_state = m->payload_case == INTROSPECTION__SERVER_MESSAGE__PAYLOAD_STATE;
+
+	p->received += is_state;
+	p->record.messages += is_state;
+	if (p->arguments.mode == RECORD && record_write(&p->record, bytes, len) < 0)
+		output_failed(p, p->record.path);
+	else if (p->arguments.mode == JSON && is_state)
+		print_json(p, &m->state->base);
+	else if (p->arguments.mode == JSON &&
+		 m->payload_case == INTROSPECTION__SERVER_MESSAGE__PAYLOAD_EVENT)
+		print_json(p, &m->event->base);
+}
+
+/* Goes on with what the daemon remembers, which came as a whole, up to the next line. */
+static void take_past(struct program *p)
+{
+	char why[DECODE_WHY_MAX];
+	const uint8_t *bytes;
+	size_t len;
+
+	while (!p->line && !p->done) {
+		const char *wrong = download_next(p->link.message, p->link.message_len,
+						  &p->past_at, &bytes, &len);
+		Introspection__ServerMessage *m = wrong || !bytes ? NULL : decode(bytes, len, why);
+
+		if (m) {
+			take_remembered(p, m, bytes, len);
+			decode_free(m);
+		} else if (wrong || bytes) {
+			complain("%s: %s", link_name(&p->link), wrong ? wrong : why);
+			finish(p, STATUS_INCOMPLETE);
+		} else {
+			finish(p, STATUS_DONE);
+		}
+	}
+}
+
 /* What happens without a connection when nobody looks at a screen. */
 static void tell_failure(struct program *p)
 {
@@ -298,6 +350,8 @@ static void serve_link(struct program *p, short revents)
 
 	if (event == LINK_MESSAGE && p->arguments.mode == EVENTS)
 		take_frame(p);
+	else if (event == LINK_MESSAGE && p->arguments.past)
+		take_past(p);
 	else if (event == LINK_MESSAGE)
 		take_message(p);
 	if (event == LINK_OPENED) {
@@ -395,7 +449,8 @@ static void catch_signals(const struct arguments *a, sigset_t *sleeping)
  * a ready, and would be a second line in the middle of this one. */
 static bool link_rests(const struct program *p)
 {
-	return p->line && (p->arguments.mode == EVENTS || p->link.state == LINK_WAITING);
+	return p->past_at > 0 ||
+	       (p->line && (p->arguments.mode == EVENTS || p->link.state == LINK_WAITING));
 }
 
 /* Sleeps until something is to be done. */
@@ -459,7 +514,9 @@ static void be_ready(struct program *p)
 	Introspection__Ready ready = INTROSPECTION__READY__INIT;
 	uint8_t wishes[32];
 
-	if (p->arguments.mode != RECORD)
+	if (p->arguments.totals)
+		ready.detail = INTROSPECTION__READY__DETAIL__TOTALS;
+	else if (p->arguments.mode != RECORD)
 		ready.have = p->sequence;
 	link_ready(&p->link, wishes, introspection__ready__pack(&ready, wishes));
 }
@@ -505,6 +562,7 @@ static bool open_keys(struct program *p)
 	}
 	p->link.token = file ? p->auth.token : NULL;
 	p->link.pushed = a->mode == EVENTS;
+	p->link.get = a->past;
 	if (a->address.secure) {
 		p->link.tls_config = tls_client(a->ca, a->insecure, a->cert, a->key, why);
 		if (!p->link.tls_config) {

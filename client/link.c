@@ -13,6 +13,12 @@
 
 #include "base/log.h"
 
+#define UPGRADE                       \
+	"Upgrade: websocket\r\n"         \
+	"Connection: Upgrade\r\n"        \
+	"Sec-WebSocket-Version: 13\r\n" \
+	"Sec-WebSocket-Key: "
+
 enum {
 	MESSAGE_MIN = 65536, /* bytes allocated at first */
 	CONTROL_FRAME_MAX = 2 + 4 + WS_CONTROL_MAX,
@@ -230,12 +236,10 @@ static enum link_event start_handshake(struct link *l, int64_t now)
 	l->tx_len = (size_t)snprintf((char *)l->tx, sizeof l->tx,
 				     "GET %s HTTP/1.1\r\n"
 				     "Host: %s\r\n"
-				     "Upgrade: websocket\r\n"
-				     "Connection: Upgrade\r\n"
-				     "Sec-WebSocket-Key: %s\r\n"
-				     "Sec-WebSocket-Version: 13\r\n"
-				     "%s%s%s\r\n",
-				     l->address.target, l->resolved.endpoints[l->endpoint].host, l->key,
+				     "%s%s%s%s%s%s\r\n",
+				     l->address.target, l->resolved.endpoints[l->endpoint].host,
+				     l->get ? "Connection: close\r\n" : UPGRADE, l->get ? "" : l->key,
+				     l->get ? "" : "\r\n",
 				     l->token ? "Authorization: Bearer " : "",
 				     l->token ? l->token : "", l->token ? "\r\n" : "");
 	l->state = LINK_HANDSHAKE;
@@ -272,6 +276,8 @@ static enum link_event refused(struct link *l, int status, int64_t now)
 	if (status / 100 == 3 && location.at)
 		return fail(l, now, "has moved (%d): use the address %s", status,
 			    log_escape(text, location.at, location.len));
+	if (l->get && status == 404)
+		return fail(l, now, "remembers nothing: start introspectd with --remember");
 	if (line.at && status != 401 && status != 503)
 		return fail(l, now, "refuses: %s", log_escape(text, line.at, line.len));
 	if (status == 403 && a->host[0] != '\0' && !a->is_path)
@@ -299,9 +305,26 @@ static enum link_event refused(struct link *l, int status, int64_t now)
 	}
 }
 
+/* The bytes of a head that begins an answer in chunks (RFC 9112, section 7.1); 0: it is
+ * incomplete; < 0: the status of any other, negated. */
+static int get_head(const struct link *l)
+{
+	const char *head = (const char *)l->rx, *end = memmem(head, l->rx_len, "\r\n\r\n", 4);
+	const size_t len = end ? (size_t)(end - head) + 4 : 0;
+	int status = 0;
+
+	if (len == 0)
+		return l->rx_len < sizeof l->rx ? 0 : -WS_PROTOCOL_ERROR;
+	if (sscanf(head, "HTTP/1.%*1d %3d", &status) != 1)
+		return -WS_PROTOCOL_ERROR;
+	if (status == 200 && ws_text_is(ws_field(head, len, "Transfer-Encoding"), "chunked"))
+		return (int)len;
+	return -status;
+}
+
 static enum link_event read_head(struct link *l, int64_t now)
 {
-	int n = ws_response((const char *)l->rx, l->rx_len, l->key);
+	int n = l->get ? get_head(l) : ws_response((const char *)l->rx, l->rx_len, l->key);
 
 	if (n < 0)
 		return refused(l, -n, now);
@@ -314,6 +337,7 @@ static enum link_event read_head(struct link *l, int64_t now)
 	l->message_len = 0;
 	l->may_send = true;
 	l->pinged = false;
+	l->chunk = l->chunk_left = 0;
 	return LINK_OPENED;
 }
 
@@ -388,6 +412,48 @@ static enum link_event broke_protocol(struct link *l, int code, int64_t now)
 	return refuse(l, (uint16_t)code, reason, now);
 }
 
+/* Takes a character of the line before a chunk, which is its size in hexadecimal. False: it is
+ * none, or too large. */
+static bool take_size(struct link *l, uint8_t c)
+{
+	static const char digits[] = "0123456789abcdef";
+	const char *digit = memchr(digits, c, sizeof digits - 1);
+
+	if (digit)
+		l->chunk = l->chunk * 16 + (size_t)(digit - digits);
+	else if (c == '\n')
+		l->chunk_left = l->chunk + 2;
+	return (digit || c == '\r' || c == '\n') && l->chunk <= l->max_message;
+}
+
+/* Adds the chunks that were read to the message, which the empty one ends. */
+static enum link_event read_chunks(struct link *l, int64_t now)
+{
+	while (l->rx_at < l->rx_len) {
+		const size_t there = l->rx_len - l->rx_at;
+
+		if (l->chunk_left > 2) {
+			const size_t n = there < l->chunk_left - 2 ? there : l->chunk_left - 2;
+
+			if (l->message_len + n > l->max_message)
+				return fail(l, now, "sent more than %" PRIu32
+					    " bytes (see --max-message)", l->max_message);
+			if (!append(l, l->rx + l->rx_at, n))
+				return fail(l, now, "not enough memory for its answer");
+			l->rx_at += n;
+			l->chunk_left -= n;
+		} else if (l->chunk_left > 0) {
+			l->rx_at++;
+			l->chunk = --l->chunk_left > 0 ? l->chunk : 0;
+		} else if (!take_size(l, l->rx[l->rx_at++])) {
+			return fail(l, now, "sent a chunk without a size, or too large a one");
+		} else if (l->chunk_left == 2) {
+			return LINK_MESSAGE;
+		}
+	}
+	return LINK_NOTHING;
+}
+
 /* Decodes what was read up to the first event that matters to the owner. Stops
  * while an answer waits to be sent. */
 static enum link_event read_frames(struct link *l, int64_t now)
@@ -447,8 +513,9 @@ static enum link_event pass_deadline(struct link *l, int64_t now)
 {
 	if (l->state != LINK_OPEN)
 		return fail(l, now, "no answer in %d s", LINK_CONNECT_MS / 1000);
-	if (l->pinged)
-		return fail(l, now, "no sign of life in %d s", 2 * LINK_SILENCE_MS / 1000);
+	if (l->pinged || l->get)
+		return fail(l, now, "no sign of life in %d s",
+			    (l->pinged ? 2 : 1) * LINK_SILENCE_MS / 1000);
 	put_frame(l, WS_PING, NULL, 0);
 	l->pinged = true;
 	l->deadline = now + LINK_SILENCE_MS;
@@ -492,7 +559,9 @@ enum link_event link_serve(struct link *l, short revents, int64_t now)
 	if (l->tx_len == 0 && (revents & (POLLIN | POLLHUP | POLLERR) || l->tls) &&
 	    (event = receive(l, now)) != LINK_NOTHING)
 		return event;
-	return l->state == LINK_OPEN ? read_frames(l, now) : LINK_NOTHING;
+	if (l->state != LINK_OPEN)
+		return LINK_NOTHING;
+	return l->get ? read_chunks(l, now) : read_frames(l, now);
 }
 
 void link_ready(struct link *l, const uint8_t *wishes, size_t len)
@@ -520,7 +589,7 @@ void link_command(struct link *l, const uint8_t *command, size_t len)
 
 void link_close(struct link *l)
 {
-	if (l->state == LINK_OPEN)
+	if (l->state == LINK_OPEN && !l->get)
 		put_close(l, WS_NORMAL);
 	if (l->tls)
 		tls_bye(l->tls);

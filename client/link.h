@@ -50,6 +50,7 @@ struct link {
 	struct tls_config *tls_config; /* for a secure address */
 	const char *token;             /* to show to the daemon; NULL: none */
 	bool pushed;                   /* messages come without a ready: the command protocol */
+	bool get;                      /* no WebSocket: the whole answer to a GET is the message */
 
 	/* its own */
 	struct address address;
@@ -65,6 +66,8 @@ struct link {
 	size_t message_size;          /* bytes allocated */
 	bool may_send;                /* the daemon was told that we are ready */
 	bool pinged;                  /* it has been silent and was asked */
+	size_t chunk;                 /* of a GET: the size of the next chunk, as far as it came */
+	size_t chunk_left;            /* bytes of this chunk, with its line end */
 	uint8_t rx[65536];
 	size_t rx_len, rx_at;         /* bytes there, bytes used */
 	uint8_t tx[2048];             /* the handshake, or a few control frames */

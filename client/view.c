@@ -97,6 +97,11 @@ static void count(struct view *v, const Introspection__State *state)
 			t->bytes[out] += traffic_gauge(c->traffic, out)->cum_bytes;
 		}
 	}
+	if (state->counts) {   /* there are no connections in it, or not all */
+		t->status[INTROSPECTION__STATUS__ACTIVE] = state->counts->connections;
+		t->inbound = state->counts->inbound;
+		t->streams = state->counts->streams;
+	}
 	for (int out = 0; out < 2; out++) {
 		if (state->traffic) {
 			t->rate[out] = traffic_gauge(state->traffic, out)->inst_bw;

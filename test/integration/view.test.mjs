@@ -129,6 +129,18 @@ describe('the live view', { concurrency: 2 }, () => {
     assert.match(lines[23], / 1\/30$/)
   })
 
+  test('--totals: the same figures, and no connections', async t => {
+    const s = await server(t, { ...node, traffic: { trafficIn: { instBw: 2048 } } })
+    const v = await terminal(t)
+    await v.run(`${program} --totals ${s.address}`)
+    const lines = await v.shows(/^Resources/m, /Totals alone/)
+    assert.match(lines[3], /^In +2\.0 KiB\/s/)
+    assert.match(lines[5], /^Connections {2}29 {2}14 in, 15 out · 58 streams$/)
+    assert.match(lines[7], /^DHT +peers 2$/)
+    assert.deepEqual(peers(lines), [])
+    assert.ok(lines.includes('Totals alone were asked for.'))
+  })
+
   test('sorts by any column, either way', async t => {
     const s = await server(t)
     const v = await terminal(t)
