@@ -11,16 +11,16 @@ enum {
 	ROWS_FOR_GAPS = 18, /* from so many on there is room for more than the tables */
 	ROWS_FOR_PANE = 36, /* and for the streams of the selected connection */
 	COLS_FOR_CHART = 60,
-	SORTS_PER_LINE = 6,
 	PANE_MIN = 9,  /* lines; with less it takes all the room */
 	LISTED = 8,    /* protocols, topics or addresses on their line */
+	INTERVALS = 5, /* of the daemon's without a snapshot are too many */
 	SECOND = 1000, /* ms */
 };
 
 /* Texts go through here when they have characters beyond ASCII. */
 static const char *pick(const struct screen *s, const char *utf8, const char *ascii)
 {
-	return s->utf8 ? utf8 : ascii;
+	return s->glyphs ? utf8 : ascii;
 }
 
 static void label(struct screen *s, unsigned style, const char *text)
@@ -33,6 +33,27 @@ static void label(struct screen *s, unsigned style, const char *text)
 static void dot(struct screen *s)
 {
 	screen_text(s, DIM, 0, LEFT, pick(s, " \u00b7 ", ", "));
+}
+
+/* Writes a text on as many lines as it takes, broken at its spaces. */
+static void paragraph(struct screen *s, unsigned style, int indent, const char *text)
+{
+	const int width = s->cols > indent + 1 ? s->cols - indent : 1;
+	char line[SCREEN_COLS_MAX + 1];
+
+	while (*text) {
+		int len = (int)strlen(text), space = width;
+
+		while (len > width && space > 0 && text[space] != ' ')
+			space--;
+		len = len <= width ? len : space > 0 ? space : width;
+		snprintf(line, sizeof line, "%.*s", len, text);
+		screen_line(s, style);
+		screen_text(s, PLAIN, indent, LEFT, "");
+		screen_text(s, PLAIN, 0, LEFT, line);
+		text += len;
+		text += strspn(text, " ");
+	}
 }
 
 bool view_ticks(const struct view *v, const struct view_status *status)
@@ -84,7 +105,10 @@ static void draw_identity(const struct view *v, const struct view_status *status
 		screen_text(s, BOLD, s->cols < 120 ? 20 : 0, MIDDLE, r->peer_id);
 		screen_printf(s, PLAIN, "  %s %s", r->implementation, r->version);
 	} else {
-		screen_text(s, BOLD, 0, LEFT, r->implementation);
+		/* As the kernel source says of a process that has ended. */
+		bool gone = strstr(r->implementation, "(not running)") != NULL;
+
+		screen_text(s, BOLD | (gone ? ALARM : PLAIN), 0, LEFT, r->implementation);
 		screen_printf(s, PLAIN, " %s", r->version);
 	}
 	if (r && *r->platform)
@@ -130,7 +154,7 @@ static void draw_history(const uint64_t history[VIEW_HISTORY], struct screen *s)
 	int room = s->cols - LABEL_CELLS - 26, cells = room < VIEW_HISTORY ? room : VIEW_HISTORY;
 	size_t used = 0;
 
-	if (!s->utf8 || s->cols < COLS_FOR_CHART)
+	if (!s->glyphs || s->cols < COLS_FOR_CHART)
 		return;
 	for (int i = VIEW_HISTORY - cells; i < VIEW_HISTORY; i++)
 		if (history[i] > most)
@@ -163,7 +187,9 @@ static void draw_connections(const struct view *v, struct screen *s, unsigned st
 	for (int i = 0; i < 5; i++)
 		all += t->status[i];
 	screen_printf(s, BOLD, "%zu", all);
-	screen_printf(s, PLAIN, "  %zu in, %zu out", t->inbound, all - t->inbound);
+	screen_printf(s, PLAIN, "  %zu in, %zu out", t->inbound, all - t->inbound - t->unknown);
+	if (t->unknown > 0)
+		screen_printf(s, PLAIN, ", %zu unknown", t->unknown);
 	if (t->streams > 0) {
 		dot(s);
 		screen_printf(s, PLAIN, "%" PRIu64 " streams", t->streams);
@@ -342,62 +368,82 @@ static void draw_summary(const Introspection__State *state, struct screen *s, un
 /* Why there is nothing to see yet. */
 static void draw_waiting(const struct view_status *status, struct screen *s)
 {
-	const char *why = status->link->why;
+	char why[LINK_WHY_MAX], *next = why, *one;
 
-	screen_line(s, PLAIN);
 	screen_line(s, PLAIN);
 	if (status->link->state == LINK_OPEN) {
-		screen_text(s, PLAIN, 0, LEFT, "Connected; the node has not said anything yet.");
+		paragraph(s, PLAIN, 0, "Connected; the node has not said anything yet.");
 		return;
 	}
-	if (*why == '\0')
+	if (status->link->why[0] == '\0')
 		return;
-	screen_text(s, PLAIN, 0, LEFT, "No introspectd found:");
-	screen_line(s, PLAIN);
-	while (*why) {
-		size_t len = strstr(why, "; ") ? (size_t)(strstr(why, "; ") - why) : strlen(why);
-
-		screen_line(s, PLAIN);
-		screen_printf(s, WARNING, "  %.*s", (int)len, why);
-		why += len + (why[len] ? 2 : 0);
+	paragraph(s, PLAIN, 0, "No introspectd found:");
+	memcpy(why, status->link->why, sizeof why);
+	while ((one = next) != NULL) {
+		next = strstr(one, "; ");
+		if (next)
+			*next = '\0', next += 2;
+		paragraph(s, WARNING, 2, one);
 	}
 	screen_line(s, PLAIN);
-	screen_line(s, PLAIN);
-	screen_text(s, DIM, 0, LEFT,
-		    "Start introspectd, or name another place: introspect HOST[:PORT]");
+	paragraph(s, DIM, 0, "Start introspectd, or name another place: introspect HOST[:PORT]");
 }
 
-static void draw_help(const struct view *v, struct screen *s, int lines)
-{
-	static const char *const keys[][2] = {
-	    {"up down, j k", "select a connection"},
-	    {"PgUp PgDn Home End", "by the page, first, last"},
-	    {"Enter", "its streams, and back"},
-	    {"< >", "sort by the column to the left, right"},
-	    {"r", "reverse the order"},
-	    {"/", "show only what contains a text"},
-	    {"Space", "hold still: the node does no work for us meanwhile"},
-	    {"Esc", "close what was opened, drop the filter"},
-	    {"q", "quit"},
-	};
-	const struct table *t = v->opened ? &v->streams : &v->connections;
+static const char *const help_keys[][2] = {
+    {"up down, j k", "select a connection"},
+    {"PgUp PgDn Home End", "by the page, first, last"},
+    {"Enter", "its streams, and back"},
+    {"< >", "sort by the column to the left, right"},
+    {"r", "reverse the order"},
+    {"/", "show only what contains a text"},
+    {"Space", "hold still: the node does no work for us meanwhile"},
+    {"Esc", "close what was opened, drop the filter"},
+    {"q", "quit"},
+    {"DIR ?", "nobody knows who dialled"},
+    {"unlisted", "the kernel has it, the node does not list it"},
+    {"*", "counted by the kernel, headers of TLS and Noise included"},
+};
 
-	for (size_t i = 0; i < sizeof keys / sizeof *keys && lines-- > 0; i++) {
-		screen_line(s, PLAIN);
-		screen_text(s, BOLD, 22, LEFT, keys[i][0]);
-		screen_text(s, PLAIN, 0, LEFT, keys[i][1]);
-	}
-	if (lines < 2)
-		return;
+/* The letters that sort. */
+static void draw_sorts(const struct table *t, struct screen *s)
+{
+	int room = 0;
+
 	screen_line(s, PLAIN);
-	for (size_t i = 0, shown = 0; i < t->column_count; i++) {
+	for (size_t i = 0; i < t->column_count; i++) {
+		int width = (int)strlen(t->columns[i].title) + 4;
+
 		if (!(t->seen >> i & 1))
 			continue;
-		if (shown++ % SORTS_PER_LINE == 0)
-			label(s, PLAIN, shown == 1 ? "Sort by" : "");
+		if (room < width) {
+			label(s, PLAIN, room == 0 ? "Sort by" : "");
+			room = s->cols - LABEL_CELLS;
+		}
+		room -= width;
 		screen_printf(s, BOLD, "%c", t->columns[i].key);
 		screen_printf(s, DIM, " %s  ", t->columns[i].title);
 	}
+}
+
+/* The help, from the line help_top on. */
+static void draw_help(struct view *v, struct screen *s)
+{
+	const int lines = screen_left(s) > 1 ? screen_left(s) - 1 : 0;
+
+	screen_scroll_begin(s);
+	for (size_t i = 0; i < sizeof help_keys / sizeof *help_keys; i++) {
+		if (s->cols < COLS_FOR_CHART) {
+			paragraph(s, BOLD, 0, help_keys[i][0]);
+			paragraph(s, PLAIN, 2, help_keys[i][1]);
+			continue;
+		}
+		screen_line(s, PLAIN);
+		screen_text(s, BOLD, 22, LEFT, help_keys[i][0]);
+		screen_text(s, PLAIN, 0, LEFT, help_keys[i][1]);
+	}
+	draw_sorts(v->opened ? &v->streams : &v->connections, s);
+	v->help_page = (size_t)lines;
+	v->help_lines = (size_t)screen_scroll_end(s, (int)v->help_top, lines);
 }
 
 /* Another fact on the line, if it is known. */
@@ -424,6 +470,9 @@ static void draw_facts(const struct row *row, struct screen *s, unsigned stale)
 			      c->endpoints->src_multiaddr);
 	label(s, stale, "Connection");
 	screen_text(s, PLAIN, 0, LEFT, status_text(c->status));
+	fact(s, is_role_unknown(c) ? "who dialled is not known" : "");
+	fact(s, c->unlisted ? "the node does not list it" : "");
+	fact(s, c->kernel_traffic ? "bytes counted by the kernel" : "");
 	fact(s, row_text(text, row, TRANSPORT));
 	fact(s, c->attribs ? c->attribs->encryption : "");
 	fact(s, c->attribs ? c->attribs->multiplexer : "");
@@ -432,6 +481,7 @@ static void draw_facts(const struct row *row, struct screen *s, unsigned stale)
 		fact(s, format_bytes(bytes, c->retransmitted_bytes));
 		screen_text(s, PLAIN, 0, LEFT, " retransmitted");
 	}
+	fact(s, row_text(text, row, PROCESS));
 	fact(s, row_text(text, row, TAGS));
 }
 
@@ -483,13 +533,30 @@ static void draw_tables(struct view *v, struct screen *s, unsigned stale)
 		draw_pane(v, s, stale, pane);
 }
 
+/* For how many ms the daemon, which is there, has not had a snapshot although it was asked and
+ * its interval has passed several times. 0: all is well. */
+static int64_t silence(const struct view *v, const struct view_status *status)
+{
+	const Introspection__Runtime *r = v->state ? v->state->runtime : NULL;
+	const int64_t usual = r ? INTERVALS * (int64_t)r->interval_ms : 0;
+	const int64_t since = status->now - status->asked;
+
+	if (!v->state || status->link->state != LINK_OPEN || v->paused || status->asked == INT64_MAX ||
+	    since < (usual > VIEW_STALE_MS ? usual : VIEW_STALE_MS))
+		return 0;
+	return status->now - status->received;
+}
+
 /* The keys, or the filter, or what went wrong. */
 static void draw_footer(const struct view *v, const struct view_status *status, struct screen *s)
 {
 	const struct table *t = v->opened ? &v->streams : &v->connections;
-	char right[64] = "";
+	char right[64] = "", text[FORMAT_MAX];
 
-	if (t->count > 0)
+	if (v->help && v->help_lines > v->help_page)
+		snprintf(right, sizeof right, "%zu-%zu/%zu", v->help_top + 1,
+			 v->help_top + v->help_page, v->help_lines);
+	else if (t->count > 0 && !v->help)
 		snprintf(right, sizeof right, "%zu/%zu", t->selected + 1, t->count);
 	int width = screen_width(s, right);
 
@@ -500,6 +567,9 @@ static void draw_footer(const struct view *v, const struct view_status *status, 
 		screen_text(s, REVERSE, 1, LEFT, " ");
 	} else if (v->state && status->link->state == LINK_WAITING) {
 		screen_text(s, WARNING, 0, LEFT, status->link->why);
+	} else if (silence(v, status) > 0) {
+		screen_printf(s, WARNING, "No word from the node for %s: is it gone?",
+			      format_age(text, (uint64_t)silence(v, status)));
 	} else if (v->filter[0] != '\0') {
 		screen_printf(s, ACCENT, "only what contains %s", v->filter);
 		screen_text(s, DIM, 0, LEFT, "   Esc shows all");
@@ -528,17 +598,17 @@ int view_draw(struct view *v, struct screen *s, const struct view_status *status
 		draw_source(v, status, s);
 		if (roomy)
 			screen_line(s, stale);
-		if (s->rows >= ROWS_FOR_TOTALS) {
+		if (s->rows >= ROWS_FOR_TOTALS && !v->help) {
 			draw_traffic(v, s, stale, false);
 			draw_traffic(v, s, stale, true);
 			draw_connections(v, s, stale);
 		}
-		draw_summary(v->state, s, stale, roomy ? (s->rows - 12) / 4 : 0);
+		draw_summary(v->state, s, stale, roomy && !v->help ? (s->rows - 12) / 4 : 0);
 	}
-	if (roomy)
+	if (roomy && !v->help)
 		screen_line(s, stale);
 	if (v->help)
-		draw_help(v, s, screen_left(s) - 1);
+		draw_help(v, s);
 	else if (v->state)
 		draw_tables(v, s, stale);
 	else

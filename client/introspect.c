@@ -48,6 +48,7 @@ struct program {
 	int64_t now;         /* ms, monotonic: one reading for a turn of the loop */
 	int64_t received_at; /* of the last snapshot */
 	int64_t ready_at;    /* NEVER: nothing is owed to the daemon */
+	int64_t asked_at;    /* when it was told that we are ready; NEVER: it has answered */
 	int64_t end_at;
 
 	struct view view;
@@ -109,6 +110,7 @@ static void draw(struct program *p)
 	    .link = &p->link,
 	    .now = p->now,
 	    .received = p->received_at,
+	    .asked = p->asked_at,
 	    .bytes = p->bytes,
 	    .skipped = p->skipped,
 	};
@@ -243,6 +245,7 @@ static void take_message(struct program *p)
 	p->message = message;
 	p->received++;
 	p->received_at = p->now;
+	p->asked_at = NEVER;
 	p->bytes = p->link.message_len;
 	uint64_t sequence = message->state->sequence;
 	if (p->sequence > 0 && sequence > p->sequence)
@@ -519,6 +522,7 @@ static void be_ready(struct program *p)
 	else if (p->arguments.mode != RECORD)
 		ready.have = p->sequence;
 	link_ready(&p->link, wishes, introspection__ready__pack(&ready, wishes));
+	p->asked_at = p->now;
 }
 
 static void run(struct program *p, const sigset_t *sleeping)
@@ -621,7 +625,7 @@ int main(int argc, char **argv)
 		return status;
 	setlocale(LC_CTYPE, "");
 	p.now = clock_ms();
-	p.ready_at = p.tick_at = p.escape_at = NEVER;
+	p.ready_at = p.asked_at = p.tick_at = p.escape_at = NEVER;
 	p.end_at = p.arguments.duration == NEVER ? NEVER : p.now + p.arguments.duration;
 	link_init(&p.link, &p.arguments.address, p.arguments.max_message);
 	catch_signals(&p.arguments, &sleeping);

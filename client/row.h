@@ -12,10 +12,12 @@ enum { CELL_MAX = 256 };
 
 /* Texts first, then numbers. */
 enum cell {
-	PEER,        /* of a connection, as the four that follow */
-	ADDRESS,
+	PEER,        /* of a connection, as those down to TRANSPORT */
+	ADDRESS,     /* of the peer */
+	LOCAL,       /* address of the node */
 	AGENT,
-	TAGS,
+	PROCESS,
+	TAGS,        /* the others */
 	TRANSPORT,
 	PROTOCOL,    /* of a stream */
 	STATUS,
@@ -48,6 +50,12 @@ struct row row_of_stream(const Introspection__Stream *s, uint64_t now);
 
 /* A text cell; it may be written to out. Empty: not known. */
 const char *row_text(char out[CELL_MAX], const struct row *row, enum cell cell);
+
+/* The host and the port of a multiaddr, as HOST:PORT; a text without them as it is. */
+const char *brief_address(char out[CELL_MAX], const char *multiaddr);
+
+/* Does nobody know who dialled? Then role is without a meaning. */
+bool is_role_unknown(const Introspection__Connection *c);
 
 /* A number cell. 0 may stand for not known. */
 uint64_t row_number(const struct row *row, enum cell cell);

@@ -9,8 +9,12 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 #include <wchar.h>
+#include <wctype.h>
 
-enum { TEXT_MAX = 1024 }; /* characters of one text that are looked at */
+enum {
+	TEXT_MAX = 1024, /* characters of one text that are looked at */
+	MARKS_MAX = 4,   /* combining marks that one of them may have */
+};
 
 /* ECMA-48 and the private modes of xterm: alternate screen, autowrap, cursor. */
 static const char enter[] = "\x1b[?1049h\x1b[?7l\x1b[?25l";
@@ -34,7 +38,7 @@ static int write_all(const char *bytes, size_t len)
 int screen_enter(struct screen *s)
 {
 	struct termios raw;
-	const char *no_color = getenv("NO_COLOR");
+	const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
 
 	if (!s->on && tcgetattr(STDIN_FILENO, &s->saved) < 0)
 		return -1;
@@ -47,6 +51,8 @@ int screen_enter(struct screen *s)
 	s->on = true;
 	s->color = !no_color || !*no_color;
 	s->utf8 = strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
+	/* The console of Linux has a font of 512 characters at most. */
+	s->glyphs = s->utf8 && (!term || strncmp(term, "linux", 5) != 0);
 	screen_resize(s);
 	return write_all(enter, sizeof enter - 1);
 }
@@ -132,7 +138,20 @@ struct shown {
 	unsigned char cells[TEXT_MAX];
 	size_t len;
 	int width;
+	bool marks; /* there are combining ones */
 };
+
+/* Is it one of the marks that the character before it may have? */
+static bool is_mark(const struct shown *out, wchar_t c)
+{
+	const wctype_t combining = wctype("combining"); /* 0: the C library has no such class */
+	size_t marks = 0;
+
+	while (marks < out->len && out->cells[out->len - 1 - marks] == 0)
+		marks++;
+	return out->len > marks && marks < MARKS_MAX && out->c[out->len - 1 - marks] != L'\xfffd' &&
+	       combining && iswctype((wint_t)c, combining);
+}
 
 static void make_shown(const struct screen *s, struct shown *out, const char *text)
 {
@@ -140,6 +159,7 @@ static void make_shown(const struct screen *s, struct shown *out, const char *te
 
 	out->len = 0;
 	out->width = 0;
+	out->marks = false;
 	for (size_t left = strlen(text); left > 0 && out->len < TEXT_MAX; out->len++) {
 		wchar_t c;
 		size_t n = mbrtowc(&c, text, left, &state);
@@ -151,8 +171,10 @@ static void make_shown(const struct screen *s, struct shown *out, const char *te
 			state = (mbstate_t){0};
 		}
 		/* Without UTF-8 no byte above ASCII has a meaning that is known here. */
-		if (cells < 1 || (!s->utf8 && c > 0x7f)) {
-			c = s->utf8 ? L'\xfffd' : L'?';
+		if (cells == 0 && s->glyphs && is_mark(out, c)) {
+			out->marks = true;
+		} else if (cells < 1 || (!s->utf8 && c > 0x7f)) {
+			c = s->glyphs ? L'\xfffd' : L'?';
 			cells = 1;
 		}
 		out->c[out->len] = c;
@@ -180,15 +202,29 @@ static void put_cut(struct screen *s, const struct shown *text, int width, int h
 
 	while (tail > 0 && tail_cells + text->cells[tail - 1] <= width - 1 - head)
 		tail_cells += text->cells[--tail];
+	while (tail < text->len && text->cells[tail] == 0)
+		tail++; /* a mark without its character */
 	while (i < tail && used + tail_cells + text->cells[i] <= width &&
 	       used + text->cells[i] <= head + 1) {
 		put_char(s, text->c[i], text->cells[i]);
 		used += text->cells[i++];
 	}
-	put_char(s, s->utf8 ? L'\x2026' : L'~', 1);
+	put_char(s, s->glyphs ? L'\x2026' : L'~', 1);
 	for (; tail < text->len; tail++)
 		put_char(s, text->c[tail], text->cells[tail]);
 	put_spaces(s, width - used - tail_cells);
+}
+
+/* Terminals differ in the cells that a character with marks takes: what follows is put in its
+ * place (ECMA-48 CHA). */
+static void put_column(struct screen *s)
+{
+	struct screen_line *line = &s->now[s->row];
+	char text[16];
+	int n = snprintf(text, sizeof text, "\x1b[%dG", line->cells + 1);
+
+	if (line->cells < s->cols && line->len + (size_t)n + SCREEN_LINE_EXTRA <= sizeof line->text)
+		put_bytes(s, text, (size_t)n);
 }
 
 void screen_text(struct screen *s, unsigned style, int width, enum fit fit, const char *text)
@@ -206,12 +242,16 @@ void screen_text(struct screen *s, unsigned style, int width, enum fit fit, cons
 	set_style(s, style | s->base);
 	if (shown.width > width) {
 		put_cut(s, &shown, width, fit == MIDDLE ? (width - 1) * 2 / 5 : width - 1);
+		if (shown.marks)
+			put_column(s);
 		return;
 	}
 	if (fit == RIGHT)
 		put_spaces(s, width - shown.width);
 	for (size_t i = 0; i < shown.len; i++)
 		put_char(s, shown.c[i], shown.cells[i]);
+	if (shown.marks)
+		put_column(s);
 	if (fit != RIGHT)
 		put_spaces(s, width - shown.width);
 }
@@ -273,6 +313,29 @@ void screen_line(struct screen *s, unsigned style)
 int screen_left(const struct screen *s)
 {
 	return s->rows - 1 - s->row;
+}
+
+void screen_scroll_begin(struct screen *s)
+{
+	s->above = s->row;
+	s->height = s->rows;
+	s->rows = SCREEN_ROWS_MAX;
+}
+
+int screen_scroll_end(struct screen *s, int top, int lines)
+{
+	const int drawn = s->row - s->above;
+	int stay = drawn - top < lines ? drawn - top : lines;
+
+	end_line(s);
+	stay = stay > 0 ? stay : 0;
+	if (top > 0)
+		memmove(&s->now[s->above + 1], &s->now[s->above + 1 + top],
+			(size_t)stay * sizeof *s->now);
+	s->rows = s->height;
+	s->row = s->above + stay;
+	s->base = s->style = PLAIN;
+	return drawn;
 }
 
 int screen_end(struct screen *s)

@@ -3,8 +3,9 @@
 
 /* The terminal: its modes, keys, and a full-screen picture of which only the
  * lines that changed are sent, all in one write. Control characters, invalid
- * bytes and characters without a width in a text are shown as one replacement
+ * bytes and format characters in a text are shown as one replacement
  * character each, so that no text of a peer reaches the terminal as a command.
+ * Combining marks stay with the character that they belong to.
  * What characters there are is the locale's say (LC_CTYPE). */
 
 #include <stdbool.h>
@@ -58,7 +59,8 @@ struct screen_line {
 struct screen {
 	/* for the owner to read */
 	int rows, cols;
-	bool utf8;      /* may it have characters beyond ASCII? */
+	bool utf8;      /* may texts of others have characters beyond ASCII? */
+	bool glyphs;    /* and ours: has its font bars, arrows and combining marks? */
 
 	/* its own */
 	bool on, color;
@@ -68,6 +70,7 @@ struct screen {
 	struct screen_line now[SCREEN_ROWS_MAX], then[SCREEN_ROWS_MAX];
 	bool known;     /* then is what the terminal shows */
 	int row;        /* of the line under way, -1 before the first */
+	int above, height; /* while lines scroll: the row above them, and rows as it was */
 	int limit;      /* cells of the line that may be used */
 	unsigned base;  /* style that every text of the line has */
 	unsigned style; /* in effect at the end of the line */
@@ -91,6 +94,11 @@ int screen_end(struct screen *s);
 
 /* Lines below the one under way. */
 int screen_left(const struct screen *s);
+
+/* Lines that may be more than the screen has: between these two calls they are drawn, and of them
+ * stay as many as lines says, from the one with the index top on. Returns how many were drawn. */
+void screen_scroll_begin(struct screen *s);
+int screen_scroll_end(struct screen *s, int top, int lines);
 
 /* Appends a text in a field of this many cells; 0: as many as it takes. */
 void screen_text(struct screen *s, unsigned style, int width, enum fit fit, const char *text);

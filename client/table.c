@@ -15,8 +15,10 @@ enum {
 /* title, key, cell, rank, width, most, fit, format */
 static const struct column connection_columns[] = {
 	{"PEER",      'p', PEER,       1, 12, 52, MIDDLE, NULL},
-	{"ADDRESS",   'd', ADDRESS,    0, 18, 60, LEFT,   NULL},
+	{"ADDRESS",   'd', ADDRESS,    0, 18, 60, MIDDLE, NULL},
+	{"LOCAL",     'L', LOCAL,     10, 18, 60, MIDDLE, NULL},
 	{"AGENT",     'n', AGENT,      7, 10, 28, LEFT,   NULL},
+	{"PROCESS",   'P', PROCESS,    8, 12, 24, MIDDLE, NULL},
 	{"TAGS",      'm', TAGS,       8, 12, 40, LEFT,   NULL},
 	{"TRANSPORT", 't', TRANSPORT, 12,  9, 16, LEFT,   NULL},
 	{"STATUS",    'x', STATUS,    11,  7,  7, LEFT,   NULL},
@@ -255,29 +257,48 @@ bool table_key(struct table *t, int key)
 	return true;
 }
 
+/* The cells of a column where there is no room; the mark of the order needs one. */
+static int least_width(const struct table *t, size_t i)
+{
+	int title = (int)strlen(t->columns[i].title) + 1;
+
+	if (i == t->sort)
+		return title > t->columns[i].width ? title : t->columns[i].width;
+	return t->seen >> i & 1 ? t->columns[i].width : 0;
+}
+
+/* The column that is left out first, but never the sorted one; NONE: there is no other. */
+static int dispensable(const struct table *t, const int width[TABLE_COLUMNS_MAX])
+{
+	int last = NONE;
+
+	for (size_t i = 0; i < t->column_count; i++)
+		if (width[i] > 0 && i != t->sort &&
+		    (last == NONE || t->columns[i].rank >= t->columns[last].rank))
+			last = (int)i;
+	return last;
+}
+
 /* Chooses columns and their widths for this many cells; 0: not shown. */
 static void lay_out(const struct table *t, int cells, int width[TABLE_COLUMNS_MAX])
 {
-	int used = 0;
+	int used = 0, last;
 
 	for (size_t i = 0; i < t->column_count; i++) {
-		width[i] = t->seen >> i & 1 ? t->columns[i].width : 0;
+		width[i] = least_width(t, i);
 		used += width[i] > 0 ? width[i] + 1 : 0;
 	}
-	for (;;) {
-		int last = NONE, shown = 0;
+	while ((last = dispensable(t, width)) != NONE) {
+		int rank = t->columns[last].rank;
+		/* What names the row is the last to go, and gets narrow before. */
+		int narrow = rank == 0 && cells < used ? width[last] - (used - cells) : 0;
 
-		for (size_t i = 0; i < t->column_count; i++) {
-			if (width[i] == 0)
-				continue;
-			shown++;
-			if (last == NONE || t->columns[i].rank > t->columns[last].rank)
-				last = (int)i;
-		}
-		if (shown <= 1 || used + (t->columns[last].rank >= LUXURY ? COMFORT : 0) <= cells)
+		if (used + (rank >= LUXURY ? COMFORT : 0) <= cells)
 			break;
 		used -= width[last] + 1;
-		width[last] = 0;
+		width[last] = narrow > 0 ? narrow : 0;
+		if (narrow > 0)
+			break;
 	}
 	for (bool more = true; more;) {
 		more = false;
@@ -291,22 +312,44 @@ static void lay_out(const struct table *t, int cells, int width[TABLE_COLUMNS_MA
 	}
 }
 
-/* The sorted column is marked in the cell behind its title. */
+/* The sorted column is marked behind its title. */
 static void draw_titles(const struct table *t, struct screen *s, const int *width)
 {
 	static const char *const mark[] = {"\u25be", "\u25b4"}, *const ascii[] = {"v", "^"};
 	bool up = is_number(&t->columns[t->sort]) == t->reverse;
+	char title[32];
 
 	for (size_t i = 0; i < t->column_count; i++) {
 		bool sorted = i == t->sort;
 
 		if (width[i] == 0)
 			continue;
-		screen_text(s, sorted ? BOLD | ACCENT : DIM, width[i], t->columns[i].fit,
-			    t->columns[i].title);
-		screen_text(s, BOLD | ACCENT, 1, LEFT,
-			    sorted ? s->utf8 ? mark[up] : ascii[up] : "");
+		snprintf(title, sizeof title, "%s%s", t->columns[i].title,
+			 !sorted ? "" : s->glyphs ? mark[up] : ascii[up]);
+		screen_text(s, sorted ? BOLD | ACCENT : DIM, width[i],
+			    t->columns[i].fit == RIGHT ? RIGHT : LEFT, title);
+		screen_text(s, PLAIN, 1, LEFT, "");
 	}
+}
+
+/* Where the addresses of a column have no room, they are those of sockets: a port is not cut. */
+static void draw_text(struct screen *s, const struct row *row, const struct column *c, int width,
+		      int need)
+{
+	char text[CELL_MAX], brief[CELL_MAX];
+	const char *shown = row_text(text, row, c->cell);
+
+	if ((c->cell == ADDRESS || c->cell == LOCAL) && width < need)
+		shown = brief_address(brief, shown);
+	screen_text(s, c->cell == PEER && row->connection->unlisted ? WARNING : PLAIN, width, c->fit,
+		    shown);
+}
+
+/* Is it traffic that the kernel counted, of a connection that the node lists? */
+static bool is_of_kernel(const struct row *row, enum cell cell)
+{
+	return row->connection && row->connection->kernel_traffic && cell >= RATE_IN &&
+	       cell <= BYTES_OUT && row_number(row, cell) > 0;
 }
 
 static void draw_row(const struct table *t, struct screen *s, const int *width,
@@ -321,14 +364,14 @@ static void draw_row(const struct table *t, struct screen *s, const int *width,
 		if (width[i] == 0)
 			continue;
 		if (!is_number(c))
-			screen_text(s, PLAIN, width[i], c->fit, row_text(text, row, c->cell));
+			draw_text(s, row, c, width[i], t->need[i]);
 		else if (number == 0)
-			screen_text(s, DIM, width[i], c->fit, s->utf8 ? "\u00b7" : "-");
+			screen_text(s, DIM, width[i], c->fit, s->glyphs ? "\u00b7" : "-");
 		else if (c->format)
 			screen_text(s, PLAIN, width[i], c->fit, c->format(text, number));
 		else
 			screen_printf(s, PLAIN, "%*" PRIu64, width[i], number);
-		screen_text(s, PLAIN, 1, LEFT, "");
+		screen_text(s, DIM, 1, LEFT, is_of_kernel(row, c->cell) ? "*" : "");
 	}
 }
 

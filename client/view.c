@@ -24,7 +24,7 @@ const struct row *view_selected(const struct view *v)
 /* Does anything of the connection that is text contain the filter? */
 static bool passes(const struct row *row, const char *filter)
 {
-	static const enum cell cells[] = {PEER, ADDRESS, AGENT, TAGS, TRANSPORT, STATUS};
+	static const enum cell cells[] = {PEER, ADDRESS, LOCAL, AGENT, PROCESS, TAGS, TRANSPORT, STATUS};
 	const Introspection__Connection *c = row->connection;
 	char text[CELL_MAX];
 
@@ -36,7 +36,10 @@ static bool passes(const struct row *row, const char *filter)
 	for (size_t i = 0; c->streams && i < c->streams->n_streams; i++)
 		if (strcasestr(c->streams->streams[i]->protocol, filter))
 			return true;
-	return c->endpoints && strcasestr(c->endpoints->src_multiaddr, filter);
+	for (size_t i = 0; i < c->n_user_provided_tags; i++)
+		if (strcasestr(c->user_provided_tags[i], filter))
+			return true;
+	return false;
 }
 
 static void fill_streams(struct view *v, const Introspection__State *state,
@@ -89,7 +92,8 @@ static void count(struct view *v, const Introspection__State *state)
 		struct row row = row_of_connection(c, 0);
 
 		t->status[(unsigned)c->status < COUNT(t->status) ? c->status : 0]++;
-		t->inbound += c->role == INTROSPECTION__ROLE__RESPONDER;
+		t->unknown += is_role_unknown(c);
+		t->inbound += !is_role_unknown(c) && c->role == INTROSPECTION__ROLE__RESPONDER;
 		t->limited += c->limited != 0;
 		t->streams += row_number(&row, STREAMS);
 		for (int out = 0; out < 2; out++) {
@@ -162,6 +166,27 @@ static void leave(struct view *v)
 		filter_key(v, KEY_ESCAPE);
 }
 
+/* Scrolls the help. False: the key does not. */
+static bool help_key(struct view *v, int key)
+{
+	const size_t most = v->help_lines > v->help_page ? v->help_lines - v->help_page : 0;
+	const size_t page = v->help_page > 1 ? v->help_page - 1 : 1;
+	const bool down = key == KEY_DOWN || key == 'j' || key == KEY_PAGE_DOWN;
+	const size_t by = key == KEY_PAGE_DOWN || key == KEY_PAGE_UP ? page : 1;
+
+	if (key == KEY_HOME || key == KEY_END)
+		v->help_top = key == KEY_HOME ? 0 : most;
+	else if (down)
+		v->help_top += by;
+	else if (key == KEY_UP || key == 'k' || key == KEY_PAGE_UP)
+		v->help_top -= by < v->help_top ? by : v->help_top;
+	else
+		return false;
+	if (v->help_top > most)
+		v->help_top = most;
+	return true;
+}
+
 bool view_key(struct view *v, int key)
 {
 	const struct row *row = view_selected(v);
@@ -171,6 +196,8 @@ bool view_key(struct view *v, int key)
 		filter_key(v, key);
 		return true;
 	}
+	if (v->help && help_key(v, key))
+		return true;
 	switch (key) {
 	case 'q':
 		return false;

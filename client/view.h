@@ -23,6 +23,7 @@ struct view_status {
 	const struct link *link;
 	int64_t now;
 	int64_t received;    /* when the last snapshot came */
+	int64_t asked;       /* when the daemon was asked for the next; INT64_MAX: it was not */
 	size_t bytes;        /* of its message */
 	uint64_t skipped;    /* snapshots that the node took and we did not get */
 };
@@ -32,7 +33,7 @@ struct view_totals {
 	uint64_t rate[2];     /* bytes per second */
 	uint64_t bytes[2];
 	size_t status[5];     /* connections, by enum Introspection__Status */
-	size_t inbound, limited;
+	size_t inbound, unknown, limited; /* unknown: who dialled */
 	uint64_t streams;
 };
 
@@ -45,6 +46,7 @@ struct view {
 	char filter[VIEW_FILTER_MAX];
 	bool filtering;                      /* keys go to the filter */
 	bool help;
+	size_t help_top, help_lines, help_page;   /* first line shown, lines of all, lines shown */
 	bool opened;                         /* keys go to the streams */
 	bool paused;
 };

@@ -122,8 +122,8 @@ describe('the live view', { concurrency: 2 }, () => {
     assert.match(lines[6], /^Protocols +\/busy 2\.0 KiB\/s · \/quiet$/)
     assert.match(lines[7], /^DHT +peers 2, 1 active · buckets 1$/)
     assert.match(lines[8], /^Resources +memory 1\.0 MiB · open-files 99 of 100$/)
-    assert.match(lines[10], /^PEER +ADDRESS +AGENT +DIR +STRM +IN\/S▾ *OUT\/S +RTT +AGE/)
-    assert.match(lines[11], /^12D3KooWpeer00 +\/ip4\/10\.0\.1\.0\/tcp\/\S* +js-libp2p\S* +out +2 +30K +2\.0K +· +·/)
+    assert.match(lines[10], /^PEER +ADDRESS +AGENT +DIR +STRM +IN\/S▾ +OUT\/S +RTT +AGE/)
+    assert.match(lines[11], /^12D3KooWpeer00 +10\.0\.1\.0:4001 +js-libp2p\S* +out +2 +30K +2\.0K +· +·/)
     assert.match(lines[14], /^12D3KooWpeer03 .* in +2 +27K +8\.0K 3\.0ms +3m/)
     assert.deepEqual(peers(lines), [...Array(12).keys()])
     assert.match(lines[23], / 1\/30$/)
@@ -155,9 +155,9 @@ describe('the live view', { concurrency: 2 }, () => {
     await v.keys('<', '<')
     await v.shows(/IN\/S▾/, first(0))
     await v.keys('p')
-    await v.shows(/PEER +▴/, first(0))
+    await v.shows(/PEER▴ /, first(0))
     await v.keys('p')
-    await v.shows(/PEER +▾/, first(29))
+    await v.shows(/PEER▾ /, first(29))
   })
 
   test('moves, and keeps the selected connection in sight', async t => {
@@ -197,7 +197,7 @@ describe('the live view', { concurrency: 2 }, () => {
     await v.run(`${program} ${s.address}`)
     await v.shows(/^Peer +12D3KooWpeer00 /m, /^\/proto\/0 /m)
     await v.keys('j')
-    await v.shows(/^Peer +12D3KooWpeer01 /m, /^\/proto\/1 +active +out +10s/m)
+    await v.shows(/^Peer +12D3KooWpeer01 /m, /^\/proto\/1 +active +out +· +10s/m)
     await v.resize(80, 24)
     await v.shows(lines => lines[23].startsWith('Enter streams'), lines => !lines.some(l => l.startsWith('Peer ')))
     await v.keys('Enter')
@@ -221,6 +221,94 @@ describe('the live view', { concurrency: 2 }, () => {
         l => rows < 5 || cols < 20 || l[rows - 1].startsWith('Enter'))
     }
     await v.shows(first(0), / 1\/30$/m)
+  })
+
+  test('the sorted column is never hidden, no port is cut, and titles stand apart', async t => {
+    const s = await server(t, { ...node,
+      subsystems: { connections: [...connections, { id: Buffer.from('six'), peerId: '12D3KooWpeer30', endpoints: {
+        srcMultiaddr: '/ip6/2001:db8:1111:2222:3333:4444:5555:6666/tcp/4001',
+        dstMultiaddr: '/ip6/2001:db8:1111:2222:3333:4444:5555:7777/udp/65535/quic-v1' },
+        traffic: { trafficIn: { instBw: 1 << 30 } } }] } })
+    const v = await terminal(t)
+    await v.run(`${program} ${s.address}`)
+    for (const [key, title] of [['i', 'IN/S'], ['o', 'OUT/S'], ['I', 'IN'], ['O', 'OUT'], ['s', 'STRM'], ['x', 'STATUS'], ['t', 'TRANSPORT']]) {
+      await v.keys(key, 'Home')
+      for (const cols of [200, 120, 80, 60, 44, 30]) {
+        await v.resize(cols, 24)
+        const lines = await v.shows(l => l.length === 25 && l.some(line => new RegExp(`\\b${title}[▾▴]( |$)`).test(line)),
+          l => l.every(line => line.length <= cols))
+        const titles = lines.find(l => /[▾▴]/.test(l))
+        assert.match(titles.replace(/[▾▴]/, ''), /^(PEER|ADDRESS|LOCAL|AGENT|PROCESS|TAGS|TRANSPORT|STATUS|DIR|STRM|IN\/S|OUT\/S|IN|OUT|RTT|AGE| )+$/)
+        assert.doesNotMatch(titles, /[▾▴]\S|[A-Z]{10}/)
+        for (const line of lines.filter(l => l.startsWith('12D3KooWp') && titles.includes('ADDRESS'))) {
+          assert.match(line, /(tcp\/|udp\/|:)(4001|65535)\b/, `${cols}: ${line}`)
+        }
+      }
+    }
+    await v.keys('i')
+    await v.resize(200, 24)
+    await v.shows(/^PEER.* ADDRESS +LOCAL /m, /^12D3KooWpeer00 +\/ip4\/10\.0\.1\.0\/tcp\/4001 +\/ip4\/10\.0\.0\.1\/tcp\/4001 /m)
+  })
+
+  test('help scrolls where it does not fit', async t => {
+    const s = await server(t)
+    const v = await terminal(t, { cols: 40, rows: 10 })
+    await v.run(`${program} ${s.address}`)
+    await v.shows(first(0))
+    await v.keys('?')
+    await v.shows(/^up down, j k$/m, / 1-\d+\/\d+$/m, l => l.slice(2).every(line => !line.includes('…')))
+    let seen = ''
+    for (let at = 1; ; at++) {
+      const lines = await v.shows(new RegExp(` ${at}-\\d+\\/\\d+$`, 'm'))
+      seen += lines.join('\n')
+      const [, end, all] = lines.join('\n').match(/-(\d+)\/(\d+)$/m)
+      if (end === all) break
+      await v.keys('Down')
+    }
+    assert.match(seen, /drop the filter[^]*^q$[^]*^Sort by[^]* a AGE$/m)
+    await v.keys('Down', 'Home')
+    await v.shows(/^up down, j k$/m)
+    await v.keys('?')
+    await v.shows(first(0))
+  })
+
+  test('what the kernel adds: sockets the node does not list, its numbers, flows of which nobody knows who dialled', async t => {
+    const traffic = n => ({ trafficIn: { instBw: n, cumBytes: n } })
+    const s = await server(t, { ...node, subsystems: { connections: [
+      { id: Buffer.from('a'), peerId: '12D3KooWpeer01', kernelTraffic: true, traffic: traffic(3000) },
+      { id: Buffer.from('b'), unlisted: true, traffic: traffic(2000), endpoints: { dstMultiaddr: '/ip4/10.0.0.9/tcp/9' } },
+      { id: Buffer.from('c'), peerId: '12D3KooWpeer02', traffic: traffic(1000), userProvidedTags: ['process=kubo', 'pid=12', 'role=unknown', 'mine'] }
+    ] } })
+    const v = await terminal(t, { cols: 120, rows: 40 })
+    await v.run(`${program} ${s.address}`)
+    const lines = await v.shows(/^Connections {2}3 {2}0 in, 2 out, 1 unknown/m, /^12D3KooWpeer01 .* 2\.9K\*/m, /^unlisted +\S*10\.0\.0\.9\S* .* 2\.0K /m)
+    assert.match(lines.find(l => l.startsWith('12D3KooWpeer02')), / kubo 12 +mine +active +\? +1000 /)
+    await v.keys('j')
+    await v.shows(/^Connection +active · the node does not list it/m)
+    await v.keys('j')
+    await v.shows(/^Connection +active · who dialled is not known · kubo 12 · mine$/m)
+    await v.type('/unlisted')
+    await v.shows(/ 1\/1$/m)
+  })
+
+  test('says a word when the node is gone', async t => {
+    const s = await server(t, { ...node, runtime: { ...node.runtime, intervalMs: 100 } })
+    const v = await terminal(t)
+    await v.run(`${program} ${s.address}`)
+    await v.shows(/^Enter streams/m)
+    await v.shows(/^No word from the node for \d+s: is it gone\?/m)
+  })
+
+  test('combining marks stay with their characters, and what follows in its place', async t => {
+    const names = ['Cafe\u0301', 'हिन्दी', '\u2764\ufe0f', 'Z' + '\u0301'.repeat(9)]
+    const s = await server(t, { ...node, subsystems: { connections: names.map((agentVersion, i) => ({ ...connections[i], agentVersion })) } })
+    const v = await terminal(t, { cols: 100 })
+    await v.run(`${program} ${s.address}`)
+    const lines = await v.shows(first(0), / 1\/4$/m)
+    for (const [i, name] of names.slice(0, 3).entries()) {
+      assert.match(lines.find(l => l.includes(`peer0${i}`)), new RegExp(` ${name} +(in|out) `))
+    }
+    assert.match(lines.find(l => l.includes('peer03')), / Z\u0301{4}\ufffd{5} +in /)
   })
 
   test('help, and its way back', async t => {
@@ -336,6 +424,15 @@ describe('the live view', { concurrency: 2 }, () => {
     const lines = await v.shows(/^Enter streams/m, first(0))
     assert.match(lines.join(''), /^[ -~]*$/)
     assert.match(lines[0], /^\?\? .* \* 127/)
+  })
+
+  test('in ASCII on the console of Linux, but for what others say', async t => {
+    const s = await server(t, { ...node, runtime: { peerId: 'é\u0301日\x07' } })
+    const v = await terminal(t, { rows: 40 })
+    await v.run(`TERM=linux ${program} ${s.address}`)
+    const lines = await v.shows(/^Enter streams/m, first(0))
+    assert.match(lines[0], /^é\?日\? .* \* 127/)
+    assert.match(lines.slice(1).join(''), /^[ -~]*$/)
   })
 
   test('no colours with NO_COLOR', async t => {
