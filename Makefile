@@ -1,9 +1,10 @@
 # make deps run         installs what is needed, builds, shows this machine's connections
 # make test-deps check  installs what the tests need besides, runs them all
 # make                  builds introspectd and introspect in $(BUILD)
+# make bridge           builds introspect-bridge, for nodes that are not changed (make bridge-deps)
 # make core             builds the pull server and the kernel source alone, in $(BUILD)/core
 # make install          installs them below $(DESTDIR)$(PREFIX), and with UNITDIR=/DIRECTORY
-#                       the systemd unit in $(DESTDIR)$(UNITDIR)
+#                       the systemd unit in $(DESTDIR)$(UNITDIR); make install-bridge the bridge
 #
 # CC, HOSTCC, CFLAGS, LDFLAGS, PKG_CONFIG, PREFIX and BUILD may be set. TLS=0 leaves TLS out,
 # STATIC=1 needs no library at run time. Each make is to be given the same: what was built with
@@ -41,6 +42,8 @@ DAEMON = snapshot.c $(filter-out base/core.c $(COMMON),$(wildcard base/*.c endpo
 # The core alone: pull server and kernel source, without what base/all.c adds.
 CORE = introspectd.c ws.c snapshot.c $(filter-out base/all.c,$(wildcard base/*.c)) guard/rights.c guard/sandbox.c \
        $(filter-out $(patsubst %,source/%.c,feed replay recording joined join udp flow),$(wildcard source/*.c))
+BRIDGE = $(wildcard bridge/*.c) client/json.c guard/auth.c guard/sandbox.c base/log.c base/usage.c \
+         source/wire.c ws.c
 CLIENT = $(filter-out client/introspect.c,$(wildcard client/*.c))
 
 SCHEMA = $(BUILD)/introspection.pb-c
@@ -62,6 +65,11 @@ $(BUILD)/core/introspectd: $(CORE:%.c=$(BUILD)/%.o) $(NAMELESS).o
 	$(link)
 
 $(BUILD)/introspect: $(call objects,client/introspect.c $(CLIENT) $(COMMON))
+	$(link)
+
+bridge: $(BUILD)/introspect-bridge
+$(BUILD)/introspect-bridge: LIBS = $(shell $(PKG_CONFIG) --libs libprotobuf-c libcurl jansson libseccomp) -lmbedcrypto
+$(BUILD)/introspect-bridge: $(call objects,$(BRIDGE))
 	$(link)
 
 $(BUILD)/%.o: %.c $(BUILD)/cflags | $(SCHEMA).h
@@ -164,6 +172,10 @@ deps:
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends \
 		gcc gzip libc6-dev pkg-config protobuf-c-compiler libprotobuf-c-dev libmbedtls-dev
 
+bridge-deps: deps
+	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends \
+		libcurl4-openssl-dev libjansson-dev libseccomp-dev
+
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/sbin \
 		$(DESTDIR)$(PREFIX)/share/introspectd \
@@ -176,11 +188,17 @@ install: all
 	$(if $(UNITDIR),install -D -m 644 dist/introspectd.service \
 		$(DESTDIR)$(UNITDIR)/introspectd.service)
 
+install-bridge: bridge
+	install -D $(BUILD)/introspect-bridge $(DESTDIR)$(PREFIX)/bin/introspect-bridge
+	install -D -m 644 dist/introspect-bridge.1 $(DESTDIR)$(PREFIX)/share/man/man1/introspect-bridge.1
+	$(if $(UNITDIR),install -D -m 644 dist/introspect-bridge@.service \
+		$(DESTDIR)$(UNITDIR)/introspect-bridge@.service)
+
 clean:
 	rm -rf $(BUILD)
 
 .SECONDARY:
 .DELETE_ON_ERROR:
-.PHONY: all core run deps install clean FORCE
+.PHONY: all core bridge run deps bridge-deps install install-bridge clean FORCE
 include test/check.mk
 -include $(patsubst %.c,$(BUILD)/%.d,$(wildcard *.c */*.c test/*/*.c) dashboard.c)

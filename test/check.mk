@@ -27,6 +27,32 @@ core-check: core
 	CORE=1 BUILD=$(BUILD) $(TEST) --test-timeout=480000 \
 		$(patsubst %,test/integration/%.test.mjs,pull frames handshake limits kernel)
 
+# The bridge: against a fake node with sanitizers, against a real one as it is installed. Kubo is
+# built from Go's module proxy where there is Go, once for each version.
+KUBO_VERSION = v0.42.0
+KUBO = $(abspath $(BUILD))/kubo/$(KUBO_VERSION)/ipfs
+GO = $(shell command -v go || ls /usr/local/go/bin/go 2> /dev/null)
+
+bridge-check:
+	$(MAKE) -j$(JOBS) all bridge $(BUILD)/test/bridge/trespass
+	$(SANITIZED) all bridge
+	$(if $(GO),$(MAKE) $(KUBO),@echo 'skipped: no go, so the tests with a real Kubo')
+	BUILD=$(ASAN) BRIDGE_BUILD=$(BUILD) KUBO=$(if $(GO),$(KUBO)) \
+		timeout 900 $(TEST) --test-timeout=300000 'test/bridge/*.test.mjs'
+
+# `go install` refuses modules that exclude versions of others.
+$(KUBO):
+	@rm -rf $(@D) && mkdir -p $(@D)
+	cp -r "$$(timeout 300 $(GO) mod download -json github.com/ipfs/kubo@$(KUBO_VERSION) | \
+		sed -n 's/^.*"Dir": "\(.*\)".*$$/\1/p')" $(@D)/source
+	chmod -R u+w $(@D)/source
+	cd $(@D)/source && timeout 1500 $(GO) build -o ../ipfs ./cmd/ipfs
+	rm -r $(@D)/source
+
+$(BUILD)/test/bridge/trespass: LIBS = $(shell $(PKG_CONFIG) --libs libseccomp)
+$(BUILD)/test/bridge/trespass: $(patsubst %,$(BUILD)/%.o,test/bridge/trespass bridge/confine base/log)
+	$(link)
+
 UNIT_TESTS = $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/*_test.c))
 
 unit-tests: $(UNIT_TESTS)
@@ -205,7 +231,7 @@ test-deps: deps
 	cd publishers/js-libp2p && npm ci
 
 # For lint and fuzz.
-lint-deps: deps
+lint-deps: deps bridge-deps
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends \
 		clang clang-tidy cppcheck libclang-rt-dev mandoc
 
@@ -213,7 +239,7 @@ bench-deps: test-deps
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends \
 		libwebsockets-dev
 
-.PHONY: check core-check core-size-check unit-tests unit-check size-check text-check model fuzz fuzz-check fuzz-targets \
+.PHONY: check core-check bridge-check core-size-check unit-tests unit-check size-check text-check model fuzz fuzz-check fuzz-targets \
         fault fault-tools load load-tools soak soak-sanitizers soak-valgrind bench bench-serve \
         bench-kernel bench-feed bench-dashboard bench-check bench-baseline lint test-deps \
         lint-deps bench-deps
