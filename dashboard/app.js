@@ -11,6 +11,7 @@ import { keyboard, sheet } from './keys.js';
 import { Moment } from './model.js';
 import { code, copyLink, id, onAnnounce, why } from './parts.js';
 import { readRecording, writeRecording } from './recording.js';
+import { keep, kept } from './past.js';
 import { get, href, onRoute, readRoute, route, set } from './route.js';
 import { CAP, Store } from './store.js';
 import { Timeline } from './timeline.js';
@@ -574,16 +575,33 @@ connection.addEventListener('change', () => {
   update();
 });
 
+// What was held before the page was loaded again comes first.
+async function restore(store, url) {
+  store.restored = true;
+  for (const { bytes, at } of await kept(url)) {
+    try {
+      await store.addInSlices(bytes, at, true);
+    } catch (e) {
+      if (!(e instanceof DecodeError))
+        throw e;
+    }
+  }
+}
+
 connection.addEventListener('message', async ({ detail }) => {
   const store = live, { received } = connection;
   try {
+    if (!store.restored)
+      await restore(store, connection.url);
     const snapshot = await store.addInSlices(detail, Date.now(), rare);
     if (store !== live)
       return;
     rare = document.hidden;
     trouble = '';
-    if (snapshot)
+    if (snapshot) {
       connection.count(snapshot.sequence);
+      keep(connection.url, snapshot);
+    }
     if (!stopEvents && snapshot?.runtime?.event_types.length)
       stopEvents = watchEvents(connection.url, (message) => { live.add(message, Date.now()); update(); });
   } catch (e) {

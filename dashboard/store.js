@@ -73,6 +73,7 @@ export class Store {
   first = 0;        // at of the first snapshot ever; 0: none
   protocolNames = [];
   pinned = [];      // snapshots that are looked at and must stay
+  restored = false; // what the browser kept was put in
   #eventBytes = 0;
   #cap;
   #order = 0;

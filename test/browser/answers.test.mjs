@@ -303,3 +303,25 @@ test('a daemon elsewhere that does not answer: the command to copy lets in nobod
   const command = await page.textContent('main .code')
   for (const option of ['--token-file', '--tls-cert', '--tls-key']) assert.ok(command.includes(option), command)
 })
+
+test('a part of the past is kept over a reload, by daemon', limit, async t => {
+  const d = await published(t, [full], FAST)
+  const page = await open(t, d.url)
+  await when(page, () => Number(document.querySelector('.handle')?.getAttribute('aria-valuemax')) > 3)
+  await page.reload()
+  await when(page, () => Number(document.querySelector('.handle')?.getAttribute('aria-valuemax')) > 3)
+  await page.focus('.handle')
+  await page.keyboard.press('Home')
+  await hasText(page, '.title', 'Shown as it was')
+  assert.ok(await page.evaluate(() => Number(/t=(\d+)/.exec(location.hash)[1]) < performance.timeOrigin), 'from before the reload')
+  const oldest = () => page.evaluate(() => new Promise(resolve => {
+    const request = indexedDB.open('introspectd')
+    request.onsuccess = () => { request.result.transaction('snapshots').objectStore('snapshots').getAll().onsuccess = e => resolve(e.target.result.map(r => [r.url, r.at])) }
+  }))
+  const records = await oldest()
+  assert.ok(records.every(([url]) => url === d.ws), 'by its address')
+  const gone = await published(t, [full], ['--interval', '100'])
+  const other = await open(t, gone.url)
+  await snapshot(other)
+  assert.ok(Number(await other.getAttribute('.handle', 'aria-valuemax')) < 10)
+})
