@@ -1,8 +1,8 @@
 // Wires the parts: connection -> store -> moment -> views. Whatever happens
 // ends in update(), which draws once per frame.
 
-import { confirm, Connection, isConfirmed, keepToken, parseAddress } from './connection.js';
-import { DecodeError } from './decode.js';
+import { confirm, Connection, isConfirmed, keepToken, parseAddress, pastOf } from './connection.js';
+import { codec, DecodeError } from './decode.js';
 import { h, render } from './dom.js';
 import { watchEvents } from './events.js';
 import { ago, bytes, count, moment as momentText, plural } from './format.js';
@@ -32,6 +32,7 @@ const REMEMBERED = 8;     // addresses
 const SKIPPED = 'Snapshots taken while this page was hidden or busy with an earlier one. Nothing queues up.';
 const SLICE = 12;         // ms of reading a recording at a time
 
+const times = codec({ ServerMessage: ['state', 'event'], State: ['instant_ts'], Event: ['ts'] });
 const connection = new Connection();
 const timeline = new Timeline({ seek, play });
 let live = new Store();
@@ -272,6 +273,8 @@ function title() {
   return h('header', { class: 'title' },
     h('h1', null, nodeName()), r.hostname && r.hostname !== nodeName() && h('span', { class: 'faint host' }, r.hostname), r.peer_id && id(r.peer_id),
     (chosen || moment.range) && h('span', { class: 'past' }, `Shown as it was at ${momentText(moment.ts)}`),
+    moment.snapshot.partial && h('span', { class: 'faint' },
+      `remembered by the daemon: of ${plural(moment.snapshot.connections, 'connection')} those that moved most`),
     h('span', { class: 'grow' }), search(),
     h('button', { type: 'button', class: 'quiet', title: 'The address of this page, with all that is chosen in it', onclick: copyLink }, 'Copy link'));
 }
@@ -575,12 +578,19 @@ connection.addEventListener('change', () => {
   update();
 });
 
-// What was held before the page was loaded again comes first.
-async function restore(store, url) {
+// What the browser kept over a reload comes first, and what the daemon remembers of the time
+// when nobody looked. now: the node's clock, ms.
+async function restore(store, url, now) {
   store.restored = true;
-  for (const { bytes, at } of await kept(url)) {
+  const remembered = await pastOf(url), ahead = Date.now() - now;
+  const past = readRecording(remembered ?? new Uint8Array()).messages.map((bytes) => {
+    const { state, event } = times.decode('ServerMessage', bytes);
+    return { bytes, at: (state.instant_ts || event.ts) + ahead };
+  });
+  for (const { bytes, at } of [...past, ...await kept(url)].sort((a, b) => a.at - b.at)) {
     try {
-      await store.addInSlices(bytes, at, true);
+      if (at < Date.now())
+        await store.addInSlices(bytes, at, true);
     } catch (e) {
       if (!(e instanceof DecodeError))
         throw e;
@@ -592,7 +602,7 @@ connection.addEventListener('message', async ({ detail }) => {
   const store = live, { received } = connection;
   try {
     if (!store.restored)
-      await restore(store, connection.url);
+      await restore(store, connection.url, times.decode('ServerMessage', detail).state.instant_ts);
     const snapshot = await store.addInSlices(detail, Date.now(), rare);
     if (store !== live)
       return;

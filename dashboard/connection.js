@@ -88,6 +88,20 @@ async function probe(url) {
   }
 }
 
+// What our own daemon remembers of the time before, as a recording; undefined when it
+// remembers nothing.
+export const pastOf = async (url) => {
+  const past = new URL('past', httpOf(url)), token = tokenFor(url);
+  if (past.origin !== location.origin)
+    return undefined;
+  try {
+    const answer = await fetch(past, { headers: token ? { Authorization: `Bearer ${token}` } : {}, cache: 'no-store' });
+    return answer.ok ? new Uint8Array(await answer.arrayBuffer()) : undefined;
+  } catch {
+    return undefined;
+  }
+};
+
 async function whyNot(url, offered) {
   const { there } = await probe(url);
   return there ? { kind: 'refused', url, offered, status: await verdict(url) } : { kind: 'silent', url };

@@ -54,6 +54,9 @@ export function eachMoved(store, from, to, f) {
     base.set(first.tracks[i], i);
   const since = (track, bytesIn, bytesOut) => {
     const i = base.get(track);
+    // Of what was open but did not move most nothing is known at that time.
+    if (i === undefined && first?.partial && track.row.opened < first.ts)
+      return;
     f(track.row, i === undefined ? bytesIn : Math.max(0, bytesIn - first.moved[2 * i]),
       i === undefined ? bytesOut : Math.max(0, bytesOut - first.moved[2 * i + 1]), track);
   };

@@ -64,6 +64,7 @@ class Track {
 export class Store {
   // { bytes, at, order, ts, sequence, rateIn, rateOut, connections, peers, streams, dht,
   //   runtime, rare: whether it was asked for later than usual,
+  //   partial: whether only those connections are in it that moved most,
   //   tracks, moved: of each connection, and its bytes in and out so far, in turn,
   //   opened, closed: how many since the snapshot before; departed: Tracks of those closed,
   //   protocols: bytes in and out so far by protocol, in the order of protocolNames }
@@ -93,7 +94,8 @@ export class Store {
 
   // The sequence of the snapshot that was taken last, to which a difference may be: 0, none.
   get have() {
-    return this.snapshots.at(-1)?.bytes === this.#last.bytes ? this.snapshots.at(-1)?.sequence ?? 0 : 0;
+    const last = this.snapshots.at(-1);
+    return last && !last.partial && last.bytes === this.#last.bytes ? last.sequence : 0;
   }
 
   // Takes an encoded ServerMessage, a difference to the snapshot taken last included. at: ms, when it came; without, the times
@@ -133,7 +135,7 @@ export class Store {
 
   #isHeld({ sequence, instant_ts }) {
     const last = this.snapshots.at(-1);
-    return sequence > 0 && sequence === last?.sequence && instant_ts === last.ts;
+    return sequence > 0 && sequence === last?.sequence && instant_ts === last.ts && !last.partial;
   }
 
   *#addState(item, state, at) {
@@ -160,8 +162,11 @@ export class Store {
         until = performance.now() + SLICE;
       }
     }
-    this.#depart(item);
-    if (!this.snapshots.length)
+    // What a part does not name may still be there.
+    const { counts } = state, partial = Object.hasOwn(state, 'counts');
+    if (!partial)
+      this.#depart(item);
+    if (partial || !last || last.partial)
       item.opened = 0;
     this.#countProtocols(state.protocols);
     Object.assign(item, {
@@ -170,8 +175,11 @@ export class Store {
       sequence: state.sequence,
       rateIn: state.traffic.traffic_in.inst_bw,
       rateOut: state.traffic.traffic_out.inst_bw,
-      connections: open, streams, peers: peers.size,
-      dht: sum(dht.buckets, (b) => b.peers.length),
+      partial,
+      connections: partial ? counts.connections : open,
+      streams: partial ? counts.streams : streams,
+      peers: partial ? counts.peers : peers.size,
+      dht: partial ? counts.dht_peers : sum(dht.buckets, (b) => b.peers.length),
       protocols: Float64Array.from(this.#moved),
     });
     this.first ||= item.at;

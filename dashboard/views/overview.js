@@ -32,7 +32,7 @@ function tiles(m) {
   return h('div', { class: 'tiles' },
     tile('Traffic in', 'peers', { sort: '-in' }, rate(t.rateIn), `${bytes(t.in)} in total`, sparkline(points, (s) => s.rateIn, 'in', most)),
     tile('Traffic out', 'peers', { sort: '-out' }, rate(t.rateOut), `${bytes(t.out)} in total`, sparkline(points, (s) => s.rateOut, 'out', most)),
-    tile('Connections', 'connections', {}, count(m.open.length), `${count(calling)} of them opened by us`,
+    tile('Connections', 'connections', {}, count(m.snapshot.connections), m.snapshot.partial ? '' : `${count(calling)} of them opened by us`,
       sparkline(points, (s) => s.connections, 'plain')),
     m.snapshot.streams
       ? tile('Streams', 'streams', {}, count(m.snapshot.streams), plural(m.protocols().length, 'protocol'),

@@ -325,3 +325,19 @@ test('a part of the past is kept over a reload, by daemon', limit, async t => {
   await snapshot(other)
   assert.ok(Number(await other.getAttribute('.handle', 'aria-valuemax')) < 10)
 })
+
+test('what the daemon remembers of the time when nobody looked is there to go back to', limit, async t => {
+  const d = await published(t, [full], ['--interval', '50', '--remember', '1h', '--remember-every', '0.1'])
+  let seen = 0
+  for (const end = now() + 20_000; seen < 5 && now() < end; await new Promise(resolve => setTimeout(resolve, 200)))
+    seen = (await (await fetch(`${d.url}past`)).arrayBuffer()).byteLength / 500
+  const page = await open(t, d.url)
+  await when(page, () => Number(document.querySelector('.handle')?.getAttribute('aria-valuemax')) > 4)
+  await page.focus('.handle')
+  await page.keyboard.press('Home')
+  await hasText(page, '.title', 'remembered by the daemon')
+  assert.ok(await page.evaluate(() => Number(/t=(\d+)/.exec(location.hash)[1]) < performance.timeOrigin), 'from before the page')
+  await page.keyboard.press('End')
+  await when(page, () => document.querySelector('.live.on') && document.querySelector('.health'))
+  await hasText(page, '.tile', 'opened by us')
+})

@@ -173,3 +173,22 @@ test('the newest snapshot, come again to a new socket, is not kept twice', () =>
   assert.ok(store.add(encode(fullState(6)), 3))
   assert.deepEqual(store.snapshots.map(s => s.at), [1, 3])
 })
+
+test('of a part that was remembered, what it does not name is neither closed nor opened', () => {
+  const store = new Store()
+  const part = (ts, bytes, connections) => {
+    const { state } = ServerMessage.toObject(ServerMessage.decode(connectionsAt(ts, bytes)))
+    return encode({ state: { ...state, counts: { connections, peers: 2, streams: 7, dhtPeers: 3 } } })
+  }
+  const connectionsAt = (ts, bytes) => connections(ts, bytes)
+  store.add(part(1000, { a: 100 }, 3), 1000)
+  const second = store.add(part(2000, { b: 50 }, 4), 2000)
+  assert.deepEqual([second.partial, second.connections, second.peers, second.streams, second.dht], [true, 4, 2, 7, 3])
+  assert.equal(store.have, 0, 'no difference can be to it')
+  const live = store.add(connections(3000, { a: 130, b: 60, c: 999 }), 3000)
+  assert.deepEqual([live.opened, live.closed, live.connections], [0, 0, 3])
+  const m = new Moment(store, 2, [1000, 3000])
+  assert.deepEqual(Object.fromEntries(m.peers('range').map(p => [p.key, p.movedIn])), { 'peer a': 30, 'peer b': 0, 'peer c': 0 })
+  store.add(connections(4000, { a: 130 }), 4000)
+  assert.equal(store.snapshots.at(-1).closed, 2)
+})
