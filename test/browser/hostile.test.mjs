@@ -12,12 +12,15 @@ const STRINGS = [
   '__proto__', 'constructor', ' ', 'W'.repeat(4000), '<b>&lt;&amp;'.repeat(40)
 ]
 
+// Fields of a State that are the daemon's to set.
+const DAEMONS = new Set(['runtime', 'base', 'goneIds', 'same', 'counts'])
+
 // A message of a type with every text field set to s, and numbers set to something.
 function filled (type, s, depth = 0) {
   const value = {}
   for (const f of type.fieldsArray) {
     f.resolve()
-    if (f.name === 'runtime' || (depth > 4 && f.resolvedType?.fields) || f.partOf?.name === 'relayedOver') continue
+    if (DAEMONS.has(f.name) || (depth > 4 && f.resolvedType?.fields) || f.partOf?.name === 'relayedOver') continue
     const one = f.resolvedType?.fields ? filled(f.resolvedType, s, depth + 1) : f.resolvedType ? 0
       : f.type === 'string' ? s : f.type === 'bytes' ? Buffer.from(s) : f.type === 'bool' ? true : 7
     value[f.name] = f.repeated ? [one] : one
