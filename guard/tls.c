@@ -180,7 +180,7 @@ static int64_t time_cipher(mbedtls_cipher_type_t type)
 		return least;
 	}
 	for (int i = 0; i < SAMPLE_TRIES; i++) {
-		struct timespec begin, end;
+		struct timespec begin = {0}, end = {0};
 
 		clock_gettime(CLOCK_MONOTONIC, &begin);
 		if (mbedtls_cipher_auth_encrypt_ext(&c, nonce, sizeof nonce, NULL, 0, in, sizeof in, out,
