@@ -38,7 +38,9 @@ enum {
 	SPARE_SLOTS = 16,       /* beyond --max-clients: for HTTP, and to refuse properly */
 	MESSAGE_MAX = 4096,     /* bytes of a client's message */
 	RECEIVE_MAX = 4096,     /* bytes read from one client in one turn */
-	MESSAGES_MAX = 32,      /* written to one client in one turn */
+	SHARE_MAX = 256 << 10,  /* bytes written to one client in one turn; each message counts for */
+	MESSAGE_COST = 8192,    /* so many more */
+	PACE_MS = 1000,         /* over which a client's pace is measured */
 	ACCEPT_MAX = 64,        /* connections accepted in one turn from one listener */
 	HANDSHAKE_MS = 5000,
 	HANDSHAKES_MS = 5,      /* of a turn, for TLS handshakes; the last one begun may take longer */
@@ -98,7 +100,6 @@ struct slot {
 	bool sends_state;        /* the message being written is a State */
 	bool last;               /* ... the last of an answer over HTTP */
 	uint8_t pings;           /* sent and not answered */
-	uint8_t share;           /* messages that may be written before its next turn */
 	uint16_t close_code;     /* WS_NO_STATUS: an empty close frame */
 	uint16_t head_len;       /* bytes of the request head that have come */
 	uint16_t in_at, in_len;  /* bytes received and not decoded, within buffer->in */
@@ -108,6 +109,9 @@ struct slot {
 	int64_t held_until;      /* when its request is judged; 0: it is not held back */
 	int64_t quiet;           /* since when it is silent: last bytes from it, or last ping to it */
 	uint64_t delivered;      /* States */
+	uint32_t share;          /* bytes that may be written before its next turn */
+	size_t took, took_before;   /* bytes in this period of PACE_MS and in the one before */
+	int64_t period;          /* when this one began */
 	const uint8_t *tx;       /* being written, c.tx_left bytes: in the buffer or the snapshot */
 	const uint8_t *body;     /* written after tx: wherever the message says */
 	size_t body_left;
@@ -432,9 +436,10 @@ static bool begin_next(struct server *srv, struct slot *s)
  * up. */
 static bool begin_message(struct server *srv, struct slot *s)
 {
-	if ((s->state != SLOT_OPEN && s->state != SLOT_ANSWER) || s->share == 0 ||
+	if ((s->state != SLOT_OPEN && s->state != SLOT_ANSWER) || s->share < MESSAGE_COST ||
 	    !(begin_control(srv, s) || begin_next(srv, s)))
 		return false;
+	s->share -= MESSAGE_COST;
 	s->since = srv->d.now;
 	return true;
 }
@@ -448,8 +453,6 @@ static void end_message(struct server *srv, struct slot *s)
 		s->body_left = 0;
 		return;
 	}
-	if (s->share > 0)
-		s->share--;
 	if (s->sends_state) {
 		s->delivered++;
 		srv->d.counters.sent++;
@@ -480,19 +483,45 @@ static void stream_failed(struct server *srv, struct slot *s)
 		slot_drop(srv, s, s->stream.kind->error(&s->stream, error, why));
 }
 
+static void count_sent(struct server *srv, struct slot *s, size_t n)
+{
+	const int64_t now = srv->d.now, gone = now - s->period;
+
+	if (gone >= PACE_MS) {
+		s->took_before = gone < 2 * PACE_MS ? s->took : 0;
+		s->took = 0;
+		s->period = now;
+	}
+	s->took += n;
+	s->share -= (uint32_t)n;
+	s->since = now;
+	srv->d.counters.sent_bytes += n;
+}
+
+/* Bytes that the client took in the last second or two. What its socket takes at once counts, which
+ * is no more than LISTEN_UNSENT beyond its window: so who has just come has a pace. */
+static size_t pace_of(const struct server *srv, const struct slot *s)
+{
+	const int64_t gone = srv->d.now - s->period;
+
+	return gone < PACE_MS ? s->took + s->took_before : gone < 2 * PACE_MS ? s->took : 0;
+}
+
 static void slot_write(struct server *srv, struct slot *s)
 {
 	while (s->state != SLOT_DROPPED && (s->c.tx_left > 0 || begin_message(srv, s))) {
-		ssize_t n = s->stream.kind->send(&s->stream, s->tx, s->c.tx_left);
+		const size_t len = s->c.tx_left < s->share ? s->c.tx_left : s->share;
+		const ssize_t n = len > 0 ? s->stream.kind->send(&s->stream, s->tx, len) : 0;
 
 		if (n < 0) {
 			stream_failed(srv, s);
 			return;
 		}
+		if (len == 0)
+			return;
 		s->tx += n;
 		s->c.tx_left -= (size_t)n;
-		srv->d.counters.sent_bytes += (uint64_t)n;
-		s->since = srv->d.now;
+		count_sent(srv, s, (size_t)n);
 		if (s->c.tx_left > 0)
 			return;
 		end_message(srv, s);
@@ -787,7 +816,7 @@ static void slot_settle(struct server *srv, size_t i)
 	}
 	pollset_want(&srv->set, i, slot_events(s));
 	const bool speaks = s->state == SLOT_OPEN || s->state == SLOT_ANSWER;
-	const bool goes_on = has_unread(s) || (speaks && s->share == 0 && s->c.tx_left == 0);
+	const bool goes_on = has_unread(s) || (speaks && s->share < MESSAGE_COST && s->c.tx_left == 0);
 	set_deadline(srv, i, goes_on ? srv->d.now : slot_deadline(srv, s));
 }
 
@@ -819,7 +848,7 @@ static void slot_serve(struct server *srv, size_t i)
 	const short revents = pollset_take(&srv->set, i);
 	const short gone = POLLHUP | POLLERR;
 
-	s->share = MESSAGES_MAX;
+	s->share = SHARE_MAX;
 	short readable = (short)(POLLIN | gone | s->stream.kind->events(&s->stream, POLLIN));
 	if (slot_reads(s) && (revents & readable || has_unread(s)))
 		slot_read(srv, s);
@@ -945,14 +974,26 @@ static const char *take_event(void *arg, const uint8_t *event, size_t len, int64
 	return error;
 }
 
-/* A buffer for the next snapshot: when slow clients hold all of them, those that
- * hold the oldest have to go. */
+/* A buffer for the next snapshot: when slow clients hold all of them, those have to go that hold
+ * the one whose fastest reader is the slowest. */
 static void make_room(struct server *srv)
 {
-	const struct snapshot *old = snapshot_in_the_way(&srv->d.store);
+	struct snapshot_store *store = &srv->d.store;
 
-	for (size_t i = 0; old && i < srv->high; i++) {
-		if (srv->slots[i].c.pinned == old) {
+	if (!snapshot_in_the_way(store))
+		return;
+	for (int i = 0; i < SNAPSHOT_BUFFERS; i++)
+		store->all[i].pace = 0;
+	for (size_t i = 0; i < srv->high; i++) {
+		struct snapshot *pinned = srv->slots[i].c.pinned;
+		const size_t pace = pace_of(srv, &srv->slots[i]);
+
+		if (pinned && pace > pinned->pace)
+			pinned->pace = pace;
+	}
+	const struct snapshot *slowest = snapshot_in_the_way(store);
+	for (size_t i = 0; i < srv->high; i++) {
+		if (srv->slots[i].c.pinned == slowest) {
 			give_up(srv, &srv->slots[i], "too slow for the buffers there are");
 			slot_settle(srv, i);
 		}
@@ -1002,12 +1043,12 @@ static void take_snapshot(struct server *srv)
 			slot_settle(srv, i);
 }
 
-/* Events came: they may be owed to connections of endpoints that take events. */
+/* Events came: they may be owed to connections that read events. */
 static void push_events(struct server *srv)
 {
 	srv->event_came = false;
 	for (size_t i = 0; i < srv->high; i++)
-		if (srv->slots[i].c.endpoint && srv->slots[i].c.endpoint->event)
+		if (srv->slots[i].c.events)
 			slot_settle(srv, i);
 }
 

@@ -45,15 +45,16 @@ static struct snapshot *find_room(struct snapshot_store *store)
 
 struct snapshot *snapshot_in_the_way(struct snapshot_store *store)
 {
-	struct snapshot *oldest = NULL;
+	struct snapshot *slowest = NULL;
 
 	if (find_room(store))
 		return NULL;
-	for (int i = 0; i < SNAPSHOT_BUFFERS; i++)
-		if (&store->all[i] != store->latest &&
-		    (!oldest || store->all[i].sequence < oldest->sequence))
-			oldest = &store->all[i];
-	return oldest;
+	for (struct snapshot *s = store->all; s < store->all + SNAPSHOT_BUFFERS; s++)
+		if (s != store->latest &&
+		    (!slowest || s->pace < slowest->pace ||
+		     (s->pace == slowest->pace && s->sequence < slowest->sequence)))
+			slowest = s;
+	return slowest;
 }
 
 /* Measuring takes as long as encoding, and is seldom needed. */

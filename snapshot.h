@@ -34,6 +34,7 @@ struct snapshot {
 	size_t len;          /* bytes of the message */
 	uint8_t *frame;      /* set by the loop: where the frame begins, within the headroom */
 	unsigned pins;       /* clients to which it is being sent */
+	size_t pace;         /* set by the loop: bytes that the fastest of them took of late */
 	uint32_t checksum;   /* see snapshot_checksum; 0: not computed yet */
 };
 
@@ -48,8 +49,8 @@ struct snapshot_store {
 int snapshot_open(struct snapshot_store *store, size_t max);
 void snapshot_close(struct snapshot_store *store);
 
-/* The snapshot that must be let go before another can be taken: the oldest that
- * is pinned. NULL when there is room. */
+/* The snapshot that must be let go before another can be taken: of those that are pinned the one
+ * with the lowest pace, then the oldest. NULL when there is room. */
 struct snapshot *snapshot_in_the_way(struct snapshot_store *store);
 
 /* Numbers the state, puts the runtime in it and encodes it as the latest. now is

@@ -142,15 +142,17 @@ void listen_close(struct listener list[LISTENERS_MAX], size_t *count)
 
 static int listen_tcp(struct listener *l, const struct addrinfo *info)
 {
-	const int on = 1;
+	const int on = 1, unsent = LISTEN_UNSENT;
 	socklen_t len = sizeof l->address;
 
 	l->fd = socket(info->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (l->fd < 0)
 		return -1;
-	/* Linux hands TCP_NODELAY on to what is accepted. */
+	/* Linux hands these on to what is accepted. With TCP_NOTSENT_LOWAT a send tells how fast the
+	 * peer takes what is sent: else the kernel keeps megabytes, and says nothing for seconds. */
 	if (setsockopt(l->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 &&
 	    setsockopt(l->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) == 0 &&
+	    setsockopt(l->fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent) == 0 &&
 	    (info->ai_family != AF_INET6 ||
 	     setsockopt(l->fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on) == 0) &&
 	    bind(l->fd, info->ai_addr, info->ai_addrlen) == 0 && listen(l->fd, BACKLOG) == 0 &&

@@ -14,6 +14,7 @@
 
 enum {
 	LISTENERS_MAX = 16,
+	LISTEN_UNSENT = 64 << 10,   /* bytes that a TCP socket keeps beyond what it may send */
 	ADDRESS_TEXT_MAX = sizeof((struct sockaddr_un *)0)->sun_path + 16,
 };
 

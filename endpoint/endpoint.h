@@ -17,7 +17,7 @@
  *    Every connection for which it is true is asked for its next message when a snapshot was
  *    taken.
  * 6. Every connection is asked for its next message after whatever came from its peer, when
- *    due has passed, and after an event if the endpoint has the function for it.
+ *    due has passed, and after an event if it reads events.
  * 7. All that next costs in one turn is bounded: what takes longer returns 0, and due
  *    says when to go on, a time that has passed meaning the next turn.
  * 8. Over HTTP the answer may be any number of messages; the one with last ends it. A
@@ -69,6 +69,7 @@ struct connection {
 	const struct sockaddr *peer;
 	size_t tx_left;                  /* bytes of a message that are not written yet */
 	bool waiting;                    /* for the next snapshot, by waits */
+	bool events;                     /* set by the endpoint: it reads events */
 	bool ready;                      /* it has a credit for one State, besides the one that a
 	                                    pull client is owed for connecting */
 	int64_t asked;                   /* since when it has one. The loop sets this at open and

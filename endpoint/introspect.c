@@ -75,7 +75,7 @@ static void enlist(struct client *client)
 
 	event_readers += c->push_events;
 	event_readers -= client->reads_events;
-	client->reads_events = c->push_events;
+	client->reads_events = client->connection->events = c->push_events;
 	if (reads == (client->link != NULL))
 		return;
 	if (reads) {

@@ -739,7 +739,7 @@ test('a push client that stops reading is dropped at its deadline, the others ge
 })
 
 test('a push client that reads again in time is told once of each loss', async t => {
-  const d = await fedDaemon(t, { options: ['--drain', '60', '--history', `${HISTORY_MIN}`] })
+  const d = await fedDaemon(t, { options: ['--drain', '60', '--history', `${1 << 20}`] })
   const slow = await greeted(t, d)
   const fast = await greeted(t, d)
   for (const c of [slow, fast]) await c.ok('PUSH_ENABLE', { source: 'EVENTS' })

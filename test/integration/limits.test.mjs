@@ -319,6 +319,25 @@ test('a client has a share of a turn: of many pings at once the first and the la
   assert.ok(answered.length < 200, `${answered.length}`)
 })
 
+test('a large snapshot goes out in shares: 256 KiB in a turn', { skip: process.env.RUNNER && 'not run by itself' }, async t => {
+  const log = join(folder(t), 'calls'), size = 8e6
+  const d = await feedDaemon(t, HOUR, {
+    prefix: ['strace', '--daemonize', '--follow-forks', '--quiet=all', '--trace=poll,ppoll,sendto', '--output', log],
+    env: { ASAN_OPTIONS: 'detect_leaks=0' }   // which is not possible under ptrace
+  })
+  await node(t, d, () => encodeState(size))
+  const c = await open(t, { port: d.port })
+  await c.frame(0)
+  await d.stop()
+  const turns = [0]
+  for (const line of readFileSync(log, 'utf8').split('\n')) {
+    if (/ p?poll\(/.test(line)) turns.push(0)
+    turns[turns.length - 1] += Number(line.match(/ sendto\(.* = (\d+)$/)?.[1] ?? 0)
+  }
+  assert.ok(turns.reduce((a, b) => a + b) > size)
+  assert.ok(Math.max(...turns) <= 256 * 1024, `${Math.max(...turns)} bytes`)
+})
+
 test('but each of many commands is answered, and goodbye is said', { skip: process.env.CORE && 'not in the core' }, async t => {
   const d = await daemon(t, HOUR)
   const c = await connect(t, { port: d.port })
@@ -363,6 +382,31 @@ test('200 clients, one of them never reads', async t => {
   assert.ok(after - before < GROWTH_MAX, `grew by ${after - before} KiB`)
   const ms = Math.round(performance.now() - start)
   t.diagnostic(`${delivered} snapshots in ${ms} ms, ${after - before} KiB more`)
+})
+
+test('who reads slowly gets all of a snapshot, though more come than there are buffers, and read nothing', async t => {
+  const bytes = encodeState(12e6)
+  const d = await feedDaemon(t, ['--interval', '50', '--max-clients', '200'])
+  await node(t, d, () => bytes)
+  const slow = await connect(t, { port: d.port })
+  slow.socket.on('data', () => {
+    slow.socket.pause()
+    setTimeout(() => slow.socket.resume(), 20)
+  })
+  slow.send(handshake())
+  const c = await client(t, d.ws)
+  const stuck = []
+  while (!slow.frames.length && !slow.ended) {
+    const one = await connect(t, { port: d.port })
+    one.socket.pause()
+    one.send(handshake())
+    stuck.push(one)
+    await c.next(20000)
+    c.raw.fill(null)
+    c.snapshots.fill(null)
+  }
+  assert.ok(slow.frames[0]?.data.length > 12e6, 'it was dropped')
+  assert.ok(stuck.length > 20, `${stuck.length}`)
 })
 
 test('memory stays flat over 10000 snapshots', async t => {

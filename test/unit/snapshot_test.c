@@ -313,6 +313,12 @@ static void pins(void **state)
 	take(&store, 1, 0);
 	store.latest->pins++;
 	assert_ptr_equal(snapshot_in_the_way(&store), held[1]);
+	/* Who takes most of late stays, however old. */
+	for (size_t i = 1; i < count; i++)
+		held[i]->pace = 100 - i;
+	held[4]->pace = held[5]->pace = 7;
+	store.latest->pace = 0;
+	assert_ptr_equal(snapshot_in_the_way(&store), held[4]);
 	for (size_t i = 0; i < count; i++)
 		held[i]->pins = 0;
 	snapshot_close(&store);
