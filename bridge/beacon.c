@@ -62,6 +62,8 @@ static void fill_lighthouse(struct round *r, const json_t *index)
 {
 	const json_t *peers = node_ask(r->node, "/lighthouse/peers", GET | OPTIONAL);
 
+	if (peers && !json_is_array(peers))
+		node_wrong(r->node, "expected an array");
 	for (size_t i = 0; i < json_array_size(peers); i++) {
 		const json_t *peer = json_array_get(peers, i), *info = object_at(r, peer, "peer_info");
 		const json_t *score = json_object_get(

@@ -1,0 +1,89 @@
+// What the Beacon API answers becomes a State. The shapes are those of its specification and, for
+// Lighthouse and Nimbus, of their documentation and source; the programs themselves are not run.
+import assert from 'node:assert/strict'
+import test from 'node:test'
+import { ask, fakeNode } from './fake.mjs'
+
+const peer = (id, more) => ({ peer_id: id, enr: null, last_seen_p2p_address: '/ip4/192.0.2.1/tcp/9000', state: 'connected', direction: 'inbound', ...more })
+
+const BEACON = {
+  '/eth/v1/node/peers': {
+    data: [
+      peer('16UiuA'), peer('16UiuB', { direction: 'outbound', last_seen_p2p_address: '/ip4/192.0.2.2/udp/9001/quic-v1' }),
+      peer('16UiuC', { state: 'disconnected' }), peer('16UiuD', { state: 'disconnecting' }), peer('16UiuE', { state: 'connecting' })
+    ],
+    meta: { count: 5 }
+  },
+  '/eth/v1/node/version': { data: { version: 'Lighthouse/v5.3.0-d6ba8c3/x86_64-linux' } },
+  '/eth/v1/node/identity': { data: { peer_id: '16UiuSelf', p2p_addresses: ['/ip4/198.51.100.1/tcp/9000'], metadata: { seq_number: '1' } } },
+  '/eth/v1/node/syncing': { data: { head_slot: '1', sync_distance: '18446744073709551615', is_syncing: false } }
+}
+
+const told = async (t, more) => {
+  const n = await fakeNode(t, { ...BEACON, ...more }, { method: 'GET' })
+  return { n, ...await ask(t, 'beacon', n.url) }
+}
+
+test('the standard: peers that are connected, identity, distance', async t => {
+  const { state, said, code } = await told(t)
+  assert.equal(said, '')
+  assert.equal(code, 0)
+  assert.deepEqual(state.runtime, { implementation: 'Lighthouse', version: 'v5.3.0-d6ba8c3', platform: 'x86_64-linux', peerId: '16UiuSelf' })
+  assert.deepEqual(state.subsystems.connections.map(c => [c.peerId, c.role, c.status, Buffer.from(c.transportId, 'base64').toString()]), [
+    ['16UiuA', 'RESPONDER', undefined, 'ip4+tcp'], ['16UiuB', undefined, undefined, 'ip4+udp+quic-v1'],
+    ['16UiuD', 'RESPONDER', 'CLOSING', 'ip4+tcp'], ['16UiuE', 'RESPONDER', 'OPENING', 'ip4+tcp']
+  ])
+  assert.deepEqual(state.addresses, [{ multiaddr: '/ip4/198.51.100.1/tcp/9000' }])
+  assert.equal(state.resources.find(r => r.name === 'sync-distance').used, '18446744073709551615')
+})
+
+test('Lighthouse: agents, scores and subnets', async t => {
+  const { state, said } = await told(t, {
+    '/lighthouse/peers': [
+      { peer_id: '16UiuA', peer_info: { score: { Real: { lighthouse_score: -0.25 } }, client: { kind: 'Prysm', agent_string: 'Prysm/v3.1.1' }, subnets: ['x', 'y'] } },
+      { peer_id: '16UiuZ', peer_info: { score: { Max: null } } }
+    ]
+  })
+  assert.equal(said, '')
+  assert.equal(state.subsystems.connections[0].agentVersion, 'Prysm/v3.1.1')
+  assert.deepEqual(state.subsystems.connections[0].userProvidedTags, ['score=-0.250', 'subnets=2'])
+})
+
+test('Nimbus: agents, scores, topics and meshes', async t => {
+  const { state, said } = await told(t, {
+    '/eth/v1/node/version': { data: { version: 'Nimbus/v24.5.1-d2a077-stateofus' } },
+    '/nimbus/v1/network/peers': { peers: [{ info: { peerId: '16UiuB', addrs: [], protocols: [], protoVersion: '', agentVersion: 'nimbus' }, connectionState: 'Connected', score: 300 }] },
+    '/nimbus/v1/debug/gossip/peers': {
+      gossip_peers: [{ topic: '/eth2/x/beacon_block/ssz_snappy', peers: [{ peerId: '16UiuA' }, { peerId: '16UiuB' }] }],
+      mesh_peers: [{ topic: '/eth2/x/beacon_block/ssz_snappy', peers: [{ peerId: '16UiuB' }] }]
+    }
+  })
+  assert.equal(said, '')
+  assert.equal(state.subsystems.connections[1].agentVersion, 'nimbus')
+  assert.deepEqual(state.subsystems.connections[1].userProvidedTags, ['score=300'])
+  assert.deepEqual(state.topics, [{ name: '/eth2/x/beacon_block/ssz_snappy', subscribers: 2, meshPeerIds: ['16UiuB'] }])
+})
+
+test('wrong types are named, and the rest is told', async t => {
+  for (const [path, wrong] of [
+    ['/eth/v1/node/peers', { data: {} }], ['/eth/v1/node/peers', { data: [5] }], ['/eth/v1/node/peers', { data: [peer(7)] }],
+    ['/eth/v1/node/version', { data: [] }], ['/eth/v1/node/identity', { data: { peer_id: 'x', p2p_addresses: [5] } }],
+    ['/eth/v1/node/syncing', { data: { sync_distance: true } }], ['/lighthouse/peers', [5]], ['/lighthouse/peers', [{ peer_id: {} }]],
+    ['/lighthouse/peers', { code: 5 }], ['/lighthouse/peers', [{ peer_id: '16UiuA', peer_info: { subnets: 5 } }]]
+  ]) {
+    const { n, state, lines, code, signal } = await told(t, { [path]: wrong })
+    assert.deepEqual([code, signal, lines.length], [1, null, 1], `${path} ${JSON.stringify(wrong)}: ${lines}`)
+    assert.ok(lines[0].startsWith(`introspect-bridge: ${n.url}${path}: `), lines[0])
+    assert.ok(state)
+  }
+})
+
+test('100,000 peers of a Lighthouse', async t => {
+  const ids = Array.from({ length: 100000 }, (_, i) => `16Uiu${i}`)
+  const { state, said } = await told(t, {
+    '/eth/v1/node/peers': { data: ids.map(id => peer(id)) },
+    '/lighthouse/peers': ids.map(id => ({ peer_id: id, peer_info: { client: { agent_string: 'Teku' }, subnets: [] } }))
+  })
+  assert.equal(said, '')
+  assert.ok(state.subsystems.connections.length === 100000 && state.subsystems.connections.every(c => c.agentVersion === 'Teku'))
+})
