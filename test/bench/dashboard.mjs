@@ -8,7 +8,7 @@ import { published } from '../browser/browser.mjs'
 import { fullState, pageFolder } from '../dashboard/page.mjs'
 import { schema, ServerMessage } from '../integration/daemon.mjs'
 
-const SIZES = [100, 1000, 10_000]
+const SIZES = [[100, 1], [1000, 1], [10_000, 1], [10_000, 50]]   // connections, of which one of so many differs
 const VIEWS = ['overview', 'peers', 'connections', 'streams', 'swarm']
 const INTERVAL = 500   // ms
 const SNAPSHOTS = 6    // in each view
@@ -16,10 +16,12 @@ const ROUNDS = 20      // of decoding
 
 const protobufjs = await readFile(createRequire(import.meta.url).resolve('protobufjs/dist/protobuf.min.js'), 'utf8')
 
-// Three states that differ as those of a live node do.
-const statesOf = count => [1, 2, 3].map(n => {
+// Three states that differ in every connection, or in one of some, as those of a live node do.
+const statesOf = (count, some) => [1, 2, 3].map(n => {
   const message = fullState(0, count)
-  for (const [i, c] of message.state.subsystems.connections.entries()) c.traffic.trafficIn.instBw = (i * 7919 * n) % 100_003
+  for (const [i, c] of message.state.subsystems.connections.entries()) {
+    if ((i + n) % some === 0) c.traffic.trafficIn.instBw = (i * 7919 * n) % 100_003
+  }
   delete message.state.runtime
   delete message.state.sequence
   return new Uint8Array(ServerMessage.encodeDelimited(ServerMessage.fromObject(message)).finish())
@@ -107,9 +109,9 @@ const row = (...cells) => console.log(cells.map((c, i) => i === 1
   ? c.padEnd(12)
   : (typeof c === 'number' ? c.toFixed(c < 10 ? 2 : 0) : c).padStart(11)).join(' '))
 
-async function measure (browser, count) {
+async function measure (browser, count, some) {
   const cleanups = []
-  const d = await published({ after: f => cleanups.unshift(f) }, statesOf(count), ['--interval', `${INTERVAL}`])
+  const d = await published({ after: f => cleanups.unshift(f) }, statesOf(count, some), ['--interval', `${INTERVAL}`])
   const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, bypassCSP: true })
   const { size, own, other } = await decoding(context, d.url, schema.toJSON())
   const page = await context.newPage()
@@ -119,7 +121,7 @@ async function measure (browser, count) {
   await cdp.send('Performance.enable', { timeDomain: 'threadTicks' })
   for (const view of VIEWS) {
     const { all, script, layout, longest } = await watch(browser, page, cdp, view)
-    row(`${count}`, view, size / 1000, own, other, own / other, script, layout, all, longest)
+    row(`${count}${some > 1 ? `/${some}` : ''}`, view, size / 1000, own, other, own / other, script, layout, all, longest)
   }
   await context.close()
   for (const f of cleanups) await f()
@@ -130,7 +132,7 @@ const browser = await chromium.launch({
   args: ['--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking']
 })
 console.log(`Dashboard, in Chromium ${browser.version()}: CPU ms of the page's main thread for each snapshot;\n` +
-  'longest: its longest task')
+  'longest: its longest task. 10000/50: one of 50 connections differs from the snapshot before')
 row('connections', 'view', 'KB', 'decode', 'protobufjs', 'ratio', 'script', 'layout', 'all', 'longest')
-for (const count of SIZES) await measure(browser, count)
+for (const [count, some] of SIZES) await measure(browser, count, some)
 await browser.close()
