@@ -2,7 +2,7 @@
 // past thins, then ends. States are decoded when asked for.
 
 import { DecodeError, codec, decode, encode } from './decode.js';
-import { baseOf, merge } from './merge.js';
+import { baseOf, merging } from './merge.js';
 import { rowOf } from './row.js';
 
 export const CAP = 32 * 2 ** 20;     // bytes; half an hour of a node with 70 connections
@@ -28,6 +28,19 @@ function equal(a, from, b, start, end) {
       return false;
   }
   return true;
+}
+
+// Pauses only when a slice of time has passed.
+function* paced(work) {
+  for (let until = performance.now() + SLICE; ;) {
+    const { done, value } = work.next();
+    if (done)
+      return value;
+    if (performance.now() > until) {
+      yield;
+      until = performance.now() + SLICE;
+    }
+  }
 }
 
 // Runs to its end at once what can be run in slices.
@@ -115,7 +128,8 @@ export class Store {
     const base = baseOf(received);
     if (base && base !== this.have)
       throw new DecodeError('a difference to a snapshot that is not here', 0);
-    const bytes = base ? merge(this.#last.bytes, received) : received;
+    const { bytes: held, spans, connections } = this.#last;
+    const bytes = base ? yield* paced(merging(held, spans, connections.map((c) => c.id), received)) : received;
     const message = envelope.decode('ServerMessage', bytes);
     const item = { bytes, order: this.#order++ };
     if (Object.hasOwn(message, 'runtime')) {

@@ -4,9 +4,21 @@ import { test } from 'node:test'
 import { ServerMessage } from '../integration/daemon.mjs'
 import { encode, fullState, load, random } from './page.mjs'
 
-const { baseOf, merge } = await load('merge.js')
-const { DecodeError } = await load('decode.js')
+const { baseOf, merging } = await load('merge.js')
+const { codec, decode, DecodeError } = await load('decode.js')
 const { Store } = await load('store.js')
+
+const places = codec(undefined, 'Subsystems.connections')
+
+function merge (base, change) {
+  const spans = places.decode('ServerMessage', base).state.subsystems.connections
+  const ids = decode('ServerMessage', base).state.subsystems.connections.map(c => c.id)
+  const work = merging(base, spans, ids, change)
+  for (;;) {
+    const { done, value } = work.next()
+    if (done) return value
+  }
+}
 
 const LISTS = { ADDRESSES: 'addresses', PROTOCOLS: 'protocols', TOPICS: 'topics', RESOURCES: 'resources' }
 const copy = x => JSON.parse(JSON.stringify(x), (k, v) => v?.type === 'Buffer' ? Buffer.from(v.data) : v)
