@@ -393,6 +393,9 @@ static const char *const help_keys[][2] = {
     {"up down, j k", "select a connection"},
     {"PgUp PgDn Home End", "by the page, first, last"},
     {"Enter", "its streams, and back"},
+    {"g", "sums by peer, by process, and back"},
+    {"w", "rates over 2, 10, 40 s, and as they are"},
+    {"f", "choose columns"},
     {"< >", "sort by the column to the left, right"},
     {"r", "reverse the order"},
     {"/", "show only what contains a text"},
@@ -407,11 +410,13 @@ static const char *const help_keys[][2] = {
 /* The letters that sort. */
 static void draw_sorts(const struct table *t, struct screen *s)
 {
+	char text[FORMAT_MAX];
 	int room = 0;
 
 	screen_line(s, PLAIN);
 	for (size_t i = 0; i < t->column_count; i++) {
-		int width = (int)strlen(t->columns[i].title) + 4;
+		const char *title = table_title(t, i, text);
+		int width = (int)strlen(title) + 4;
 
 		if (!(t->seen >> i & 1))
 			continue;
@@ -421,7 +426,7 @@ static void draw_sorts(const struct table *t, struct screen *s)
 		}
 		room -= width;
 		screen_printf(s, BOLD, "%c", t->columns[i].key);
-		screen_printf(s, DIM, " %s  ", t->columns[i].title);
+		screen_printf(s, DIM, " %s  ", title);
 	}
 }
 
@@ -441,7 +446,32 @@ static void draw_help(struct view *v, struct screen *s)
 		screen_text(s, BOLD, 22, LEFT, help_keys[i][0]);
 		screen_text(s, PLAIN, 0, LEFT, help_keys[i][1]);
 	}
-	draw_sorts(v->opened ? &v->streams : &v->connections, s);
+	draw_sorts(view_table(v), s);
+	v->help_page = (size_t)lines;
+	v->help_lines = (size_t)screen_scroll_end(s, (int)v->help_top, lines);
+}
+
+/* The columns, and which of them are shown. */
+static void draw_columns(struct view *v, struct screen *s)
+{
+	const struct table *t = view_table(v);
+	const int lines = screen_left(s) > 1 ? screen_left(s) - 1 : 0;
+	char text[FORMAT_MAX];
+
+	screen_scroll_begin(s);
+	paragraph(s, DIM, 0, "The letter of a column hides it, or shows it if there is room:");
+	for (size_t i = 0; i < t->column_count; i++) {
+		screen_line(s, PLAIN);
+		screen_printf(s, PLAIN, "[%c] ", (t->shown | t->wanted) & ~t->hidden & 1U << i ? 'x' : ' ');
+		screen_printf(s, BOLD, "%c", t->columns[i].key);
+		screen_printf(s, PLAIN, " %s%s", table_title(t, i, text),
+			      t->sort == i            ? "  sorted by it, so it stays"
+			      : t->wanted >> i & 1    ? "  chosen"
+			      : t->hidden >> i & 1    ? "  hidden"
+			      : !(t->seen >> i & 1)   ? "  nothing is known"
+			      : !(t->shown >> i & 1) ? "  no room"
+						      : "");
+	}
 	v->help_page = (size_t)lines;
 	v->help_lines = (size_t)screen_scroll_end(s, (int)v->help_top, lines);
 }
@@ -515,6 +545,11 @@ static void draw_pane(struct view *v, struct screen *s, unsigned stale, int line
 static void draw_tables(struct view *v, struct screen *s, unsigned stale)
 {
 	int lines = screen_left(s) - 1;
+
+	if (v->grouping != BY_NOTHING && v->groups.count > 0) {
+		table_draw(&v->groups, s, lines, stale, REVERSE);
+		return;
+	}
 	int pane = v->opened ? lines / 2 : s->rows >= ROWS_FOR_PANE ? lines / 3 : 0;
 
 	if (v->opened && pane < PANE_MIN)
@@ -548,15 +583,16 @@ static int64_t silence(const struct view *v, const struct view_status *status)
 }
 
 /* The keys, or the filter, or what went wrong. */
-static void draw_footer(const struct view *v, const struct view_status *status, struct screen *s)
+static void draw_footer(struct view *v, const struct view_status *status, struct screen *s)
 {
-	const struct table *t = v->opened ? &v->streams : &v->connections;
+	const struct table *t = view_table(v);
+	const bool scrolls = v->help || v->choosing;
 	char right[64] = "", text[FORMAT_MAX];
 
-	if (v->help && v->help_lines > v->help_page)
+	if (scrolls && v->help_lines > v->help_page)
 		snprintf(right, sizeof right, "%zu-%zu/%zu", v->help_top + 1,
 			 v->help_top + v->help_page, v->help_lines);
-	else if (t->count > 0 && !v->help)
+	else if (t->count > 0 && !scrolls)
 		snprintf(right, sizeof right, "%zu/%zu", t->selected + 1, t->count);
 	int width = screen_width(s, right);
 
@@ -573,14 +609,12 @@ static void draw_footer(const struct view *v, const struct view_status *status, 
 	} else if (v->filter[0] != '\0') {
 		screen_printf(s, ACCENT, "only what contains %s", v->filter);
 		screen_text(s, DIM, 0, LEFT, "   Esc shows all");
-	} else if (v->help) {
-		screen_text(s, DIM, 0, LEFT, "Esc back   q quit");
 	} else {
 		screen_text(s, DIM, 0, LEFT,
-			    v->opened
-				? "Enter back   < > sort   r reverse   ? help   q quit"
-				: "Enter streams   < > sort   r reverse   / filter   ? help   "
-				  "q quit");
+			    scrolls       ? "Esc back   q quit"
+			    : v->opened   ? "Enter back   < > sort   r reverse   ? help   q quit"
+			    : v->grouping ? "Enter its connections   g next   < > sort   Esc back   ? help"
+					  : "Enter streams   < > sort   / filter   g groups   ? help   q quit");
 	}
 	screen_align_right(s, width);
 	screen_text(s, DIM, 0, LEFT, right);
@@ -588,7 +622,7 @@ static void draw_footer(const struct view *v, const struct view_status *status, 
 
 int view_draw(struct view *v, struct screen *s, const struct view_status *status)
 {
-	bool roomy = s->rows >= ROWS_FOR_GAPS;
+	const bool roomy = s->rows >= ROWS_FOR_GAPS, covered = v->help || v->choosing;
 	/* What is old is seen to be old. */
 	unsigned stale = view_ticks(v, status) ? DIM : PLAIN;
 
@@ -598,17 +632,19 @@ int view_draw(struct view *v, struct screen *s, const struct view_status *status
 		draw_source(v, status, s);
 		if (roomy)
 			screen_line(s, stale);
-		if (s->rows >= ROWS_FOR_TOTALS && !v->help) {
+		if (s->rows >= ROWS_FOR_TOTALS && !covered) {
 			draw_traffic(v, s, stale, false);
 			draw_traffic(v, s, stale, true);
 			draw_connections(v, s, stale);
 		}
-		draw_summary(v->state, s, stale, roomy && !v->help ? (s->rows - 12) / 4 : 0);
+		draw_summary(v->state, s, stale, roomy && !covered ? (s->rows - 12) / 4 : 0);
 	}
-	if (roomy && !v->help)
+	if (roomy && !covered)
 		screen_line(s, stale);
 	if (v->help)
 		draw_help(v, s);
+	else if (v->choosing)
+		draw_columns(v, s);
 	else if (v->state)
 		draw_tables(v, s, stale);
 	else

@@ -1,7 +1,8 @@
 #ifndef ROW_H
 #define ROW_H
 
-/* A row of a table, which is a connection or a stream, and its cells. */
+/* A row of a table, which is a connection, a stream, or the sum of some connections, and its
+ * cells. */
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -19,11 +20,13 @@ enum cell {
 	PROCESS,
 	TAGS,        /* the others */
 	TRANSPORT,
+	GROUP,       /* of a sum: what its connections have in common */
 	PROTOCOL,    /* of a stream */
 	STATUS,
 	DIRECTION,
 	FIRST_NUMBER,
-	STREAMS = FIRST_NUMBER,   /* of a connection */
+	MEMBERS = FIRST_NUMBER,   /* of a sum: its connections that are not closed */
+	STREAMS,
 	RATE_IN,     /* bytes per second */
 	RATE_OUT,
 	BYTES_IN,
@@ -34,10 +37,13 @@ enum cell {
 
 /* Everything is borrowed from the State. */
 struct row {
-	const Introspection__Connection *connection;   /* or NULL, and then stream is not */
-	const Introspection__Stream *stream;
-	const ProtobufCBinaryData *id;
-	const Introspection__Traffic *traffic;         /* NULL: not known */
+	const Introspection__Connection *connection;   /* or NULL, */
+	const Introspection__Stream *stream;           /* or NULL, */
+	const char *name, *detail;                     /* or NULL: of a sum */
+	size_t name_len;
+	ProtobufCBinaryData id;
+	uint64_t rate[2], bytes[2];                    /* [0]: in, [1]: out */
+	uint64_t streams, members;
 	Introspection__Status status;
 	Introspection__Role role;
 	uint64_t latency;   /* ns */
@@ -47,6 +53,12 @@ struct row {
 /* now: ms since the epoch, when this was so. */
 struct row row_of_connection(const Introspection__Connection *c, uint64_t now);
 struct row row_of_stream(const Introspection__Stream *s, uint64_t now);
+
+/* A row of a connection as the sum of itself, and another one of the same sum added to it:
+ * of the process, or of the peer, which is a host where its peer id is not known. */
+void row_begin_sum(struct row *row, bool by_process);
+void row_add(struct row *sum, const struct row *row);
+int row_compare_names(const struct row *a, const struct row *b);
 
 /* A text cell; it may be written to out. Empty: not known. */
 const char *row_text(char out[CELL_MAX], const struct row *row, enum cell cell);

@@ -43,6 +43,18 @@ static const struct column stream_columns[] = {
 	{"RTT",       'l', LATENCY,    4,  5,  5, RIGHT,  format_latency},
 	{"AGE",       'a', AGE,        2,  4,  4, RIGHT,  format_age},
 };
+
+static const struct column group_columns[] = {
+	{"",          'p', GROUP,      0, 12, 60, MIDDLE, NULL},
+	{"CONN",      'n', MEMBERS,    2,  4,  5, RIGHT,  NULL},
+	{"STRM",      's', STREAMS,    5,  4,  5, RIGHT,  NULL},
+	{"IN/S",      'i', RATE_IN,    1,  5,  5, RIGHT,  format_brief},
+	{"OUT/S",     'o', RATE_OUT,   1,  5,  5, RIGHT,  format_brief},
+	{"IN",        'I', BYTES_IN,   3,  5,  5, RIGHT,  format_brief},
+	{"OUT",       'O', BYTES_OUT,  3,  5,  5, RIGHT,  format_brief},
+	{"RTT",       'l', LATENCY,    6,  5,  5, RIGHT,  format_latency},
+	{"AGE",       'a', AGE,        4,  4,  4, RIGHT,  format_age},
+};
 /* clang-format on */
 
 static struct table make_table(const struct column *columns, size_t count)
@@ -62,6 +74,38 @@ void table_of_connections(struct table *t)
 void table_of_streams(struct table *t)
 {
 	*t = make_table(stream_columns, sizeof stream_columns / sizeof *stream_columns);
+}
+
+void table_of_groups(struct table *t)
+{
+	*t = make_table(group_columns, sizeof group_columns / sizeof *group_columns);
+	t->group = "";
+}
+
+const char *table_title(const struct table *t, size_t column, char out[FORMAT_MAX])
+{
+	const struct column *c = &t->columns[column];
+
+	if (c->cell == GROUP)
+		return t->group;
+	if (t->average == 0 || (c->cell != RATE_IN && c->cell != RATE_OUT))
+		return c->title;
+	snprintf(out, FORMAT_MAX, "%s%u", c->cell == RATE_IN ? "IN" : "OUT", t->average);
+	return out;
+}
+
+void table_choose(struct table *t, int key)
+{
+	for (size_t i = 0; i < t->column_count; i++) {
+		const unsigned bit = 1U << i;
+
+		if (t->columns[i].key != key)
+			continue;
+		const bool hide = !(t->hidden & bit) && ((t->shown | t->wanted) & bit);
+
+		t->hidden = hide ? t->hidden | bit : t->hidden & ~bit;
+		t->wanted = hide ? t->wanted & ~bit : t->wanted | bit;
+	}
 }
 
 bool table_reserve(struct table *t, size_t rows)
@@ -138,18 +182,20 @@ static int compare_rows(const void *a, const void *b, void *table)
 
 	if (order != 0)
 		return t->reverse ? -order : order;
-	return compare_ids(x->id, y->id);
+	return compare_ids(&x->id, &y->id);
 }
 
 /* The selected row stays selected. */
 static void sort_rows(struct table *t)
 {
-	const void *selected = t->selected < t->count ? t->rows[t->selected].id : NULL;
+	const struct row selected = t->selected < t->count ? t->rows[t->selected] : (struct row){0};
 
 	if (t->count > 1)
 		qsort_r(t->rows, t->count, sizeof *t->rows, compare_rows, t);
 	for (size_t i = 0; i < t->count; i++)
-		if (t->rows[i].id == selected)
+		if (t->rows[i].connection == selected.connection &&
+		    t->rows[i].stream == selected.stream && t->rows[i].name == selected.name &&
+		    t->rows[i].detail == selected.detail)
 			t->selected = i;
 }
 
@@ -159,7 +205,7 @@ void table_replaced(struct table *t, const ProtobufCBinaryData *selected)
 
 	t->selected = t->count;
 	for (size_t i = 0; i < t->count && selected && selected->len > 0; i++)
-		if (compare_ids(t->rows[i].id, selected) == 0)
+		if (compare_ids(&t->rows[i].id, selected) == 0)
 			t->selected = i;
 	bool found = t->selected < t->count;
 
@@ -234,7 +280,6 @@ bool table_key(struct table *t, int key)
 		move(t, page);
 		break;
 	case KEY_HOME:
-	case 'g':
 		t->selected = 0;
 		break;
 	case KEY_END:
@@ -260,11 +305,18 @@ bool table_key(struct table *t, int key)
 /* The cells of a column where there is no room; the mark of the order needs one. */
 static int least_width(const struct table *t, size_t i)
 {
-	int title = (int)strlen(t->columns[i].title) + 1;
+	char text[FORMAT_MAX];
+	int title = (int)strlen(table_title(t, i, text)) + 1;
 
 	if (i == t->sort)
 		return title > t->columns[i].width ? title : t->columns[i].width;
-	return t->seen >> i & 1 ? t->columns[i].width : 0;
+	return (t->seen | t->wanted) & ~t->hidden & 1U << i ? t->columns[i].width : 0;
+}
+
+/* The higher the sooner it is left out. What the user chose stays longest but for the name. */
+static int rank(const struct table *t, size_t i)
+{
+	return t->wanted >> i & 1 && t->columns[i].rank > 0 ? 1 : t->columns[i].rank;
 }
 
 /* The column that is left out first, but never the sorted one; NONE: there is no other. */
@@ -274,7 +326,7 @@ static int dispensable(const struct table *t, const int width[TABLE_COLUMNS_MAX]
 
 	for (size_t i = 0; i < t->column_count; i++)
 		if (width[i] > 0 && i != t->sort &&
-		    (last == NONE || t->columns[i].rank >= t->columns[last].rank))
+		    (last == NONE || rank(t, i) >= rank(t, (size_t)last)))
 			last = (int)i;
 	return last;
 }
@@ -289,11 +341,11 @@ static void lay_out(const struct table *t, int cells, int width[TABLE_COLUMNS_MA
 		used += width[i] > 0 ? width[i] + 1 : 0;
 	}
 	while ((last = dispensable(t, width)) != NONE) {
-		int rank = t->columns[last].rank;
+		const int dear = rank(t, (size_t)last);
 		/* What names the row is the last to go, and gets narrow before. */
-		int narrow = rank == 0 && cells < used ? width[last] - (used - cells) : 0;
+		int narrow = dear == 0 && cells < used ? width[last] - (used - cells) : 0;
 
-		if (used + (rank >= LUXURY ? COMFORT : 0) <= cells)
+		if (used + (dear >= LUXURY ? COMFORT : 0) <= cells)
 			break;
 		used -= width[last] + 1;
 		width[last] = narrow > 0 ? narrow : 0;
@@ -317,14 +369,14 @@ static void draw_titles(const struct table *t, struct screen *s, const int *widt
 {
 	static const char *const mark[] = {"\u25be", "\u25b4"}, *const ascii[] = {"v", "^"};
 	bool up = is_number(&t->columns[t->sort]) == t->reverse;
-	char title[32];
+	char title[32], text[FORMAT_MAX];
 
 	for (size_t i = 0; i < t->column_count; i++) {
 		bool sorted = i == t->sort;
 
 		if (width[i] == 0)
 			continue;
-		snprintf(title, sizeof title, "%s%s", t->columns[i].title,
+		snprintf(title, sizeof title, "%s%s", table_title(t, i, text),
 			 !sorted ? "" : s->glyphs ? mark[up] : ascii[up]);
 		screen_text(s, sorted ? BOLD | ACCENT : DIM, width[i],
 			    t->columns[i].fit == RIGHT ? RIGHT : LEFT, title);

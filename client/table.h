@@ -1,7 +1,7 @@
 #ifndef TABLE_H
 #define TABLE_H
 
-/* A sortable table of connections or streams with a selected row, of which the
+/* A sortable table of connections, streams or groups with a selected row, of which the
  * visible part is drawn. */
 
 #include <stdbool.h>
@@ -36,6 +36,9 @@ struct table {
 	size_t page;           /* rows shown last */
 	size_t sort;           /* column */
 	bool reverse;
+	const char *group;     /* title of the column GROUP */
+	unsigned average;      /* s over which the rates are; 0: as the node says */
+	unsigned wanted, hidden;   /* columns that the user chose so, a bit each */
 	unsigned seen;         /* columns in which anything ever was, a bit each */
 	unsigned shown;        /* columns that the last picture had */
 	unsigned char need[TABLE_COLUMNS_MAX];   /* cells of the widest value; at most most */
@@ -44,6 +47,14 @@ struct table {
 /* Empty tables, with their columns. */
 void table_of_connections(struct table *t);
 void table_of_streams(struct table *t);
+
+void table_of_groups(struct table *t);
+
+/* The title of a column, for as long as t->group and out stay. */
+const char *table_title(const struct table *t, size_t column, char out[FORMAT_MAX]);
+
+/* Takes a key of a column, and hides it if it is shown, or else has it shown. */
+void table_choose(struct table *t, int key);
 
 /* Makes room for rows. False: not enough memory; nothing changed. */
 bool table_reserve(struct table *t, size_t rows);

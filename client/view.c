@@ -1,5 +1,7 @@
 #include "view.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
@@ -9,6 +11,7 @@ void view_init(struct view *v)
 	*v = (struct view){0};
 	table_of_connections(&v->connections);
 	table_of_streams(&v->streams);
+	table_of_groups(&v->groups);
 }
 
 static const struct row *selected_row(const struct table *t)
@@ -19,6 +22,11 @@ static const struct row *selected_row(const struct table *t)
 const struct row *view_selected(const struct view *v)
 {
 	return selected_row(&v->connections);
+}
+
+struct table *view_table(struct view *v)
+{
+	return v->opened ? &v->streams : v->grouping != BY_NOTHING ? &v->groups : &v->connections;
 }
 
 /* Does anything of the connection that is text contain the filter? */
@@ -58,6 +66,35 @@ static void fill_streams(struct view *v, const Introspection__State *state,
 	table_replaced(t, selected);
 }
 
+static int compare_names(const void *a, const void *b)
+{
+	return row_compare_names(a, b);
+}
+
+/* Adds the connections in their table up. */
+static void fill_groups(struct view *v, const ProtobufCBinaryData *selected)
+{
+	struct table *t = &v->groups;
+	size_t n = v->connections.count, sums = 0;
+
+	if (v->grouping == BY_NOTHING || !table_reserve(t, n))
+		n = 0;
+	for (size_t i = 0; i < n; i++) {
+		t->rows[i] = v->connections.rows[i];
+		row_begin_sum(&t->rows[i], v->grouping == BY_PROCESS);
+	}
+	if (n > 1)
+		qsort(t->rows, n, sizeof *t->rows, compare_names);
+	for (size_t i = 0; i < n; i++) {
+		if (sums > 0 && row_compare_names(&t->rows[sums - 1], &t->rows[i]) == 0)
+			row_add(&t->rows[sums - 1], &t->rows[i]);
+		else
+			t->rows[sums++] = t->rows[i];
+	}
+	t->count = sums;
+	table_replaced(t, selected);
+}
+
 static void fill(struct view *v, const Introspection__State *state)
 {
 	const Introspection__Subsystems *all = state->subsystems;
@@ -65,19 +102,27 @@ static void fill(struct view *v, const Introspection__State *state)
 	const struct row *connection = view_selected(v), *stream = selected_row(&v->streams);
 	/* Who is in the first row sees what is first, unless its streams are open. */
 	bool follow = connection && (t->selected > 0 || v->opened);
-	const ProtobufCBinaryData *id = follow ? connection->id : NULL;
-	const ProtobufCBinaryData *stream_id = stream ? stream->id : NULL;
+	const struct row *group = v->groups.selected > 0 ? selected_row(&v->groups) : NULL;
+	/* Of rows that are about to be overwritten; their ids are in the State. */
+	const ProtobufCBinaryData id = follow ? connection->id : (ProtobufCBinaryData){0};
+	const ProtobufCBinaryData stream_id = stream ? stream->id : (ProtobufCBinaryData){0};
+	const ProtobufCBinaryData group_id = group ? group->id : (ProtobufCBinaryData){0};
 	size_t n = all ? all->n_connections : 0;
 
 	if (!table_reserve(t, n))
 		n = 0;
 	t->count = 0;
 	for (size_t i = 0; i < n; i++) {
-		t->rows[t->count] = row_of_connection(all->connections[i], state->instant_ts);
+		struct row *row = &t->rows[t->count];
+
+		*row = row_of_connection(all->connections[i], state->instant_ts);
+		if (t->average > 0)
+			averages_rate(&v->averages, &row->id, t->average, row->rate);
 		t->count += passes(&t->rows[t->count], v->filter);
 	}
-	table_replaced(t, id);
-	fill_streams(v, state, stream_id);
+	table_replaced(t, &id);
+	fill_streams(v, state, &stream_id);
+	fill_groups(v, &group_id);
 	v->state = state;
 }
 
@@ -119,6 +164,7 @@ static void count(struct view *v, const Introspection__State *state)
 
 void view_update(struct view *v, const Introspection__State *state)
 {
+	averages_add(&v->averages, state);
 	count(v, state);
 	fill(v, state);
 }
@@ -127,6 +173,8 @@ void view_free(struct view *v)
 {
 	table_free(&v->connections);
 	table_free(&v->streams);
+	table_free(&v->groups);
+	averages_free(&v->averages);
 }
 
 /* Removes the last character, which in UTF-8 may have several bytes. */
@@ -155,11 +203,52 @@ static void filter_key(struct view *v, int key)
 		fill(v, v->state);
 }
 
-/* Leaves what is innermost: help, streams, filter. */
+/* The sums by peer, by process, and the connections again. */
+static void next_grouping(struct view *v)
+{
+	v->grouping = v->grouping == BY_PROCESS ? BY_NOTHING : v->grouping + 1;
+	v->groups.group = v->grouping == BY_PEER ? "PEER" : "PROCESS";
+	v->groups.selected = 0;
+	v->opened = false;
+	if (v->state)
+		fill(v, v->state);
+}
+
+/* Rates as they are, and over longer times. */
+static void next_average(struct view *v)
+{
+	static const unsigned seconds[] = {0, 2, 10, AVERAGE_LONGEST};
+	size_t i = 0;
+
+	while (seconds[i] != v->connections.average)
+		i++;
+	v->connections.average = v->groups.average = seconds[(i + 1) % COUNT(seconds)];
+	if (v->state)
+		fill(v, v->state);
+}
+
+/* Opens what is selected: the streams of a connection, the connections of a group. */
+static void open_selected(struct view *v)
+{
+	const struct row *group = selected_row(&v->groups);
+	char text[CELL_MAX];
+
+	if (v->grouping == BY_NOTHING) {
+		v->opened = !v->opened;
+	} else if (group && group->name_len > 0) {
+		snprintf(v->filter, sizeof v->filter, "%s", row_text(text, group, GROUP));
+		v->grouping = BY_NOTHING;
+		fill(v, v->state);
+	}
+}
+
+/* Leaves what is innermost: help, streams, groups, filter. */
 static void leave(struct view *v)
 {
 	if (v->help)
 		v->help = false;
+	else if (v->grouping != BY_NOTHING)
+		v->grouping = BY_NOTHING;
 	else if (v->opened)
 		v->opened = false;
 	else
@@ -196,14 +285,30 @@ bool view_key(struct view *v, int key)
 		filter_key(v, key);
 		return true;
 	}
-	if (v->help && help_key(v, key))
+	if ((v->help || v->choosing) && help_key(v, key))
 		return true;
+	if (v->choosing) {
+		v->choosing = key != 'f' && key != KEY_ESCAPE && key != '\r';
+		table_choose(view_table(v), key);
+		return key != 'q';
+	}
 	switch (key) {
 	case 'q':
 		return false;
 	case '?':
 	case 'h':
 		v->help = !v->help;
+		v->help_top = 0;
+		break;
+	case 'f':
+		v->choosing = true;
+		v->help_top = 0;
+		break;
+	case 'g':
+		next_grouping(v);
+		break;
+	case 'w':
+		next_average(v);
 		break;
 	case '/':
 		v->filtering = true;
@@ -214,14 +319,14 @@ bool view_key(struct view *v, int key)
 	case '\r':
 	case '\n':
 	case '\t':
-		v->opened = !v->opened;
+		open_selected(v);
 		break;
 	case KEY_ESCAPE:
 	case KEY_LEFT:
 		leave(v);
 		break;
 	default:
-		table_key(v->opened ? &v->streams : &v->connections, key);
+		table_key(view_table(v), key);
 	}
 	row = view_selected(v);
 	if (row && row->connection != before)

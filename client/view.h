@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "average.h"
 #include "introspection.pb-c.h"
 #include "link.h"
 #include "screen.h"
@@ -37,15 +38,21 @@ struct view_totals {
 	uint64_t streams;
 };
 
+enum grouping { BY_NOTHING = 0, BY_PEER, BY_PROCESS };
+
 struct view {
 	const Introspection__State *state;   /* NULL: none has come; owned by the caller */
 	struct table connections;
 	struct table streams;                /* of the selected connection */
+	struct table groups;                 /* sums of the connections in their table */
+	enum grouping grouping;
+	struct averages averages;
 	struct view_totals totals;
 	uint64_t history[2][VIEW_HISTORY];   /* rates, as in totals; the last one is the newest */
 	char filter[VIEW_FILTER_MAX];
 	bool filtering;                      /* keys go to the filter */
 	bool help;
+	bool choosing;                       /* keys choose columns */
 	size_t help_top, help_lines, help_page;   /* first line shown, lines of all, lines shown */
 	bool opened;                         /* keys go to the streams */
 	bool paused;
@@ -58,6 +65,9 @@ void view_update(struct view *v, const Introspection__State *state);
 
 /* The connection whose streams are shown; NULL: there is none. */
 const struct row *view_selected(const struct view *v);
+
+/* The table that the keys go to. */
+struct table *view_table(struct view *v);
 
 /* Takes a key. False: to quit. */
 bool view_key(struct view *v, int key);

@@ -166,7 +166,7 @@ describe('the live view', { concurrency: 2 }, () => {
     await v.run(`${program} ${s.address}`)
     await v.shows(/ 1\/30$/m)
     for (const [key, place] of [['Down', 2], ['j', 3], ['Up', 2], ['k', 1], ['PageDown', 12], ['End', 30], ['PageUp', 19],
-      ['Home', 1], ['G', 30], ['g', 1], ['Up', 1]]) {
+      ['Home', 1], ['G', 30], ['Home', 1], ['Up', 1]]) {
       await v.keys(key)
       const lines = await v.shows(new RegExp(` ${place}/30$`, 'm'))
       assert.ok(peers(lines).includes(place - 1), `${key}: ${lines.join('\n')}`)
@@ -236,7 +236,7 @@ describe('the live view', { concurrency: 2 }, () => {
       for (const cols of [200, 120, 80, 60, 44, 30]) {
         await v.resize(cols, 24)
         const lines = await v.shows(l => l.length === 25 && l.some(line => new RegExp(`\\b${title}[▾▴]( |$)`).test(line)),
-          l => l.every(line => line.length <= cols))
+          l => l.every(line => line.length <= cols), l => new RegExp(`${s.address}( \\d+s ago)?$`).test(l[0]))
         const titles = lines.find(l => /[▾▴]/.test(l))
         assert.match(titles.replace(/[▾▴]/, ''), /^(PEER|ADDRESS|LOCAL|AGENT|PROCESS|TAGS|TRANSPORT|STATUS|DIR|STRM|IN\/S|OUT\/S|IN|OUT|RTT|AGE| )+$/)
         assert.doesNotMatch(titles, /[▾▴]\S|[A-Z]{10}/)
@@ -248,6 +248,63 @@ describe('the live view', { concurrency: 2 }, () => {
     await v.keys('i')
     await v.resize(200, 24)
     await v.shows(/^PEER.* ADDRESS +LOCAL /m, /^12D3KooWpeer00 +\/ip4\/10\.0\.1\.0\/tcp\/4001 +\/ip4\/10\.0\.0\.1\/tcp\/4001 /m)
+  })
+
+  test('g adds up by peer, then by process, and opens what it added up', async t => {
+    const traffic = (i, o) => ({ trafficIn: { instBw: i, cumBytes: 10 * i }, trafficOut: { instBw: o, cumBytes: 10 * o } })
+    const of = (id, peerId, process, i, o, more = {}) => ({ id: Buffer.from(id), peerId, traffic: traffic(i, o), latencyNs: 1e6 * i,
+      userProvidedTags: process ? [`process=${process}`, `pid=${process.length}`] : [], endpoints: { dstMultiaddr: `/ip4/10.0.0.${id.charCodeAt()}/tcp/9` }, ...more })
+    const s = await server(t, { ...node, subsystems: { connections: [
+      of('a', 'QmOne', 'kubo', 100, 1), of('b', 'QmTwo', 'kubo', 150, 2), of('c', 'QmOne', 'node', 200, 3, { streams: { streams: [{}, {}] } }),
+      of('d', '', '', 5, 5), of('e', 'QmTwo', 'kubo', 1, 0, { status: 1 })] } })
+    const v = await terminal(t)
+    await v.run(`${program} ${s.address}`)
+    await v.shows(/ 1\/5$/m)
+    await v.keys('g')
+    const lines = await v.shows(/^PEER +CONN +STRM +IN\/S▾ OUT\/S +IN +OUT +RTT$/m, / 1\/3$/m)
+    const table = lines.slice(lines.findIndex(l => l.startsWith('PEER')) + 1, -2).filter(l => l)
+    assert.deepEqual(table.map(l => l.trim().split(/ +/)), [
+      ['QmOne', '2', '2', '300', '4', '3000', '40', '100ms'],
+      ['QmTwo', '1', '·', '151', '2', '1510', '20', '1.0ms'],
+      ['10.0.0.100', '1', '·', '5', '5', '50', '50', '5.0ms']].map(row => row.map(cell => cell === '3000' ? '2.9K' : cell === '1510' ? '1.5K' : cell)))
+    await v.keys('g')
+    await v.shows(/^PROCESS +CONN /m, /^kubo 4 +2 +· +251 +3 /m, /^node 4 +1 +2 +200 +3 /m, /^\(not known\) +1 +· +5 +5 /m)
+    await v.keys('Enter')
+    await v.shows(/^only what contains kubo 4 /m, / 1\/3$/m, /^PEER +ADDRESS/m)
+    await v.keys('Escape')
+    await v.shows(/ \d\/5$/m)
+    await v.keys('g', 'Escape')
+    await v.shows(/^PEER +ADDRESS/m)
+  })
+
+  test('f chooses columns', async t => {
+    const s = await server(t)
+    const v = await terminal(t)
+    await v.run(`${program} ${s.address}`)
+    await v.shows(/^PEER +ADDRESS +AGENT +DIR /m)
+    await v.keys('f')
+    await v.shows(/^\[x\] n AGENT$/m, /^\[ \] O OUT {2}no room$/m, /^\[ \] m TAGS {2}nothing is known$/m, /^\[x\] i IN\/S {2}sorted by it, so it stays$/m)
+    await v.keys('n', 'O')
+    await v.shows(/^\[ \] n AGENT {2}hidden$/m, /^\[x\] O OUT {2}chosen$/m)
+    await v.keys('f')
+    await v.shows(/^PEER +ADDRESS +DIR .* OUT +RTT +AGE$/m, /^12D3KooWpeer00 .* 1\.0G +· +·$/m)
+    await v.keys('f', 'n', 'O', 'i', 'Escape')
+    await v.shows(/^PEER +ADDRESS +AGENT +DIR +STRM +IN\/S▾ OUT\/S +RTT +AGE$/m)
+    await v.keys('>')
+    await v.shows(/^PEER +ADDRESS +AGENT +DIR +STRM +OUT\/S▾ +RTT +AGE$/m)
+  })
+
+  test('w shows rates over 2, 10 and 40 s', async t => {
+    const at = (n, cumBytes) => ({ ...node, sequence: n + 1, instantTs: node.instantTs + n * 10000, subsystems: { connections: [
+      { ...connections[0], traffic: { trafficIn: { instBw: 7, cumBytes } } }] } })
+    const s = await server(t, at(0, 0), n => n < 5 ? at(n, n === 4 ? 40000 : 0) : null)
+    const v = await terminal(t)
+    await v.run(`${program} --interval 0 ${s.address}`)
+    await v.shows(/#5 · /)
+    for (const [title, rate] of [['IN2', '3.9K'], ['IN10', '3.9K'], ['IN40', '1000'], ['IN/S', '7']]) {
+      await v.keys('w')
+      await v.shows(new RegExp(` ${title}▾`), new RegExp(`^12D3KooWpeer00 .* 2 +${rate.replace('.', '\\.')} `, 'm'))
+    }
   })
 
   test('help scrolls where it does not fit', async t => {
