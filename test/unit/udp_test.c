@@ -304,6 +304,30 @@ static void what_nobody_answers_is_no_connection(void **state)
 	assert_non_null(of_node(take()));
 }
 
+/* A peer that goes on from another port, as behind a NAT that forgot it, is a connection of which
+ * nobody knows who dialled; the one it left falls silent. */
+static void migration_to_another_port(void **state)
+{
+	const int moved = bound(INADDR_LOOPBACK, 0);
+
+	(void)state;
+	SEND(peer, node, INITIAL);
+	SEND(node, peer, INITIAL);
+	take();
+	for (int i = 0; i < 3; i++) {
+		SEND(moved, node, SHORT);
+		SEND(node, moved, SHORT);
+	}
+	State *s = take();
+	const Connection *old = of_node(s), *c = between(s, port_of(node), port_of(moved));
+	assert_non_null(c);
+	assert_int_equal(c->traffic->traffic_in->cum_packets, 3);
+	assert_string_equal(c->user_provided_tags[c->n_user_provided_tags - 1], "role=unknown");
+	assert_int_equal(old->role, RESPONDER);
+	assert_int_equal(old->traffic->traffic_in->cum_packets, 1);
+	close(moved);
+}
+
 /* Of many sockets at one port, each connected one has its own flow, and the others share. */
 static void many_sockets_at_one_port(void **state)
 {
@@ -417,6 +441,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(another_socket_at_the_port_is_another_connection, begin, end),
 		cmocka_unit_test_setup_teardown(it_becomes_quic_and_stays_it, begin_all, end),
 		cmocka_unit_test_setup_teardown(what_nobody_answers_is_no_connection, begin, end),
+		cmocka_unit_test_setup_teardown(migration_to_another_port, begin, end),
 		cmocka_unit_test_setup_teardown(many_sockets_at_one_port, begin, end),
 		cmocka_unit_test_setup_teardown(a_kernel_that_lets_nobody_read, begin, end),
 		cmocka_unit_test_setup_teardown(it_counts_only_while_somebody_asks, begin, end),

@@ -1,0 +1,182 @@
+// Flows of UDP across network namespaces, beside what nftables counts: real QUIC, several
+// interfaces, a router between, and a flood.
+//
+//   node (br0 over a veth pair, GSO on)  <->  router  <->  peer (no GSO)
+import assert from 'node:assert/strict'
+import { execFileSync, spawn, spawnSync } from 'node:child_process'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import test from 'node:test'
+import { isDeepStrictEqual } from 'node:util'
+import { client, daemon, folder, memory, root, until } from './daemon.mjs'
+
+const can = process.getuid() === 0 && spawnSync('nft', ['list', 'tables']).status === 0 &&
+  spawnSync('unshare', ['-n', 'true']).status === 0
+const skip = !can && 'needs root, nftables and network namespaces'
+const quic = await import('@chainsafe/libp2p-quic').then(() => true, () => false)
+const MIB = 1 << 20
+
+const run = (...command) => execFileSync(command[0], command.slice(1), { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] })
+const inside = name => ['ip', 'netns', 'exec', name]
+
+// Three namespaces. In all rules ports are those of QUIC here.
+function network (t) {
+  const names = Object.fromEntries(['node', 'router', 'peer'].map(role => [role, `introspectd-${process.pid}-${role}`]))
+  t.after(() => { for (const name of Object.values(names)) spawnSync('ip', ['netns', 'del', name]) })
+  for (const name of Object.values(names)) {
+    run('ip', 'netns', 'add', name)
+    run('ip', '-n', name, 'link', 'set', 'lo', 'up')
+  }
+  const { node, router, peer } = names
+  const ip = (name, text) => run('ip', '-n', name, ...text.split(' '))
+  const address = (name, dev, net, host) => {
+    ip(name, `addr add 10.77.${net}.${host}/24 dev ${dev}`)
+    ip(name, `addr add fd77:${net}::${host}/64 dev ${dev} nodad`)
+    ip(name, `link set ${dev} up`)
+  }
+  run('ip', 'link', 'add', 'v0', 'netns', node, 'type', 'veth', 'peer', 'name', 'v1', 'netns', router)
+  run('ip', 'link', 'add', 'v2', 'netns', router, 'type', 'veth', 'peer', 'name', 'v3', 'netns', peer)
+  ip(node, 'link add br0 type bridge')
+  ip(node, 'link set v0 master br0 up')
+  address(node, 'br0', 1, 1)
+  address(router, 'v1', 1, 2)
+  address(router, 'v2', 2, 2)
+  address(peer, 'v3', 2, 1)
+  run(...inside(router), 'sysctl', '-qw', 'net.ipv4.ip_forward=1', 'net.ipv6.conf.all.forwarding=1')
+  for (const [name, net] of [[node, 1], [peer, 2]]) {
+    ip(name, `route add default via 10.77.${net}.2`)
+    ip(name, `-6 route add default via fd77:${net}::2`)
+  }
+  // Nothing is segmented behind the observers: what they count are packets of the wire.
+  for (const [name, dev] of [[router, 'v2'], [peer, 'v3']]) {
+    ip(name, `link set ${dev} gso_max_segs 1`)
+    ip(name, `link set ${dev} gso_max_size 1500`)
+  }
+  names.count = (name, hook, rule) => run(...inside(name), 'nft',
+    `add table inet t; add chain inet t ${hook} { type filter hook ${hook} priority 0; }; add rule inet t ${hook} ${rule} counter`)
+  names.counted = (name, hook) => {
+    const [, packets, bytes] = run(...inside(name), 'nft', 'list', 'chain', 'inet', 't', hook).match(/packets (\d+) bytes (\d+)/)
+    return { packets: Number(packets), bytes: Number(bytes) }
+  }
+  return names
+}
+
+async function shows (c, wanted) {
+  for (let i = 0; i < 1000; i++) {
+    const found = wanted((await c.next()).state)
+    if (found) return found
+  }
+  assert.fail(`never: ${wanted}`)
+}
+
+// A daemon in this namespace, and a client of it: a Unix socket is in none.
+async function watch (t, name, options, expect = []) {
+  const path = join(folder(t), 's')
+  const d = await daemon(t, ['--listen', path, '--interval', '20', ...options],
+    { prefix: inside(name), expect: [/^watching /, ...expect] })
+  const c = await client(t, `ws+unix:${path}:/`)
+  await c.next()   // from now on it is counted
+  return { d, c }
+}
+
+async function quicNode (t, name, ...listen) {
+  const child = spawn(inside(name)[0], [...inside(name).slice(1), process.execPath, `${root}/test/integration/quic-node.mjs`, ...listen],
+    { stdio: ['pipe', 'pipe', 'inherit'] })
+  t.after(() => child.kill('SIGKILL'))
+  const lines = []
+  createInterface({ input: child.stdout }).on('line', line => { lines.push(line); child.emit('said') })
+  await until(child, 'said', () => lines.length > 0, 60000)
+  return {
+    pid: child.pid,
+    addresses: lines[0].split(' '),
+    async exchange (address, bytes) {
+      const n = lines.length
+      child.stdin.write(`${address} ${bytes}\n`)
+      await until(child, 'said', () => lines.length > n, 60000)
+      assert.equal(lines[n], `${bytes}`)
+    }
+  }
+}
+
+const quicConnections = state => state.subsystems.connections.filter(c => c.transportId.toString().endsWith('+udp+quic-v1'))
+const gauge = g => ({ packets: Number(g.cumPackets), bytes: Number(g.cumBytes) })
+
+// What the daemon shows, once it is what nftables counted before and after.
+async function agrees (c, way, counted) {
+  let shown, wanted
+  for (let i = 0; i < 100; i++) {
+    wanted = counted()
+    const [connection] = quicConnections((await c.next()).state)
+    shown = connection && gauge(connection.traffic[way])
+    if (isDeepStrictEqual(counted(), wanted) && isDeepStrictEqual(shown, wanted)) return shown
+  }
+  assert.deepEqual(shown, wanted)
+}
+
+for (const family of ['ip4', 'ip6']) {
+  test(`QUIC of libp2p over ${family}: as many packets and bytes as nftables counts, once`, {
+    skip: skip || (!quic && 'no @chainsafe/libp2p-quic for this machine')
+  }, async t => {
+    const net = network(t)
+    const host = family === 'ip4' ? '10.77.2.1' : 'fd77:2::1'
+    const own = family === 'ip4' ? '10.77.1.1' : 'fd77:1::1'
+    net.count(net.peer, 'input', 'udp dport 4001')
+    net.count(net.router, 'forward', 'udp sport 4001')
+    const listener = await quicNode(t, net.peer, `/${family}/${host}/udp/4001/quic-v1`)
+    const dialler = await quicNode(t, net.node, `/${family}/${own}/udp/4001/quic-v1`)
+    // On the router a socket has the same port, and no part in this.
+    const stranger = spawn(inside(net.router)[0], [...inside(net.router).slice(1), process.execPath, '-e',
+      "require('dgram').createSocket('udp6').bind(4001)"])
+    t.after(() => stranger.kill('SIGKILL'))
+    const near = await watch(t, net.node, ['--pid', `${dialler.pid}`])
+    const far = await watch(t, net.peer, ['--pid', `${listener.pid}`])
+    const between = await watch(t, net.router, [])
+    const before = Date.now()
+    await dialler.exchange(listener.addresses[0], 2 * MIB)
+
+    const out = await agrees(near.c, 'trafficOut', () => net.counted(net.peer, 'input'))
+    const back = await agrees(near.c, 'trafficIn', () => net.counted(net.router, 'forward'))
+    assert.ok(out.bytes > 2 * MIB && back.bytes > 2 * MIB)
+    await agrees(far.c, 'trafficIn', () => net.counted(net.peer, 'input'))
+    await agrees(far.c, 'trafficOut', () => net.counted(net.router, 'forward'))
+
+    const [here] = await shows(near.c, state => quicConnections(state).length === 1 && quicConnections(state))
+    const [there] = await shows(far.c, state => quicConnections(state).length === 1 && quicConnections(state))
+    assert.deepEqual([here.role, there.role], [0, 1])
+    assert.equal(here.endpoints.dstMultiaddr, `/${family}/${host}/udp/4001/quic-v1`)
+    assert.equal(there.endpoints.srcMultiaddr, here.endpoints.dstMultiaddr)
+    assert.equal(there.endpoints.dstMultiaddr, here.endpoints.srcMultiaddr)
+    for (const { timeline } of [here, there]) assert.ok(Number(timeline.openTs) >= before - 100 && Number(timeline.openTs) <= Date.now())
+    assert.ok(here.userProvidedTags.includes(`pid=${dialler.pid}`))
+    assert.ok(Number(here.latencyNs) > 0)
+    assert.deepEqual(quicConnections((await between.c.next()).state), [])
+  })
+}
+
+// A program in Python, since Node has no raw sockets: Initials from so many addresses and ports.
+const FLOOD = `
+import socket, struct, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+to = socket.inet_aton(sys.argv[1])
+payload = bytes.fromhex('c000000001') + bytes(20)
+for i in range(int(sys.argv[2])):
+    udp = struct.pack('>HHHH', 1024 + i % 60000, 4001, 8 + len(payload), 0)
+    ip = struct.pack('>BBHHHBBH4s4s', 0x45, 0, 0, 0, 0, 64, 17, 0, struct.pack('>I', 0xc6120000 + i), to)
+    s.sendto(ip + udp + payload, (sys.argv[1], 0))
+`
+
+test('a flood of 100,000 flows that nobody answers: bounded, and the daemon says how many it lost', { skip }, async t => {
+  const net = network(t)
+  const node = spawn(inside(net.node)[0], [...inside(net.node).slice(1), process.execPath, '-e',
+    "require('dgram').createSocket('udp4').bind(4001)"])
+  t.after(() => node.kill('SIGKILL'))
+  const { d, c } = await watch(t, net.node, [], [/^warning source=kernel reason="more than 16384 flows/])
+  const before = memory(d)
+  run(...inside(net.router), 'python3', '-c', FLOOD, '10.77.1.1', '100000')
+  const flows = await shows(c, state => state.resources.find(r => r.name === 'udp-flows' && r.used > 10000))
+  assert.ok(Number(flows.used) <= 16384 && Number(flows.limit) === 16384)
+  const line = await d.line(/^warning source=kernel reason="more than/)
+  assert.ok(Number(line.match(/lost=(\d+)/)[1]) > 0)
+  assert.deepEqual(quicConnections((await c.next()).state), [])
+  assert.ok(memory(d) - before < 1024, `${memory(d) - before} KiB more`)
+})
