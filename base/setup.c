@@ -98,6 +98,6 @@ uint64_t setup_seed(void)
 {
 	uint64_t seed;
 
-	/* Early after boot there may be no random bytes yet; where the stack is, is random, too. */
-	return getrandom(&seed, sizeof seed, GRND_NONBLOCK) == sizeof seed ? seed : (uintptr_t)&seed;
+	/* Early after boot there may be no random bytes yet; where the program is, is random, too. */
+	return getrandom(&seed, sizeof seed, GRND_NONBLOCK) == sizeof seed ? seed : (uintptr_t)setup_seed;
 }

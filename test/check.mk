@@ -141,7 +141,7 @@ $(BUILD)/test/fault/fault.so: test/fault/fault.c
 
 # The floods of make check for longer, and more of them.
 load: all load-tools
-	LOAD=full BUILD=$(BUILD) $(TEST) test/integration/load.test.mjs
+	LOAD=full BUILD=$(BUILD) $(TEST) test/integration/load.test.mjs test/integration/beside.test.mjs
 
 # Mixed load for a while, on the daemon with sanitizers and then under valgrind. The two
 # may run side by side.

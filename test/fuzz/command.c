@@ -2,12 +2,18 @@
  * steps; all that the client is sent must be frames with one whole message each. */
 
 #include <endian.h>
+#include <stdio.h>
 
 #include "endpoint/command.h"
 #include "fuzz.h"
 #include "source/wire.h"
 
-enum { HISTORY = 32 << 10, FRAME = 12, SENT_MAX = COMMAND_FRAME_MAX + HISTORY };
+enum {
+	HISTORY = 32 << 10,
+	FRAME = 12,
+	SENT_MAX = COMMAND_FRAME_MAX + HISTORY,
+	TYPES = 512,   /* of events: more than a Runtime may have, and than are kept */
+};
 
 struct client {
 	struct commands all;
@@ -98,6 +104,35 @@ static void add_event(struct client *c, struct input *in)
 		commands_event(&c->all, bytes, n, &c->runtime, c->command.push_events, c->now);
 }
 
+/* The types that a Runtime names, and an event of one of them. */
+static Introspection__EventType types[TYPES], *type_list[TYPES];
+
+static void make_types(void)
+{
+	static char names[TYPES][8];
+
+	for (int i = 0; i < TYPES; i++) {
+		introspection__event_type__init(&types[i]);
+		snprintf(names[i], sizeof names[i], "t%d", i);
+		types[i].name = names[i];
+		type_list[i] = &types[i];
+	}
+}
+
+static void add_typed_event(struct client *c, size_t type)
+{
+	Introspection__Event event = INTROSPECTION__EVENT__INIT;
+	static char content[] = "{}";
+	uint8_t bytes[64];
+
+	event.type = type_list[type];
+	event.content = content;
+	CHECK(introspection__event__get_packed_size(&event) <= sizeof bytes);
+	const size_t n = introspection__event__pack(&event, bytes);
+	commands_event(&c->all, bytes, n, &c->runtime, c->command.push_events, c->now);
+	CHECK(c->all.type_count <= EVENT_TYPES_MAX);
+}
+
 /* Holds back a state of len bytes, an even number: an unknown field, again and again. */
 static void add_state(struct client *c, size_t len)
 {
@@ -120,6 +155,15 @@ static void push(struct client *c)
 	}
 }
 
+/* Now and then it is another node's. */
+static void change_runtime(struct client *c, char version[256], struct input *in, size_t many)
+{
+	memset(version, 0, 256);
+	memset(version, 'v', take_byte(in));
+	c->runtime.n_event_types = many * (TYPES / 32);
+	c->all.visit += many % 2;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static char version[256];
@@ -134,11 +178,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	c->decoder.max_message = COMMAND_MESSAGE_MAX;
 	introspection__runtime__init(&c->runtime);
 	c->runtime.version = version;
+	c->runtime.event_types = type_list;
+	make_types();
 	while (in.left > 0 && open) {
 		uint8_t step = take_byte(&in);
 
 		if (step % 8 < 2)
 			open = receive(c, &in, step % 8);
+		else if (step % 8 == 2 && step >= 128)
+			add_typed_event(c, (size_t)(step >> 3 & 1) << 8 | take_byte(&in));
 		else if (step % 8 == 2)
 			add_event(c, &in);
 		else if (step % 8 == 3)
@@ -146,7 +194,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		else if (step % 8 == 4)
 			push(c);
 		else if (step % 8 == 5)
-			memset(version, 'v', take_byte(&in) % sizeof version);
+			change_runtime(c, version, &in, (size_t)(step >> 3));
 		else
 			c->now += (int64_t)take_byte(&in) << (step % 8 == 6 ? 4 : 12);
 	}

@@ -49,6 +49,9 @@ static int64_t clock_now;
 static bool is_open[FDS];
 static int crowd;             /* connections that are still to come before the input is read */
 static bool grouped[FDS];     /* in the epoll set */
+static bool greets[FDS];      /* begins with a handshake, whatever the input says */
+static bool many_greet;       /* all do */
+static size_t sent[FDS];      /* bytes in this turn */
 static uint64_t slot_of[FDS];
 
 static int fail(int code)
@@ -67,6 +70,7 @@ int poll(struct pollfd *fds, nfds_t n, int wait)
 
 	CHECK(!ended || wait >= 0);
 	clock_now += ended ? steps[3] : steps[take_byte(&in) % 8];
+	memset(sent, 0, sizeof sent);
 	for (nfds_t i = 0; i < n; i++) {
 		const short errors = fds[i].fd >= FIRST_FD ? POLLERR | POLLHUP : 0;
 
@@ -118,11 +122,22 @@ int epoll_wait(int group, struct epoll_event *events, int most, int wait)
 
 static ssize_t script_recv(int fd, void *out, size_t room, int flags)
 {
-	const size_t n = crowd > 0 ? 253 : take_byte(&in);
+	static const char paths[][12] = {"", "introspect", "metrics"};
+	const int i = fd - FIRST_FD;
+	char head[256];
 
-	(void)fd;
 	(void)flags;
 	CHECK(room > 0);
+	if (greets[i] && crowd == 0) {
+		greets[i] = false;
+		snprintf(head, sizeof head, "GET /%s HTTP/1.1\r\nHost: a.localhost\r\nUpgrade: websocket\r\n"
+		         "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+		         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", paths[i % 3]);
+		CHECK(strlen(head) <= room);
+		memcpy(out, head, strlen(head));
+		return (ssize_t)strlen(head);
+	}
+	const size_t n = crowd > 0 ? 253 : take_byte(&in);
 	if (n > 252)
 		return fail(n == 253 ? EAGAIN : n == 254 ? EINTR : ECONNRESET);
 	return (ssize_t)take_bytes(&in, out, n < room ? n : room);
@@ -132,12 +147,13 @@ static ssize_t script_send(int fd, const void *bytes, size_t n, int flags)
 {
 	const uint8_t much = take_byte(&in);
 
-	(void)fd;
-	CHECK(n > 0 && flags & MSG_NOSIGNAL);
+	CHECK(n > 0 && flags & MSG_NOSIGNAL && (sent[fd - FIRST_FD] += n) <= SHARE_MAX);
 	free(copy_of(bytes, n));
 	if (much > 252)
 		return fail(much == 253 ? EAGAIN : much == 254 ? EINTR : EPIPE);
-	return much == 0 || much > n ? (ssize_t)n : much;
+	const size_t took = much == 0 || much > n ? n : much;
+	sent[fd - FIRST_FD] -= n - took;
+	return (ssize_t)took;
 }
 
 static int script_accept4(int fd, struct sockaddr *peer, socklen_t *len, int flags)
@@ -156,6 +172,7 @@ static int script_accept4(int fd, struct sockaddr *peer, socklen_t *len, int fla
 	while (is_open[i])
 		CHECK(++i < FDS);
 	is_open[i] = true;
+	greets[i] = many_greet;
 	crowd -= crowd > 0;
 	return FIRST_FD + i;
 }
@@ -216,7 +233,7 @@ static void write_recording(int fd)
 	CHECK(write(fd, file, (size_t)(at - file)) == at - file);
 }
 
-static void open_server(struct server *srv, bool token)
+static void open_server(struct server *srv, bool token, size_t per_address)
 {
 	static char path[64], token_path[64];
 	int fd = memfd_create("recording", MFD_CLOEXEC), token_fd = memfd_create("token", MFD_CLOEXEC);
@@ -234,6 +251,8 @@ static void open_server(struct server *srv, bool token)
 		                  .drain = DEFAULT_DRAIN_MS,
 		                  .replay = path,
 		                  .loop = true,
+		                  .max_per_address = per_address,
+		                  .max_per_address_given = per_address > 0,
 		                  .token_file = token ? token_path : NULL},
 		      .now = clock_now},
 		.listeners = {{.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)}},
@@ -259,7 +278,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	log_set_verbose(true);
 	const uint8_t kind = take_byte(&in);
 	crowd = kind & 0x80 ? CROWD : 0;
-	open_server(&srv, kind & 1);
+	many_greet = kind & 0x40;
+	memset(greets, 0, sizeof greets);
+	open_server(&srv, kind & 1, kind >> 1 & 0x1f);
 	while (in.left > 0 && (!srv.stop_at || srv.d.now < srv.stop_at))
 		CHECK(turn(&srv) == 0);
 	in.left = 0;
@@ -274,6 +295,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (const void *b = srv.buffers.given; b; memcpy(&b, b, sizeof b))
 		free_buffers++;
 	CHECK(free_buffers * (ptrdiff_t)srv.buffers.size == srv.buffers.unused - srv.buffers.all && !memchr(is_open, true, FDS));
+	CHECK(!srv.peers.oldest);
 	for (int i = 0; i < SNAPSHOT_BUFFERS; i++)
 		CHECK(srv.d.store.all[i].pins == 0);
 	release(&srv);
