@@ -5,6 +5,7 @@ import { eachMoved, heaviest, tally } from '../model.js';
 import { bar, card, facts, few, filtered, id, kindOf, name, shares, spans, top, topFew, why } from '../parts.js';
 import { agentName, colourOf } from '../row.js';
 import { get, href, set, span } from '../route.js';
+import { matcher } from './filters.js';
 
 const TOP = 7;
 const LISTED = 40;      // addresses, resources
@@ -200,17 +201,18 @@ export default {
   render(m, { healthList }) {
     const kernel = m.runtime.source === 'kernel', by = span();
     const agents = tally(m.open.filter((r) => r.agent), (r) => agentName(r.agent));
-    const used = kernel ? processes(m, by) : [];
+    const used = kernel ? processes(m, by) : [], fit = matcher();
+    const peers = m.peers(by).filter((p) => fit(`${p.key} ${p.agent} ${p.process}`));
     return [strip(healthList), tiles(m),
       h('div', { class: 'tools' }, h('h2', null, 'What moves'), spans(), h('span', { class: 'aside' }, m.spanText(by))),
       h('div', { class: 'cards' },
-        top('Top peers', m.peers(by), { limit: TOP, by, label: peerLink, aside: filtered('peers', {}, 'all'), none: 'No peer is connected.' }),
+        top('Top peers', peers, { limit: TOP, by, label: peerLink, aside: filtered('peers', {}, 'all'), none: get('q') ? 'No peer fits the search.' : 'No peer is connected.' }),
         used.length
           ? top('Top processes', used, {
             limit: TOP, by, aside: filtered('peers', { group: 'process' }, 'all'),
             label: (x) => [filtered('connections', { process: x.key }, x.key), h('span', { class: 'faint' }, ` ×${count(x.n)}`)],
           })
-          : top('Top protocols', m.protocols(by), {
+          : top('Top protocols', m.protocols(by).filter((p) => fit(p.key)), {
             limit: TOP, by, aside: filtered('streams', {}, 'all'),
             label: (x) => filtered('streams', { protocol: x.key }, x.key),
             none: kernel ? 'The kernel sees no protocols inside connections. Let the node tell: introspectd --feed PATH.'

@@ -78,6 +78,7 @@ test('a search finds a peer in every view, and the group of its network', limit,
   await snapshot(page)
   await page.keyboard.press('/')
   await page.keyboard.type(idOf('fast'))
+  await when(page, () => document.querySelector('.top').children.length === 1)
   for (const [view, found] of Object.entries({ peers: '1 of', connections: '1 of', streams: '1 of 2', dht: '1 peer', topics: '1 topic' })) {
     await page.click(`nav a:has-text("${view[0].toUpperCase()}${view.slice(1).replace('ht', 'HT')}")`)
     await hasText(page, '.tools .aside', found)
