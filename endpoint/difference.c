@@ -120,7 +120,7 @@ struct wish difference_wish(const uint8_t *message, size_t len)
 
 struct wish difference_read(struct ready_bytes *begun, const struct ws_decoder *ws)
 {
-	const bool fits = ws->data_len <= sizeof begun->bytes - begun->len;
+	const bool fits = begun->len + ws->data_len <= sizeof begun->bytes;
 	struct wish wish = {0};
 
 	if (ws->opcode != WS_BINARY)
@@ -133,7 +133,7 @@ struct wish difference_read(struct ready_bytes *begun, const struct ws_decoder *
 		wish = difference_wish(begun->bytes, begun->len + ws->data_len);
 	begun->len = ws->event == WS_MESSAGE ? 0
 	             : fits                  ? (uint8_t)(begun->len + ws->data_len)
-	                                     : sizeof begun->bytes;
+	                                     : sizeof begun->bytes + 1;
 	return wish;
 }
 

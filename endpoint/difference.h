@@ -34,7 +34,7 @@ struct wish difference_wish(const uint8_t *message, size_t len);
 
 /* The beginning of a ready that comes in pieces. All zero: none has come. */
 struct ready_bytes {
-	uint8_t len;
+	uint8_t len;         /* more than there are: the message is longer */
 	uint8_t bytes[24];   /* with every wish there is it takes 13; a longer one is a plain ready */
 };
 

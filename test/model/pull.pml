@@ -5,10 +5,14 @@
  *
  * Sequence numbers are left out: all that the rules ask is whether the latest
  * snapshot is newer than the last one sent. That none comes twice is seen by
- * marking one snapshot, any one, and counting it where it arrives.
+ * marking one snapshot, any one, and counting it where it arrives. Those sent to
+ * the pull client have a number of their own, which goes round: a ready may wish
+ * for the difference to the one that the client holds, or for totals, to which
+ * there is no difference.
  *
- * Without LIVE: no snapshot comes unasked, and none twice. With it: whoever is
- * ready gets one in the end. BUG=1 to 9 are mistakes that have to be found. */
+ * Without LIVE: no snapshot comes unasked, and none twice, and a difference is to
+ * the snapshot that the client holds. With it: whoever is
+ * ready gets one in the end. BUG=1 to 11 are mistakes that have to be found. */
 
 #ifndef BUG
 #define BUG 0
@@ -19,9 +23,14 @@
 
 mtype = { NONE, READY, ENABLE, DISABLE, PAUSE, RESUME, OK, STATE };
 
-chan pull_up = [1] of { mtype };
+#define NUMBERS 3           /* of snapshots sent to the pull client; more than are under way */
+#define NOTHING NUMBERS
+#define TOTALS (NUMBERS + 1)
+
+chan pull_up = [1] of { mtype, byte };     /* a READY wishes for the difference to this one */
 chan push_up = [1] of { mtype };
-chan pull_down = [1] of { mtype, bool };   /* with a STATE: is it the marked one? */
+chan pull_down = [1] of { mtype, bool, byte };   /* with a STATE: is it the marked one, and to
+                                              which one is it the difference? */
 chan push_down = [1] of { mtype, bool };
 
 /* The server. */
@@ -29,6 +38,9 @@ bool first = true;         /* the pull client is owed a snapshot for connecting 
 bool ready;                /* it has a credit for one, or for one more */
 bool old;                  /* the latest was older than the interval when it asked */
 bool pushes, paused;       /* what the push client wants */
+byte sent = NOTHING;       /* the number of the last one sent to the pull client ... */
+bool is_base;              /* ... of which it can make the whole of a difference */
+byte wish = NOTHING;       /* what is sent to it next: the difference to that one, or TOTALS */
 bool writing[2];           /* the last message is not yet on its way entirely */
 bool newer[2];             /* there is a later snapshot than the one sent last */
 bool waiting[2];           /* for the next snapshot: without that none is taken */
@@ -56,8 +68,19 @@ inline ask() {
 	tired = false
 }
 
+/* A difference can only be to what the client was sent last. */
+inline note_wish(have) {
+	wish = (have == TOTALS || (have == sent && is_base) || BUG == 10 -> have : NOTHING)
+}
+
+/* The wishes of a ready before the first snapshot are for the second. */
 inline send_pull() {
-	pull_down!STATE(marked);
+	pull_down!STATE(marked, (first -> NOTHING : wish));
+#ifndef LIVE
+	sent = (sent == NOTHING -> 0 : (sent + 1) % NUMBERS);
+	is_base = (first || wish != TOTALS || BUG == 11);
+	wish = (first -> wish : NOTHING);
+#endif
 	writing[PULL] = true;
 	newer[PULL] = (BUG == 3);
 	ready = (BUG == 2) || (ready && first && BUG != 9);
@@ -154,6 +177,7 @@ inline take() {
 /* Sleeps until there is something to do, then looks at everything in turn. */
 active proctype server() {
 	mtype command;
+	byte have = NOTHING;
 
 	settle_pull();
 	do
@@ -172,7 +196,7 @@ active proctype server() {
 		fi;
 		if
 		:: len(pull_up) > 0 ->
-			pull_up?READY;
+			pull_up?READY(have);
 			if
 			:: !has_credit -> ask()
 			:: else
@@ -181,6 +205,8 @@ active proctype server() {
 			:: BUG == 1 && writing[PULL]
 			:: else -> ready = true
 			fi;
+			note_wish(have);
+			have = NOTHING;
 			settle_pull()
 		:: else
 		fi;
@@ -251,6 +277,8 @@ active proctype pull_client() {
 #ifndef LIVE
 	bool is_marked, got;
 	byte owed = 1;   /* at most */
+	byte mine = NOTHING, base = NOTHING;   /* the one that it holds */
+	bool whole;      /* and that is no totals */
 #endif
 
 	do
@@ -261,10 +289,16 @@ active proctype pull_client() {
 		fi;
 #ifndef LIVE
 		owed++;
+		if
+		:: pull_up!READY(NOTHING)
+		:: pull_up!READY(mine)
+		:: pull_up!READY(TOTALS)
+		fi }
+#else
+		pull_up!READY(NOTHING) }
 #endif
-		pull_up!READY }
 #ifdef LIVE
-	:: atomic { pull_down?STATE(_) ->
+	:: atomic { pull_down?STATE(_, _) ->
 		connected = true;
 		pull_beat = !pull_beat;
 		if
@@ -273,10 +307,14 @@ active proctype pull_client() {
 		:: !ahead -> to_say = 2
 		fi }
 #else
-	:: atomic { pull_down?STATE(is_marked) ->
+	:: atomic { pull_down?STATE(is_marked, base) ->
 		connected = true;
 		assert(owed > 0);
 		owed--;
+		assert(base == NOTHING || base == TOTALS || (base == mine && whole));
+		mine = (mine == NOTHING -> 0 : (mine + 1) % NUMBERS);
+		whole = (base != TOTALS);
+		base = NOTHING;
 		assert(!(got && is_marked));
 		got = got || is_marked;
 		is_marked = false;
