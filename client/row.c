@@ -156,6 +156,21 @@ const char *brief_address(char out[CELL_MAX], const char *multiaddr)
 	return out;
 }
 
+/* An address without the /p2p/PEER at its end, which the cell PEER has. */
+static const char *without_peer(char out[CELL_MAX], const char *multiaddr, const char *peer_id)
+{
+	static const char tag[] = "/p2p/";
+	const size_t len = strlen(multiaddr), tail = strlen(peer_id) + sizeof tag - 1;
+
+	if (len < tail || len - tail >= CELL_MAX ||
+	    memcmp(multiaddr + len - tail, tag, sizeof tag - 1) != 0 ||
+	    strcmp(multiaddr + len - strlen(peer_id), peer_id) != 0)
+		return multiaddr;
+	memcpy(out, multiaddr, len - tail);
+	out[len - tail] = '\0';
+	return out;
+}
+
 /* Some nodes give bytes here that say nothing to people. */
 static const char *transport(char out[CELL_MAX], const ProtobufCBinaryData *id)
 {
@@ -178,7 +193,7 @@ const char *row_text(char out[CELL_MAX], const struct row *row, enum cell cell)
 	case PEER:
 		return *c->peer_id || !c->unlisted ? c->peer_id : "unlisted";
 	case ADDRESS:
-		return c->endpoints ? c->endpoints->dst_multiaddr : "";
+		return c->endpoints ? without_peer(out, c->endpoints->dst_multiaddr, c->peer_id) : "";
 	case LOCAL:
 		return c->endpoints ? c->endpoints->src_multiaddr : "";
 	case PROCESS:

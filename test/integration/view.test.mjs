@@ -228,7 +228,9 @@ describe('the live view', { concurrency: 2 }, () => {
       subsystems: { connections: [...connections, { id: Buffer.from('six'), peerId: '12D3KooWpeer30', endpoints: {
         srcMultiaddr: '/ip6/2001:db8:1111:2222:3333:4444:5555:6666/tcp/4001',
         dstMultiaddr: '/ip6/2001:db8:1111:2222:3333:4444:5555:7777/udp/65535/quic-v1' },
-        traffic: { trafficIn: { instBw: 1 << 30 } } }] } })
+        traffic: { trafficIn: { instBw: 1 << 30 } } },
+      { id: Buffer.from('p2p'), peerId: '12D3KooWpeer31', endpoints: { dstMultiaddr: '/ip4/10.9.9.9/tcp/4001/p2p/12D3KooWpeer31' },
+        traffic: { trafficIn: { instBw: 1 << 29 } } }] } })
     const v = await terminal(t)
     await v.run(`${program} ${s.address}`)
     for (const [key, title] of [['i', 'IN/S'], ['o', 'OUT/S'], ['I', 'IN'], ['O', 'OUT'], ['s', 'STRM'], ['x', 'STATUS'], ['t', 'TRANSPORT']]) {
@@ -247,7 +249,7 @@ describe('the live view', { concurrency: 2 }, () => {
     }
     await v.keys('i')
     await v.resize(200, 24)
-    await v.shows(/^PEER.* ADDRESS +LOCAL /m, /^12D3KooWpeer00 +\/ip4\/10\.0\.1\.0\/tcp\/4001 +\/ip4\/10\.0\.0\.1\/tcp\/4001 /m)
+    await v.shows(/^PEER.* ADDRESS +LOCAL /m, /^12D3KooWpeer31 +\/ip4\/10\.9\.9\.9\/tcp\/4001 /m, /^12D3KooWpeer00 +\/ip4\/10\.0\.1\.0\/tcp\/4001 +\/ip4\/10\.0\.0\.1\/tcp\/4001 /m)
   })
 
   test('g adds up by peer, then by process, and opens what it added up', async t => {
