@@ -18,13 +18,13 @@ const CALLGRIND = ['valgrind', '--tool=callgrind', '--callgrind-out-file=/dev/nu
 const collected = text => Number(/Collected : (\d+)/.exec(text)[1])
 
 // For one call of what count.c does.
-function calls (name) {
+function calls (name, times = 1000) {
   const run = n => {
     const { status, stderr } = spawnSync(CALLGRIND[0], [...CALLGRIND.slice(1), join(build, 'test/bench/count'), name, `${n}`], { encoding: 'utf8' })
     if (status !== 0) throw new Error(stderr)
     return collected(stderr)
   }
-  return (run(1100) - run(100)) / 1000
+  return (run(times + 100) - run(100)) / times
 }
 
 // Of the whole daemon, while a client gets ready and is sent a snapshot that a node
@@ -65,13 +65,19 @@ const now = {
   machine: process.arch,
   handshake: calls('handshake'),
   frame: calls('frame'),
+  take: calls('take', 100),
+  difference: calls('difference', 100),
+  totals: calls('totals', 100),
+  past: calls('past', 100),
   pull: (await pulls(220) - await pulls(20)) / 200
 }
-const FIGURES = ['handshake', 'frame', 'pull']
+const FIGURES = ['handshake', 'frame', 'take', 'difference', 'totals', 'past', 'pull']
 
 if (process.argv.includes('--write')) {
-  writeFileSync(BASELINE, `# Instructions of a handshake (ws_request, ws_accept), of decoding one frame and of one
-# turn of the pull protocol, from ready to sent, through the whole daemon with a feed.
+  writeFileSync(BASELINE, `# Instructions of a handshake (ws_request, ws_accept), of decoding one frame; of taking a
+# snapshot of 1,000 connections, with the difference to the one before (20 changed), with its
+# totals, and with totals and what --remember keeps of it; and of one turn of the pull
+# protocol, from ready to sent, through the whole daemon with a feed.
 # Counted by callgrind; compared by make bench-check, written by make bench-baseline.
 # They depend on the compiler and its flags, so with others nothing is compared.
 tolerance ${TOLERANCE} %

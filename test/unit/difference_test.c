@@ -462,6 +462,54 @@ static void what_a_ready_wishes(void **state)
 	}
 }
 
+/* A node of 10,000 connections, each with 100 bytes, of which 2 % move something between two
+ * snapshots: the difference takes at most 5 % of the whole's bytes. */
+static void what_two_in_a_hundred_take(void **state)
+{
+	enum { MANY = 10000 };
+	static Introspection__Connection many[MANY], *list[MANY];
+	static Introspection__Traffic traffic[MANY];
+	static Introspection__DataGauge gauges[MANY];
+	static char texts[MANY][TEXT], agent[] = "kubo/0.30.0/desktop";
+	const struct snapshot_input input = {.state = &n.state};
+	static struct snapshot_store large;
+
+	(void)state;
+	assert_int_equal(snapshot_open(&large, 8 << 20), 0);
+	difference_close(d);
+	assert_non_null(d = difference_open(8 << 20));
+	n.subsystems.connections = list;
+	n.subsystems.n_connections = MANY;
+	for (unsigned i = 0; i < MANY; i++) {
+		introspection__connection__init(list[i] = &many[i]);
+		introspection__traffic__init(&traffic[i]);
+		introspection__data_gauge__init(&gauges[i]);
+		set_id(&many[i], texts[i], i);
+		many[i].peer_id = (char *)"12D3KooWAYNoYCVRyAvvkWpJXNWFFa8Y5yXsxjYwLSBQGTZZFAKE";
+		many[i].agent_version = agent;
+		many[i].traffic = &traffic[i];
+		traffic[i].traffic_in = traffic[i].traffic_out = &gauges[i];
+		gauges[i].cum_bytes = draw(1 << 30);
+	}
+	for (int turn = 0; turn < 4; turn++) {
+		for (unsigned i = 0; i < MANY / 50; i++)
+			gauges[(i * 50 + (unsigned)turn) % MANY].cum_bytes++;
+		assert_in_range(snapshot_take(&large, &input, &runtime, 0), MANY * 100, 8 << 20);
+		difference_note(d, large.latest);
+		const struct snapshot *form = difference_form(d, large.latest, large.sequence - 1);
+		difference_wanted(d, large.latest, large.sequence);
+		if (turn == 0)
+			continue;
+		assert_non_null(form);
+		print_message("2 %% of 10,000: %zu of %zu bytes\n", form->len, large.latest->len);
+		assert_in_range(form->len, 1, large.latest->len / 20);
+		Introspection__ServerMessage *m = decode(form);
+		assert_int_equal(m->state->subsystems->n_connections, 200);
+		introspection__server_message__free_unpacked(m, NULL);
+	}
+	snapshot_close(&large);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -471,6 +519,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(snapshots_without_differences, begin, end),
 		cmocka_unit_test_setup_teardown(buffers_that_clients_hold_are_left_alone, begin, end),
 		cmocka_unit_test_setup_teardown(totals, begin, end),
+		cmocka_unit_test_setup_teardown(what_two_in_a_hundred_take, begin, end),
 		cmocka_unit_test(what_a_ready_wishes),
 	};
 
