@@ -279,7 +279,7 @@ static char *from_multibase(const char *in)
 		return NULL;
 	memset(base64, '=', padded);
 	for (size_t i = 1; i < len; i++)
-		base64[i - 1] = in[i] == '-' ? '+' : in[i] == '_' ? '/' : in[i];
+		base64[i - 1] = (char)(in[i] == '-' ? '+' : in[i] == '_' ? '/' : in[i]);
 	if (mbedtls_base64_decode((unsigned char *)out, padded, &n, (unsigned char *)base64, padded) != 0)
 		return NULL;
 	wire_text(out, padded + 1, out, n);

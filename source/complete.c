@@ -43,6 +43,7 @@ struct output {
 	size_t len;       /* counts on when there is no more room */
 	size_t max;
 	uint64_t shift;   /* ms */
+	bool subsystems;  /* the first Subsystems was written; what it has, another does not lack */
 };
 
 static void put(struct output *o, const void *bytes, size_t n)
@@ -93,8 +94,10 @@ static void put_fields(struct output *o, enum kind kind, const uint8_t *at, cons
 		kept = r.at;
 	}
 	put(o, kept, (size_t)(end - kept));
+	const bool further = kind == SUBSYSTEMS && o->subsystems;
+	o->subsystems |= kind == SUBSYSTEMS;
 	for (const struct part *p = parts[kind]; p->field > 0; p++) {
-		if (!p->needed || found & 1u << (p - parts[kind]))
+		if (!p->needed || further || found & 1u << (p - parts[kind]))
 			continue;
 		put_varint(o, (uint64_t)p->field << 3 | WIRE_LEN);
 		put_message(o, p->kind, end, end);

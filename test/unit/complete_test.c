@@ -148,6 +148,41 @@ static void what_is_there_stays(void **state)
 	release(s);
 }
 
+/* As the joined view adds the kernel's connections behind the node's. */
+static void a_second_part_lacks_nothing(void **state)
+{
+	Introspection__DHT__Params params = INTROSPECTION__DHT__PARAMS__INIT;
+	Introspection__DHT__Bucket bucket = INTROSPECTION__DHT__BUCKET__INIT, *buckets[] = {&bucket};
+	Introspection__DHT dht = INTROSPECTION__DHT__INIT;
+	Introspection__Subsystems subsystems = INTROSPECTION__SUBSYSTEMS__INIT;
+	Introspection__Connection connection, *connections[] = {&connection};
+	Introspection__State s = INTROSPECTION__STATE__INIT;
+
+	(void)state;
+	introspection__connection__init(&connection);
+	params.k = 20;
+	bucket.cpl = 3;
+	dht.params = &params;
+	dht.buckets = buckets;
+	dht.n_buckets = 1;
+	dht.enabled = true;
+	subsystems.dht = &dht;
+	s.subsystems = &subsystems;
+	size_t len = introspection__state__pack(&s, packed);
+	subsystems.dht = NULL;
+	subsystems.connections = connections;
+	subsystems.n_connections = 1;
+	len += introspection__state__pack(&s, packed + len);
+	Introspection__State *c = completed(packed, len, 0);
+	assert_complete(c);
+	assert_int_equal(c->subsystems->n_connections, 1);
+	assert_int_equal(c->subsystems->dht->n_buckets, 1);
+	assert_int_equal(c->subsystems->dht->buckets[0]->cpl, 3);
+	assert_int_equal(c->subsystems->dht->params->k, 20);
+	assert_true(c->subsystems->dht->enabled);
+	release(c);
+}
+
 static void times_are_shifted(void **state)
 {
 	const uint64_t shift = UINT64_C(3) << 40;   /* makes all of them longer */
@@ -225,6 +260,7 @@ int main(void)
 		cmocka_unit_test(nothing_at_all),
 		cmocka_unit_test(what_is_missing_is_put_in),
 		cmocka_unit_test(what_is_there_stays),
+		cmocka_unit_test(a_second_part_lacks_nothing),
 		cmocka_unit_test(times_are_shifted),
 		cmocka_unit_test(too_long),
 	};
