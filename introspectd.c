@@ -498,12 +498,14 @@ static void count_sent(struct server *srv, struct slot *s, size_t n)
 	srv->d.counters.sent_bytes += n;
 }
 
-/* Bytes that the client took in the last second or two. What its socket takes at once counts, which
- * is no more than LISTEN_UNSENT beyond its window: so who has just come has a pace. */
+/* Bytes that the client took in the last second or two, LISTEN_UNSENT at once when it has just come.
+ * One whose endpoint still reads the snapshot waits for the daemon: no pace is higher. */
 static size_t pace_of(const struct server *srv, const struct slot *s)
 {
 	const int64_t gone = srv->d.now - s->period;
 
+	if (s->c.tx_left == 0)
+		return SIZE_MAX;
 	return gone < PACE_MS ? s->took + s->took_before : gone < 2 * PACE_MS ? s->took : 0;
 }
 
@@ -896,16 +898,21 @@ static bool make_slot_free(struct server *srv)
 
 /* Has the address as many connections as it may? Any number may come from a Unix socket and,
  * unless --max-per-address says so, from this machine or a proxy. */
-static bool address_is_full(const struct server *srv, const struct sockaddr *peer)
+static bool address_is_full(struct server *srv, const struct sockaddr *peer)
 {
 	const struct options *o = &srv->d.options;
 	const bool given = o->max_per_address_given;
 	const size_t most = given ? o->max_per_address : srv->slot_count / 2;
+	char text[ADDRESS_TEXT_MAX];
 
 	if (peer->sa_family == AF_UNIX || most == 0 ||
 	    (!given && (o->public_url || address_is_loopback(peer))))
 		return false;
-	return peers_count(&srv->peers, peer) >= most;
+	if (peers_count(&srv->peers, peer) < most)
+		return false;
+	log_limited(&srv->refusals, srv->d.now, "refused status=503 peer=%s reason=\"%s\"",
+	            address_text(text, peer), http_reasons[HTTP_ADDRESS_MAX].words);
+	return true;
 }
 
 static void slot_open(struct server *srv, int fd, const struct sockaddr_in6 *peer)

@@ -100,9 +100,11 @@ test('idle connections of one address make room for each other, not for whoever 
   await slow.frame(0)
 })
 
+const FULL = /^refused status=503 peer=\S+ reason="as many connections as --max-per-address allows"$/
+
 test('--max-per-address: one more of an address is refused, others are not', async t => {
   const path = join(folder(t), 'socket')
-  const d = await daemon(t, [...SHORT, '--max-per-address', '3', '--listen', '127.0.0.1:0', '--listen', path])
+  const d = await daemon(t, [...SHORT, '--max-per-address', '3', '--listen', '127.0.0.1:0', '--listen', path], { expect: [FULL] })
   const clients = await Promise.all([1, 2, 3].map(() => client(t, d.ws)))
   await Promise.all(clients.map(c => c.received(1)))
   const more = await connect(t, { port: d.port })
@@ -141,9 +143,10 @@ test('of another machine half of them', apart, async t => {
     .on('data', x => { console.log(String(x)); process.exit() }).on('connect', () => ++n < 13 || setTimeout(process.exit, 2000))`
   for (const [options, bound] of [[[], true], [['--public-url', 'https://node.example'], false]]) {
     const d = await daemon(t, [...SHORT, '--max-clients', '8', '--listen', '192.0.2.1:0', ...options],
-      { prefix: APART, expect: [/^warning /] })
+      { prefix: APART, expect: [/^warning /, FULL] })
     const out = execFileSync('nsenter', ['-t', `${d.pid}`, '-U', '-n', '--preserve-credentials', process.execPath, '-e', COUNT, `${d.port}`])
     assert.equal(/503.*--max-per-address/s.test(out), bound)
+    if (bound) await d.line(FULL)
   }
 })
 
