@@ -276,7 +276,9 @@ function title() {
     moment.snapshot.partial && h('span', { class: 'faint' },
       `remembered by the daemon: of ${plural(moment.snapshot.connections, 'connection')} those that moved most`),
     h('span', { class: 'grow' }), search(),
-    h('button', { type: 'button', class: 'quiet', title: 'The address of this page, with all that is chosen in it', onclick: copyLink }, 'Copy link'));
+    h('button', {
+      type: 'button', class: 'quiet', title: 'The address of this page, with all that is chosen in it', onclick: copyLink,
+    }, 'Copy link'));
 }
 
 function drawView() {
@@ -401,7 +403,10 @@ function explain(failure) {
   return `The connection to ${hostOf(url)} was lost${reason}.`;
 }
 
-const FAILURES = { refused: 'The daemon refused this page', silent: 'No daemon there', mixed: 'Not from a page that came by https', lost: 'Connection lost' };
+const FAILURES = {
+  refused: 'The daemon refused this page', silent: 'No daemon there', lost: 'Connection lost',
+  mixed: 'Not from a page that came by https',
+};
 
 function welcome() {
   const { failure, state } = connection;

@@ -6,28 +6,37 @@ const CHURN = 1;             // of the connections that are open, closed in 10 m
 const FULL = [0.75, 0.9];    // of a limit: worth a word, red
 const SILENT = 30_000;       // ms since the node's own clock said something new
 
-const LOCAL = /^\/ip4\/(10\.|127\.|192\.168\.|172\.(1[6-9]|2\d|3[01])\.|169\.254\.|100\.(6[4-9]|[7-9]\d|1[01]\d|12[0-7])\.)|^\/ip6\/(::1\b|f[cd]|fe[89ab])/;
+// Addresses that are not of the internet: private, shared (RFC 6598), link-local, loopback.
+const LOCAL = [
+  /^\/ip4\/(10|127|192\.168|169\.254|172\.(1[6-9]|2\d|3[01])|100\.(6[4-9]|[7-9]\d|1[01]\d|12[0-7]))\./,
+  /^\/ip6\/(::1\b|f[cd]|fe[89ab])/,
+];
+const isLocal = (multiaddr) => LOCAL.some((pattern) => pattern.test(multiaddr));
 
-const over = (addresses) => [...new Set(addresses.map(({ multiaddr: a }) =>
-  /webrtc/.test(a) ? 'WebRTC' : /webtransport/.test(a) ? 'WebTransport' : /quic/.test(a) ? 'QUIC' : /\/wss?\b/.test(a) ? 'WebSocket' : /\/tcp\//.test(a) ? 'TCP' : 'another transport'))].join(', ');
+const TRANSPORTS = [
+  [/webrtc/, 'WebRTC'], [/webtransport/, 'WebTransport'], [/quic/, 'QUIC'], [/\/wss?\b/, 'WebSocket'], [/\/tcp\//, 'TCP'],
+  [/^/, 'another transport'],
+];
+const transportOf = ({ multiaddr }) => TRANSPORTS.find(([sign]) => sign.test(multiaddr))[1];
+const over = (addresses) => [...new Set(addresses.map(transportOf))].join(', ');
 
 // Whether others can reach the node: a verdict in words, and what it rests on.
 function reachability(m) {
   const { addresses } = m.state, direct = addresses.filter((a) => !a.multiaddr.includes('p2p-circuit'));
   const open = direct.filter((a) => a.reachability === 'PUBLIC'), relays = addresses.length - direct.length;
-  const closed = direct.filter((a) => a.reachability === 'PRIVATE' && !LOCAL.test(a.multiaddr));
+  const closed = direct.filter((a) => a.reachability === 'PRIVATE' && !isLocal(a.multiaddr));
   const inbound = m.open.filter((r) => r.role === 'RESPONDER' && !r.unlisted);
-  const direct_in = inbound.filter((r) => r.transport !== 'relay' && !LOCAL.test(r.remote)).length;
+  const opened = inbound.filter((r) => r.transport !== 'relay' && !isLocal(r.remote)).length;
   const evidence = [
     [plural(open.length, 'address', 'addresses'), 'confirmed to be reachable'],
     [plural(closed.length, 'address', 'addresses'), 'of the internet found not to be reachable'],
     [plural(relays, 'address', 'addresses'), 'through a relay'],
-    [plural(direct_in, 'connection'), 'from the internet, opened by peers directly'],
+    [plural(opened, 'connection'), 'from the internet, opened by peers directly'],
   ];
   if (open.length)
     return { level: 'good', text: `reachable over ${over(open)}`, evidence };
-  if (direct_in)
-    return { level: 'good', text: `reachable: ${plural(direct_in, 'peer')} opened a connection`, evidence };
+  if (opened)
+    return { level: 'good', text: `reachable: ${plural(opened, 'peer')} opened a connection`, evidence };
   if (relays)
     return { level: 'warn', text: 'reachable through relays only', evidence };
   if (closed.length)
@@ -67,7 +76,10 @@ function trouble(m) {
   return {
     level: failed > 10 || part > 0.5 ? 'bad' : failed || part > 0.25 ? 'warn' : 'good',
     text: failed ? `${plural(failed, 'connection')} failed` : part > 0.25 ? `${Math.round(part * 100)} % of DHT queries failed` : 'none',
-    evidence: [[count(failed), 'connections in error'], [count(error), 'DHT queries that failed'], [count(timeout), 'DHT queries that had no answer in time']],
+    evidence: [
+      [count(failed), 'connections in error'], [count(error), 'DHT queries that failed'],
+      [count(timeout), 'DHT queries that had no answer in time'],
+    ],
   };
 }
 

@@ -86,7 +86,7 @@ export const bar = (n, of, kind = '') => h('span', { class: `bar ${kind}`, 'aria
   h('span', { style: { width: part(n, of) } }));
 
 // In and out as two bars on one scale.
-export const twoBars = ([bytesIn, bytesOut], most) =>
+const twoBars = ([bytesIn, bytesOut], most) =>
   h('span', { class: 'two' }, bar(bytesIn, most, 'in'), bar(bytesOut, most, 'out'));
 
 // Shares of a whole as one bar with its legend. items: { key, n, colour, label, href }.
@@ -117,7 +117,7 @@ export function inOut(x, by = 'now') {
 }
 
 // Buttons of which one is on. choices: [value, text] pairs.
-export const switcher = (label, choices, chosen, choose) => h('span', { class: 'switch', role: 'group', 'aria-label': label },
+const switcher = (label, choices, chosen, choose) => h('span', { class: 'switch', role: 'group', 'aria-label': label },
   choices.map(([value, text]) => h('button', {
     key: value, type: 'button', 'aria-pressed': value === chosen ? 'true' : 'false', onclick: () => choose(value),
   }, text)));
@@ -132,7 +132,7 @@ export const filtered = (view, values, ...text) => h('a', { href: href(view, val
 // A list that keeps its order while the mouse is over it, so that a click meets what was
 // aimed at. items: in order; draw: item => <li>.
 const resting = new Map();   // name of the list: keys as they stood
-export function steady(listName, items, limit, draw) {
+function steady(listName, items, limit, draw) {
   const kept = resting.get(listName);
   const byKey = kept && new Map(items.map((x) => [x.key, x]));
   const shown = kept ? kept.map((key) => byKey.get(key)).filter(Boolean) : items.slice(0, limit);

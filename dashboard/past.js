@@ -1,7 +1,7 @@
 // A part of what the page held, kept by the browser over a reload: snapshots some time apart,
 // by daemon, under a cap. A browser that keeps nothing changes nothing.
 
-export const KEPT_CAP = 8 * 2 ** 20;   // bytes, of all daemons
+const KEPT_CAP = 8 * 2 ** 20;   // bytes, of all daemons
 const EVERY = 10_000;                  // ms between snapshots that are kept
 const AGE_MAX = 24 * 3_600_000;        // ms
 const TABLE = 'snapshots';

@@ -2,7 +2,7 @@
 
 import { h, render } from './dom.js';
 import { isGap, line, mirrored } from './charts.js';
-import { ago, clock, count, duration, moment, most as mostOf, plural, rate } from './format.js';
+import { ago, clock, count, duration, moment, most as mostOf, rate } from './format.js';
 
 const HEIGHT = 56;            // px; style.css says the same
 const SPAN_MIN = 60_000;      // ms shown at least, so that the beginning does not race
@@ -81,7 +81,9 @@ export class Timeline {
     const { store: { snapshots } } = this.#args, gaps = [], x = (at) => Math.max(0, (at - start) / (end - start) * this.#width);
     for (let i = 1; i < snapshots.length; i++) {
       if (isGap(snapshots, i) && snapshots[i].at > start && snapshots[i - 1].at < end)
-        gaps.push(h('rect', { key: `gap ${i}`, class: 'gap', x: x(snapshots[i - 1].at), y: 0, height: HEIGHT, width: x(snapshots[i].at) - x(snapshots[i - 1].at) }));
+        gaps.push(h('rect', {
+          key: `gap ${i}`, class: 'gap', x: x(snapshots[i - 1].at), width: x(snapshots[i].at) - x(snapshots[i - 1].at), y: 0, height: HEIGHT,
+        }));
     }
     return gaps;
   }
@@ -210,7 +212,7 @@ export class Timeline {
         h('span', { class: 'key in' }, 'In ', h('b', null, rate(s.rateIn))),
         h('span', { class: 'key out' }, 'Out ', h('b', null, rate(s.rateOut))),
         h('span', { class: 'key crowd' }, 'Connections ', h('b', null, count(s.connections))),
-        hovered && (s.opened > 0 || s.closed > 0) && h('span', { class: 'key' }, `${plural(s.opened, 'opening')}, ${plural(s.closed, 'closing')}`)),
+        hovered && (s.opened > 0 || s.closed > 0) && h('span', { class: 'faint' }, `+${count(s.opened)} −${count(s.closed)}`)),
       this.#buttons());
   }
 
@@ -232,7 +234,7 @@ export class Timeline {
       this.#gaps(range),
       mirrored(points, this.#width, HEIGHT, most),
       h('path', { class: 'line crowd', d: line(points.map((p) => p && [p.x, level(p.connections)])) }),
-      h('path', { class: 'closings', d: points.map((p) => p?.closed > 2 && p.closed > burst / 4 ? `M${p.x.toFixed(1)} ${HEIGHT}v-5` : '').join('') })),
+      h('path', { class: 'closings', d: points.map((p) => p?.closed > Math.max(2, burst / 4) ? `M${p.x.toFixed(1)} ${HEIGHT}v-5` : '').join('') })),
     h('span', { class: 'scale' }, rate(most)), h('span', { class: 'scale low' }, rate(most)),
     selected && h('span', { class: 'selected', style: {
       left: `${Math.max(0, percent(selected[0]))}%`, width: `${Math.max(0, percent(selected[1]) - Math.max(0, percent(selected[0])))}%`,
@@ -256,7 +258,7 @@ export class Timeline {
       this.#reading(this.#hover === undefined ? s : snapshots[store.indexAt(this.#hover)]),
       this.#plot(range, s),
       h('div', { class: 'ends' }, this.#ticks(range),
-        h('span', { class: 'held' }, `${duration(snapshots.at(-1).at - snapshots[0].at)} held`)),
+        h('span', { class: 'kept' }, `${duration(snapshots.at(-1).at - snapshots[0].at)} held`)),
     ]);
   }
 }

@@ -4,7 +4,7 @@
 import { h } from '../dom.js';
 import { words } from '../format.js';
 import { GROUPS, tally } from '../model.js';
-import { filtered, topFew } from '../parts.js';
+import { topFew } from '../parts.js';
 import { labelOf } from '../row.js';
 import { get, set } from '../route.js';
 
@@ -68,6 +68,3 @@ export const tools = (names, rows, ...more) => h('div', { class: 'tools' },
   }, `${KINDS[name][0]}: ${v} ✕`)),
   (active().length > 0 || get('q')) && h('button', { type: 'button', class: 'quiet', onclick: clearAll }, 'Clear'),
   ...more);
-
-// What a group of connections is called, and the way to them.
-export const groupLink = (view, name, key, text = key) => filtered(view, { [name]: key }, text);

@@ -46,7 +46,7 @@ function tiles(m) {
 }
 
 // The strip: what is well and what is not, each with what it rests on one click away.
-export function strip(list) {
+function strip(list) {
   const chosen = list.find(([n]) => n === get('health'));
   return h('section', { class: 'health', key: 'health', 'aria-label': 'Health' },
     h('div', { class: 'pills' }, list.map(([n, { level, text }]) => h('button', {
@@ -206,7 +206,10 @@ export default {
     return [strip(healthList), tiles(m),
       h('div', { class: 'tools' }, h('h2', null, 'What moves'), spans(), h('span', { class: 'aside' }, m.spanText(by))),
       h('div', { class: 'cards' },
-        top('Top peers', peers, { limit: TOP, by, label: peerLink, aside: filtered('peers', {}, 'all'), none: get('q') ? 'No peer fits the search.' : 'No peer is connected.' }),
+        top('Top peers', peers, {
+          limit: TOP, by, label: peerLink, aside: filtered('peers', {}, 'all'),
+          none: get('q') ? 'No peer fits the search.' : 'No peer is connected.',
+        }),
         used.length
           ? top('Top processes', used, {
             limit: TOP, by, aside: filtered('peers', { group: 'process' }, 'all'),

@@ -35,7 +35,9 @@ const table = new Table({
   label: 'Peers', sort: ['both', -1], empty: 'No peer fits. Clear the search and the filters to see all.',
   onopen: (p) => set({ peer: p.key }),
   columns: [
-    column('name', 'Peer', 168, (p) => p.name, { grow: 1, cell: (p) => [dot('ACTIVE', p.gone), ' ', name(p.key, p.first.c.peer_id ? p.name : p.key)] }),
+    column('name', 'Peer', 168, (p) => p.name, {
+      grow: 1, cell: (p) => [dot('ACTIVE', p.gone), ' ', name(p.key, p.first.c.peer_id ? p.name : p.key)],
+    }),
     ifAny(column('process', 'Process', 130, (p) => p.process, { grow: 1 })),
     ifAny(column('agent', 'Agent', 150, (p) => p.agent, { grow: 1 })),
     ...shared,
@@ -98,6 +100,12 @@ function bucketText(m, p) {
   return m.dhtPeers.size ? 'in no bucket of the routing table' : '';
 }
 
+const connection = (r) => h('li', { key: r.key },
+  h('span', { class: 'grow' }, dot(r.status, r.gone), ' ',
+    filtered('connections', { connection: hex(r.key) }, r.place || r.remote || 'connection')),
+  h('span', { class: 'faint' }, h('span', { class: `swatch ${colourOf(r.transport)}` }), ` ${r.transport}`,
+    r.streams ? `, ${plural(r.streams, 'stream')}` : ''));
+
 function panel(m, p, close) {
   const spanned = m.peers('10m').find((x) => x.key === p.key), all = m.peers('total').find((x) => x.key === p.key);
   const note = (side) => `${bytes(movedOf(spanned, '10m')[side])} in 10 min, ${bytes(movedOf(all, 'total')[side])} in all`;
@@ -115,10 +123,15 @@ function panel(m, p, close) {
       ['Routing table', bucketText(m, p)],
       ['Topics', topicsOf(p).length > 0 && h('ul', null, few(topicsOf(p), 8, (t) => h('li', { key: t }, filtered('topics', { q: t }, t))))],
     ]),
-    card('Connections', count(p.rows), h('ul', { class: 'streams' }, few(p.all, CONNECTIONS, (r) => h('li', { key: r.key },
-      h('span', { class: 'grow' }, dot(r.status, r.gone), ' ', filtered('connections', { connection: hex(r.key) }, r.place || r.remote || 'connection')),
-      h('span', { class: 'faint' }, h('span', { class: `swatch ${colourOf(r.transport)}` }), ` ${r.transport}`, r.streams ? `, ${plural(r.streams, 'stream')}` : ''))))));
+    card('Connections', count(p.rows), h('ul', { class: 'streams' }, few(p.all, CONNECTIONS, connection))));
 }
+
+const grouping = (kind) => h('select', {
+  key: 'group', 'aria-label': 'group by', class: kind ? 'set' : '', value: kind,
+  onchange: (e) => set({ group: e.target.value, sort: '' }),
+},
+h('option', { value: '' }, 'one by one'),
+Object.entries(GROUPS).map(([k, [title]]) => h('option', { key: k, value: k }, `by ${title.toLowerCase()}`)));
 
 const FILTERS = ['agent', 'version', 'transport', 'process'];
 
@@ -140,8 +153,7 @@ export default {
     return h('div', { class: 'split', onkeydown: (e) => { if (chosen && e.key === 'Escape') close(); } },
       h('div', { class: 'column' },
         tools(FILTERS, m.open,
-          h('select', { key: 'group', 'aria-label': 'group by', class: kind ? 'set' : '', value: kind, onchange: (e) => set({ group: e.target.value, sort: '' }) },
-            h('option', { value: '' }, 'one by one'), Object.entries(GROUPS).map(([k, [title]]) => h('option', { key: k, value: k }, `by ${title.toLowerCase()}`))),
+          grouping(kind),
           spans(), !kind && table.chooser(),
           h('span', { class: 'aside' }, `${of(peers, all, 'peer')}; ${m.spanText(by)}`)),
         kind ? groups.update(grouped(m, kind, fit), { filter }) : table.update(peers, { selected: chosen?.key, filter })),

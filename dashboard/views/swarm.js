@@ -150,7 +150,8 @@ function picture(m, peers, gone) {
   const radius = Math.max(3.2, Math.min(9, 34 / Math.sqrt(peers.length + 1))), scale = Math.min(1.1, 6 / Math.sqrt(peers.length + 4));
   const at = (p, sector) => {
     const [x, y] = place(p, sector);
-    return { p, x: cx + x * rx, y: cy + y * ry, kind: `${colourOf(p.first.transport)}${p.key === picked ? ' picked' : ''}${fit(`${p.key} ${p.agent}`) ? '' : ' dim'}` };
+    const state = `${p.key === picked ? ' picked' : ''}${fit(`${p.key} ${p.agent}`) ? '' : ' dim'}`;
+    return { p, x: cx + x * rx, y: cy + y * ry, kind: colourOf(p.first.transport) + state };
   };
   const drawn = peers.map((p) => at(p, p.sector));
   const focus = drawn.find(({ p }) => p.key === picked) ?? drawn[0];
@@ -220,7 +221,9 @@ export default {
           : h('div', { class: 'empty' }, h('h2', null, 'Nobody here'), why('No peer was connected at this moment.'))),
       h('div', { class: 'caption' },
         h('ul', { class: 'legend row' },
-          transports.map((t) => h('li', { key: t.key }, h('a', { class: 'entry', href: t.label ? href('connections') : href('connections', { transport: t.key }) },
+          transports.map((t) => h('li', { key: t.key }, h('a', {
+            class: 'entry', href: href('connections', t.label ? {} : { transport: t.key }),
+          },
             h('span', { class: `swatch ${t.colour ?? colourOf(t.key)}` }),
             h('span', { class: 'clip' }, t.label ?? t.key), ' ',
             h('span', { class: 'faint' }, count(t.n))))),
