@@ -62,41 +62,52 @@ static bool is_same(const Introspection__State *state, Introspection__State__Par
 	return false;
 }
 
-/* Lets the state have the connections of base that are neither in it nor gone. False: out of
- * memory. */
-static bool merge_connections(Introspection__Subsystems *s, Introspection__Subsystems *base,
-                              const Introspection__State *state)
+/* Puts the connections of base that the difference tells of, by itself or as gone, before the
+ * others. Returns how many they are, or SIZE_MAX: out of memory. */
+static size_t sort_out(const Introspection__State *state, Introspection__Subsystems *base)
 {
+	const Introspection__Subsystems *s = state->subsystems;
 	const size_t told = s->n_connections + state->n_gone_ids;
 	ProtobufCBinaryData *ids = malloc((told + 1) * sizeof *ids);
-	Introspection__Connection **all =
-		malloc((s->n_connections + base->n_connections + 1) * sizeof *all);
-	size_t left = 0;
+	size_t n = 0;
 
-	if (!ids || !all) {
-		free(ids);
-		free(all);
-		return false;
-	}
-	for (size_t i = 0; i < s->n_connections; i++) {
+	if (!ids)
+		return SIZE_MAX;
+	for (size_t i = 0; i < s->n_connections; i++)
 		ids[i] = s->connections[i]->id;
-		all[i] = s->connections[i];
-	}
 	for (size_t i = 0; i < state->n_gone_ids; i++)
 		ids[s->n_connections + i] = state->gone_ids[i];
 	qsort(ids, told, sizeof *ids, compare_ids);
 	for (size_t i = 0; i < base->n_connections; i++) {
 		Introspection__Connection *c = base->connections[i];
 
-		if (bsearch(&c->id, ids, told, sizeof *ids, compare_ids))
-			base->connections[left++] = c;
-		else
-			all[s->n_connections++] = c;
+		if (!bsearch(&c->id, ids, told, sizeof *ids, compare_ids))
+			continue;
+		base->connections[i] = base->connections[n];
+		base->connections[n++] = c;
 	}
-	base->n_connections = left;
 	free(ids);
-	free(s->connections);
+	return n;
+}
+
+/* Lets the state have the connections of base that it tells nothing of. False: out of memory. */
+static bool merge_connections(Introspection__State *state, Introspection__Subsystems *base)
+{
+	Introspection__Subsystems *s = state->subsystems;
+	const size_t told = sort_out(state, base);
+
+	if (told == SIZE_MAX)
+		return false;
+	const size_t moved = base->n_connections - told;
+	Introspection__Connection **all =
+		realloc(s->connections, (s->n_connections + moved + 1) * sizeof *all);
+	if (!all)
+		return false;
+	if (moved > 0)
+		memcpy(all + s->n_connections, base->connections + told, moved * sizeof *all);
 	s->connections = all;
+	s->n_connections += moved;
+	base->n_connections = told;
 	return true;
 }
 
@@ -127,7 +138,7 @@ const char *decode_merge(Introspection__State *state, Introspection__State *base
 		return "sent a difference with a part that it calls the same";
 	if (introspection__state__get_packed_size(base) > max)
 		return "sent differences that add up to a snapshot over the limit";
-	if (!merge_connections(state->subsystems, base->subsystems, state))
+	if (!merge_connections(state, base->subsystems))
 		return "sent a snapshot that takes too much memory to decode";
 	MOVE(state, base, INTROSPECTION__STATE__PART__ADDRESSES, addresses);
 	MOVE(state, base, INTROSPECTION__STATE__PART__PROTOCOLS, protocols);
