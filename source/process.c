@@ -251,7 +251,7 @@ static void consider(struct process_search *s, const char *pid, const char *name
 {
 	struct process candidate;
 	struct names n;
-	unsigned long long start;
+	unsigned long long start = 0;
 
 	if (!process_open(&candidate, pid))
 		return;
