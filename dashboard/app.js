@@ -29,6 +29,7 @@ const HIDDEN = 30_000;    // ms between snapshots in a tab that nobody sees
 const STALE = 5000;       // ms without a snapshot, or three intervals
 const RECENT = 10_000;    // ms over which the rate of snapshots is taken
 const REMEMBERED = 8;     // addresses
+const REMEMBERED_MAX = 24 * 3_600_000;   // ms of what the daemon remembers
 const SKIPPED = 'Snapshots taken while this page was hidden or busy with an earlier one. Nothing queues up.';
 const SLICE = 12;         // ms of reading a recording at a time
 
@@ -587,7 +588,7 @@ connection.addEventListener('change', () => {
 // when nobody looked. now: the node's clock, ms.
 async function restore(store, url, now) {
   store.restored = true;
-  const remembered = await pastOf(url), ahead = Date.now() - now;
+  const remembered = await pastOf(url, now - REMEMBERED_MAX), ahead = Date.now() - now;
   const past = readRecording(remembered ?? new Uint8Array()).messages.map((bytes) => {
     const { state, event } = times.decode('ServerMessage', bytes);
     return { bytes, at: (state.instant_ts || event.ts) + ahead };

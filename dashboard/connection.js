@@ -7,6 +7,7 @@ const PORT = 4801;
 const RETRY_MIN = 1000, RETRY_MAX = 30_000;   // ms between attempts
 const PROBE = 3000;                           // ms until an address counts as silent
 const HANDSHAKE = 8000;                       // ms; a daemon holds back its answer to a wrong token
+const PAST = 5000;                            // ms for what a daemon remembers to come
 const REFUSED_MIN = 4000;                     // ms until a daemon that refused is asked again
 const PATIENCE = 60_000;                      // ms of silence until a socket is replaced; doubles
 
@@ -88,14 +89,16 @@ async function probe(url) {
   }
 }
 
-// What our own daemon remembers of the time before, as a recording; undefined when it
-// remembers nothing.
-export const pastOf = async (url) => {
-  const past = new URL('past', httpOf(url)), token = tokenFor(url);
+// What our own daemon remembers of the time since a moment (ms, of its clock), as a recording;
+// undefined when it remembers nothing, or the way is too slow to wait for it.
+export const pastOf = async (url, since) => {
+  const past = new URL(`past?since=${Math.max(0, since)}`, httpOf(url)), token = tokenFor(url);
   if (past.origin !== location.origin)
     return undefined;
   try {
-    const answer = await fetch(past, { headers: token ? { Authorization: `Bearer ${token}` } : {}, cache: 'no-store' });
+    const answer = await fetch(past, {
+      headers: token ? { Authorization: `Bearer ${token}` } : {}, cache: 'no-store', signal: AbortSignal.timeout(PAST),
+    });
     return answer.ok ? new Uint8Array(await answer.arrayBuffer()) : undefined;
   } catch {
     return undefined;
