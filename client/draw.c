@@ -462,7 +462,8 @@ static void draw_columns(struct view *v, struct screen *s)
 	paragraph(s, DIM, 0, "The letter of a column hides it, or shows it if there is room:");
 	for (size_t i = 0; i < t->column_count; i++) {
 		screen_line(s, PLAIN);
-		screen_printf(s, PLAIN, "[%c] ", (t->shown | t->wanted) & ~t->hidden & 1U << i ? 'x' : ' ');
+		screen_printf(s, PLAIN, "[%c] ",
+			      (t->shown | t->wanted) & ~t->hidden & 1U << i ? 'x' : ' ');
 		screen_printf(s, BOLD, "%c", t->columns[i].key);
 		screen_printf(s, PLAIN, " %s%s", table_title(t, i, text),
 			      t->sort == i            ? "  sorted by it, so it stays"
@@ -582,6 +583,17 @@ static int64_t silence(const struct view *v, const struct view_status *status)
 	return status->now - status->received;
 }
 
+static const char *footer_keys(const struct view *v)
+{
+	if (v->help || v->choosing)
+		return "Esc back   q quit";
+	if (v->opened)
+		return "Enter back   < > sort   r reverse   ? help   q quit";
+	if (v->grouping != BY_NOTHING)
+		return "Enter its connections   g next   < > sort   Esc back   ? help";
+	return "Enter streams   < > sort   / filter   g groups   ? help   q quit";
+}
+
 /* The keys, or the filter, or what went wrong. */
 static void draw_footer(struct view *v, const struct view_status *status, struct screen *s)
 {
@@ -610,11 +622,7 @@ static void draw_footer(struct view *v, const struct view_status *status, struct
 		screen_printf(s, ACCENT, "only what contains %s", v->filter);
 		screen_text(s, DIM, 0, LEFT, "   Esc shows all");
 	} else {
-		screen_text(s, DIM, 0, LEFT,
-			    scrolls       ? "Esc back   q quit"
-			    : v->opened   ? "Enter back   < > sort   r reverse   ? help   q quit"
-			    : v->grouping ? "Enter its connections   g next   < > sort   Esc back   ? help"
-					  : "Enter streams   < > sort   / filter   g groups   ? help   q quit");
+		screen_text(s, DIM, 0, LEFT, footer_keys(v));
 	}
 	screen_align_right(s, width);
 	screen_text(s, DIM, 0, LEFT, right);

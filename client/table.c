@@ -133,11 +133,24 @@ static bool is_number(const struct column *c)
 	return c->cell >= FIRST_NUMBER;
 }
 
+static bool is_traffic(const struct column *c)
+{
+	return c->cell >= RATE_IN && c->cell <= BYTES_OUT;
+}
+
+/* Did the kernel count the traffic of this row, of which the node counts less? */
+static bool is_of_kernel(const struct row *row)
+{
+	return row->connection && row->connection->kernel_traffic;
+}
+
 /* Looks at the rows for the columns to show. */
 static void measure(struct table *t)
 {
 	char text[CELL_MAX];
 
+	for (size_t j = 0; j < t->count && !t->marked; j++)
+		t->marked = is_of_kernel(&t->rows[j]);
 	for (size_t i = 0; i < t->column_count; i++) {
 		const struct column *c = &t->columns[i];
 
@@ -307,10 +320,11 @@ static int least_width(const struct table *t, size_t i)
 {
 	char text[FORMAT_MAX];
 	int title = (int)strlen(table_title(t, i, text)) + 1;
+	int width = t->columns[i].width + (t->marked && is_traffic(&t->columns[i]));
 
 	if (i == t->sort)
-		return title > t->columns[i].width ? title : t->columns[i].width;
-	return (t->seen | t->wanted) & ~t->hidden & 1U << i ? t->columns[i].width : 0;
+		return title > width ? title : width;
+	return (t->seen | t->wanted) & ~t->hidden & 1U << i ? width : 0;
 }
 
 /* The higher the sooner it is left out. What the user chose stays longest but for the name. */
@@ -397,13 +411,6 @@ static void draw_text(struct screen *s, const struct row *row, const struct colu
 		    shown);
 }
 
-/* Is it traffic that the kernel counted, of a connection that the node lists? */
-static bool is_of_kernel(const struct row *row, enum cell cell)
-{
-	return row->connection && row->connection->kernel_traffic && cell >= RATE_IN &&
-	       cell <= BYTES_OUT && row_number(row, cell) > 0;
-}
-
 static void draw_row(const struct table *t, struct screen *s, const int *width,
 		     const struct row *row)
 {
@@ -412,18 +419,20 @@ static void draw_row(const struct table *t, struct screen *s, const int *width,
 	for (size_t i = 0; i < t->column_count; i++) {
 		const struct column *c = &t->columns[i];
 		uint64_t number = row_number(row, c->cell);
+		const int place = t->marked && is_traffic(c); /* for the mark of kernel's bytes */
 
 		if (width[i] == 0)
 			continue;
 		if (!is_number(c))
 			draw_text(s, row, c, width[i], t->need[i]);
 		else if (number == 0)
-			screen_text(s, DIM, width[i], c->fit, s->glyphs ? "\u00b7" : "-");
+			screen_text(s, DIM, width[i] - place, c->fit, s->glyphs ? "\u00b7" : "-");
 		else if (c->format)
-			screen_text(s, PLAIN, width[i], c->fit, c->format(text, number));
+			screen_text(s, PLAIN, width[i] - place, c->fit, c->format(text, number));
 		else
 			screen_printf(s, PLAIN, "%*" PRIu64, width[i], number);
-		screen_text(s, DIM, 1, LEFT, is_of_kernel(row, c->cell) ? "*" : "");
+		screen_text(s, DIM, place + 1, LEFT,
+			    place && number > 0 && is_of_kernel(row) ? "*" : "");
 	}
 }
 

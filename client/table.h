@@ -36,6 +36,7 @@ struct table {
 	size_t page;           /* rows shown last */
 	size_t sort;           /* column */
 	bool reverse;
+	bool marked;           /* bytes that the kernel counted have been there: they get a mark */
 	const char *group;     /* title of the column GROUP */
 	unsigned average;      /* s over which the rates are; 0: as the node says */
 	unsigned wanted, hidden;   /* columns that the user chose so, a bit each */

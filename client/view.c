@@ -32,7 +32,8 @@ struct table *view_table(struct view *v)
 /* Does anything of the connection that is text contain the filter? */
 static bool passes(const struct row *row, const char *filter)
 {
-	static const enum cell cells[] = {PEER, ADDRESS, LOCAL, AGENT, PROCESS, TAGS, TRANSPORT, STATUS};
+	static const enum cell cells[] = {PEER,    ADDRESS, LOCAL,     AGENT,
+	                                  PROCESS, TAGS,    TRANSPORT, STATUS};
 	const Introspection__Connection *c = row->connection;
 	char text[CELL_MAX];
 

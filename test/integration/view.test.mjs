@@ -340,7 +340,7 @@ describe('the live view', { concurrency: 2 }, () => {
     ] } })
     const v = await terminal(t, { cols: 120, rows: 40 })
     await v.run(`${program} ${s.address}`)
-    const lines = await v.shows(/^Connections {2}3 {2}0 in, 2 out, 1 unknown/m, /^12D3KooWpeer01 .* 2\.9K\*/m, /^unlisted +\S*10\.0\.0\.9\S* .* 2\.0K /m)
+    const lines = await v.shows(/^Connections {2}3 {2}0 in, 2 out, 1 unknown/m, /^12D3KooWpeer01 .* 2\.9K\* +2\.9K\*$/m, /^unlisted +\S*10\.0\.0\.9\S* .* 2\.0K /m)
     assert.match(lines.find(l => l.startsWith('12D3KooWpeer02')), / kubo 12 +mine +active +\? +1000 /)
     await v.keys('j')
     await v.shows(/^Connection +active · the node does not list it/m)
