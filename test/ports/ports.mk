@@ -21,7 +21,7 @@ cross-%:
 		CC=$(call triplet,$*)-gcc CPPFLAGS=-Werror $(PORT_GOALS)
 
 # Debian's gcc-multilib and these compilers exclude each other (gcc-12-multilib does not).
-cross-deps: test-deps
+cross-deps: test-deps bridge-deps
 	for a in $(CROSS); do $(SUDO) dpkg --add-architecture $$a || exit 1; done
 	$(SUDO) apt-get update -q
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends \
