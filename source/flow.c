@@ -64,6 +64,14 @@ _Static_assert(sizeof(struct flow_value) == 88, "the program clears all of it");
 #define REMOTE_END 0   /* source of what comes in */
 #define LOCAL_END 1
 
+/* Adds R9 bytes and R1 packets to R0, the flow's value, and notes the first Initial if R2 is not 0.
+ * For each way on its own: a pointer plus what is not a constant needs CAP_PERFMON. */
+#define ADD_UP(way) \
+	COUNT(R0, offsetof(struct flow_value, bytes[way]), R9), \
+	COUNT(R0, offsetof(struct flow_value, packets[way]), R1), IF(BPF_JEQ, R2, 0, END), \
+	LOAD(BPF_DW, R1, R0, offsetof(struct flow_value, initial[way])), IF(BPF_JNE, R1, 0, END), \
+	STORE(BPF_DW, R0, offsetof(struct flow_value, initial[way]), R8)
+
 /* ::ffff:0:0/96 (RFC 4291, 2.5.5.2) */
 #define MAPPED(to) \
 	STORE_K(BPF_DW, FP, to, 0), STORE_K(BPF_H, FP, (to) + 8, 0), \
@@ -73,7 +81,7 @@ enum { R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, FP };
 
 enum label {
 	NOWHERE, WAY_KNOWN, IPV4, UDP, LONG, LONG_V2, SHORT, OTHER, CLASSIFIED, MADE, KNOWN, GOES_ON,
-	SEGMENTED, END, LABELS,
+	SEGMENTED, GOES_OUT, END, LABELS,
 };
 
 /* Turns the labels that jumps name into distances. */
@@ -273,15 +281,12 @@ static int load_program(int map, int created)
 		LOAD(BPF_DW, R3, R0, offsetof(struct flow_value, seen)),
 		DO_R(BPF_OR, R3, R2),
 		STORE(BPF_DW, R0, offsetof(struct flow_value, seen), R3),
-		DO(BPF_LSH, R7, 3),
-		DO_R(BPF_ADD, R0, R7),
-		COUNT(R0, offsetof(struct flow_value, bytes), R9),
-		COUNT(R0, offsetof(struct flow_value, packets), R1),
 		DO(BPF_AND, R2, FLOW_INITIAL),
-		IF(BPF_JEQ, R2, 0, END),
-		LOAD(BPF_DW, R1, R0, offsetof(struct flow_value, initial)),
-		IF(BPF_JNE, R1, 0, END),
-		STORE(BPF_DW, R0, offsetof(struct flow_value, initial), R8),
+		IF(BPF_JNE, R7, 0, GOES_OUT),
+		ADD_UP(0),
+		JUMP(END),
+		LABEL(GOES_OUT),
+		ADD_UP(1),
 		LABEL(END),
 		SET(R0, 0),
 		INSN(BPF_JMP | BPF_EXIT, 0, 0, 0, 0),

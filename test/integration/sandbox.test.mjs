@@ -2,6 +2,7 @@
 // sandbox allows. SANDBOX_BUILD names the folder of that build.
 import assert from 'node:assert/strict'
 import { execFileSync, spawn, spawnSync } from 'node:child_process'
+import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { existsSync, mkdirSync, readFileSync, renameSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -358,8 +359,10 @@ sandboxed('what the loop never does ends the process', async t => {
     })
     t.after(() => child.kill('SIGKILL'))
     const exit = once(child, 'exit')
-    const [line] = await once(child.stderr, 'data')
-    const url = line.toString().match(/url=(\S+)/)[1]
+    let said = ''
+    child.stderr.on('data', text => { said += text })
+    await until(child.stderr, 'data', () => /url=\S+\n/.test(said))
+    const url = said.match(/url=(\S+)/)[1]
     const answer = await fetch(`${url}healthz`).then(response => response.text(), () => null)
     if (answer !== null) child.kill('SIGTERM')
     const [code, signal] = await exit
@@ -399,6 +402,27 @@ test('of root it keeps what its source needs', { skip: asRoot }, async t => {
       for (const set of ['CapInh', 'CapAmb']) assert.equal(is[set], NONE, `${set} ${options}`)
     }
   }
+})
+
+// As the units start it.
+test('what counts QUIC needs rights at the start alone', { skip: asRoot }, async t => {
+  const only = '-all,+net_raw,+bpf'
+  const d = await daemon(t, SHORT, {
+    prefix: ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', '--no-new-privs',
+      `--bounding-set=${only}`, `--inh-caps=${only}`, `--ambient-caps=${only}`]
+  })
+  const is = status(d.pid)
+  for (const set of ['CapPrm', 'CapEff', 'CapInh', 'CapAmb']) assert.equal(is[set], '0000000000000000', set)
+  const c = await client(t, d.ws)
+  await c.next()
+  const [from, to] = [createSocket('udp4').bind(0, '127.0.0.1'), createSocket('udp4').bind(0, '127.0.0.1')]
+  t.after(() => { from.close(); to.close() })
+  await Promise.all([once(from, 'listening'), once(to, 'listening')])
+  await new Promise(resolve => from.send(Buffer.from('c00000000100000000000000', 'hex'), to.address().port, '127.0.0.1', resolve))
+  const end = `/udp/${from.address().port}/quic-v1`
+  const shown = async () => (await c.next()).state.subsystems.connections.some(({ endpoints }) => endpoints.srcMultiaddr.endsWith(end))
+  let tries = 0
+  while (!await shown()) assert.ok(++tries < 100, 'never shown')
 })
 
 // What root read at the start, in a folder that the user may not enter, is only not read again.

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import test from 'node:test'
 import { client, daemon } from './daemon.mjs'
 
@@ -92,6 +93,19 @@ test('other UDP is shown only when asked for', { skip }, async t => {
     const found = find((await c.next()).state, a, b)
     assert.equal(found?.transportId.toString(), options.length ? 'ip4+udp' : undefined)
   }
+})
+
+test('no packet reaches the daemon', { skip }, async t => {
+  const d = await daemon(t, SHORT)
+  const c = await client(t, d.ws)
+  const [a, b] = [await socket(t), await socket(t)]
+  await c.next()
+  for (let i = 0; i < 100; i++) await a.to(b, initial())
+  await shows(c, state => find(state, a, b))
+  const inodes = readdirSync(`/proc/${d.pid}/fd`).map(fd => readlinkSync(`/proc/${d.pid}/fd/${fd}`).match(/^socket:\[(\d+)\]$/)?.[1])
+  const columns = readFileSync(`/proc/${d.pid}/net/packet`, 'utf8').split('\n').map(line => line.trim().split(/\s+/))
+  const found = columns.filter(([,,, protocol, , , , , inode]) => inodes.includes(inode) && protocol === '0003')
+  assert.deepEqual(found.map(([,,,,,, rmem]) => rmem), ['0'])   // bytes received and not read, of no memory
 })
 
 test('without the right to count: one line that says what would help', { skip }, async t => {
