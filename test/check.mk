@@ -53,6 +53,12 @@ $(BUILD)/test/bridge/trespass: LIBS = $(shell $(PKG_CONFIG) --libs libseccomp)
 $(BUILD)/test/bridge/trespass: $(patsubst %,$(BUILD)/%.o,test/bridge/trespass bridge/confine base/log)
 	$(link)
 
+# The publishers for other languages than JavaScript, and the contract that every one keeps.
+publishers-check:
+	$(MAKE) -j$(JOBS) all
+	$(if $(GO),cd publishers/go-libp2p && timeout 900 $(GO) vet ./... && timeout 900 $(GO) test -race -timeout 240s ./...,@echo 'skipped: no go, so the publisher of go-libp2p')
+	BUILD=$(BUILD) GO=$(GO) timeout 900 $(TEST) --test-timeout=240000 'publishers/contract/*.test.mjs'
+
 UNIT_TESTS = $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/*_test.c))
 
 unit-tests: $(UNIT_TESTS)
@@ -239,7 +245,7 @@ bench-deps: test-deps
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends \
 		libwebsockets-dev
 
-.PHONY: check core-check bridge-check core-size-check unit-tests unit-check size-check text-check model fuzz fuzz-check fuzz-targets \
+.PHONY: check core-check bridge-check publishers-check core-size-check unit-tests unit-check size-check text-check model fuzz fuzz-check fuzz-targets \
         fault fault-tools load load-tools soak soak-sanitizers soak-valgrind bench bench-serve \
         bench-kernel bench-feed bench-dashboard bench-check bench-baseline lint test-deps \
         lint-deps bench-deps
