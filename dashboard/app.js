@@ -405,7 +405,7 @@ function explain(failure) {
 }
 
 const FAILURES = {
-  refused: 'The daemon refused this page', silent: 'No daemon there', lost: 'Connection lost',
+  refused: 'The daemon refused this page', silent: 'No daemon that lets this page in', lost: 'Connection lost',
   mixed: 'Not from a page that came by https',
 };
 

@@ -161,6 +161,19 @@ test('a daemon that refuses the origin: the page says so, and the option it name
   await snapshot(page)
 })
 
+test('another daemon of this machine lets the page in by the option that the page names', limit, async t => {
+  const [a, b] = [await daemon(t), await daemon(t, [], { expect: [/origin/i] })]
+  const page = await open(t, a.url)
+  await connected(page, a.host)
+  await connect(page, b.host)
+  await hasText(page, 'main', 'lets in no page of this origin')
+  const command = await page.textContent('main .code')
+  assert.equal(command, `introspectd --listen ${b.host} --allow-origin ${a.url.slice(0, -1)}`)
+  await b.stop()
+  await daemon(t, command.split(' ').slice(1))
+  await connected(page, b.host)
+})
+
 test('nothing there: the page says what to run', limit, async t => {
   const port = await staticServer(t)
   const free = await new Promise(resolve => {
