@@ -168,7 +168,7 @@ $(BUILD)/test/load/flood: $(BUILD)/test/load/flood.o
 	$(CC) @$(BUILD)/ldflags -o $@ $^
 
 # Benchmarks print tables; ratios are of things measured in the same run.
-bench: bench-serve bench-kernel bench-feed bench-dashboard
+bench: bench-serve bench-kernel bench-flow bench-feed bench-dashboard
 
 # Beside bare loops, the ws library and, if it is installed, libwebsockets. SIZES, CLIENTS,
 # SPARSE_CLIENTS and CONTENDERS choose among what is measured.
@@ -190,11 +190,11 @@ $(BENCH)/bare: $(call objects,test/bench/bare.c ws.c)
 $(BENCH)/lws: test/bench/lws.c
 	$(CC) -std=c11 -D_GNU_SOURCE -O2 -o $@ $< $$($(PKG_CONFIG) --cflags --libs libwebsockets)
 
-$(BENCH)/kernel $(BENCH)/feed $(BENCH)/count: %: %.o $(call objects,$(DAEMON) $(COMMON)) \
+$(BENCH)/kernel $(BENCH)/flow $(BENCH)/feed $(BENCH)/count: %: %.o $(call objects,$(DAEMON) $(COMMON)) \
                                               $(BUILD)/dashboard.o
 	$(link)
 
-bench-kernel bench-feed: bench-%: $(BENCH)/%
+bench-kernel bench-flow bench-feed: bench-%: $(BENCH)/%
 	$<
 
 bench-dashboard: all
@@ -247,6 +247,6 @@ bench-deps: test-deps
 
 .PHONY: check core-check bridge-check publishers-check core-size-check unit-tests unit-check size-check text-check model fuzz fuzz-check fuzz-targets \
         fault fault-tools load load-tools soak soak-sanitizers soak-valgrind bench bench-serve \
-        bench-kernel bench-feed bench-dashboard bench-check bench-baseline lint test-deps \
+        bench-kernel bench-flow bench-feed bench-dashboard bench-check bench-baseline lint test-deps \
         lint-deps bench-deps
 include test/ports/ports.mk
