@@ -128,7 +128,7 @@ void log_limited(struct log_limit *limit, int64_t now, const char *format, ...)
 	const int64_t free_at = limit->booked_until > now ? limit->booked_until : now;
 	va_list args;
 
-	if (!verbose && free_at - now > (LOG_BURST - 1) * LOG_PERIOD_MS) {
+	if (!verbose && free_at - now > (LOG_BURST - 1) * (int64_t)LOG_PERIOD_MS) {
 		limit->suppressed++;
 		return;
 	}

@@ -5,7 +5,9 @@
 
 #include "source/wire.h"
 
-enum { FILE_VERSION = 1, WORD = 4 };
+enum { FILE_VERSION = 1 };
+
+static const size_t WORD = 4;   /* bytes of a uint32 */
 
 static uint32_t word(const uint8_t *in)
 {

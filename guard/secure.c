@@ -57,7 +57,7 @@ static ssize_t secure_send(struct stream *s, const void *in, size_t len)
 /* To receive, TLS may have to send first. */
 static short secure_events(const struct stream *s, short wanted)
 {
-	return wanted == POLLIN && tls_wants_write(s->session) ? POLLOUT : wanted;
+	return (short)(wanted == POLLIN && tls_wants_write(s->session) ? POLLOUT : wanted);
 }
 
 static size_t secure_pending(const struct stream *s)

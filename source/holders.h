@@ -26,7 +26,7 @@ struct holder {
 	uint32_t inode;         /* 0: no process has it open */
 	int pid, fd;            /* where it was found; pid 0: nowhere yet */
 	unsigned first : 30;    /* the first round that can find it; 0: not known yet */
-	unsigned rounds : 2;    /* that have passed without finding it */
+	uint8_t rounds;         /* that have passed without finding it */
 	struct holder *next;    /* wanted, with the same hash of inode */
 	struct holder *other;   /* wanted */
 };

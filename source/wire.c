@@ -14,6 +14,8 @@ enum state_field {
 	INSTANT_TS = 3,
 	RUNTIME = 100,
 	SEQUENCE = 101,
+	BASE = 106,
+	COUNTS = 109,
 };
 
 static const char wrong_type[] = "wire type is not that of the field";
@@ -338,7 +340,8 @@ size_t wire_strip_state(uint8_t *state, size_t len, uint64_t *instant_ts)
 
 		if (f.number == INSTANT_TS)
 			*instant_ts = f.value;
-		if (f.number == RUNTIME || f.number == SEQUENCE)
+		if (f.number == RUNTIME || f.number == SEQUENCE ||
+		    (f.number >= BASE && f.number <= COUNTS))
 			continue;
 		memmove(state + kept, f.start, n);
 		kept += n;

@@ -111,8 +111,8 @@ struct wire_payload {
 bool wire_payload(uint8_t *message, size_t len, struct wire_payload *out,
                   struct wire_error *error);
 
-/* Removes runtime and sequence, which the daemon puts in itself, from a State
- * that wire_check accepted. In place; returns the bytes that are left.
+/* Removes what only the daemon says (runtime, sequence, and what makes a State a difference
+ * or totals) from a State that wire_check accepted. In place; returns the bytes that are left.
  * *instant_ts: its field 3, 0 when there is none. */
 size_t wire_strip_state(uint8_t *state, size_t len, uint64_t *instant_ts);
 
