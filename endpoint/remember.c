@@ -122,11 +122,15 @@ static int put_chunk(struct daemon *d, struct connection *c, struct message *m)
 	char head[CHUNK_HEAD + 1];
 	const long n = past_read(&past, &answer->reader, (uint8_t *)answer->out + CHUNK_HEAD, CHUNK_MAX);
 
+	struct past_reader peek = answer->reader;
+	uint8_t byte;
+
 	if (n == PAST_LOST) {
 		d->drop(d, c, "too slow for what is remembered");
 		return 0;
 	}
-	m->last = n == 0;
+	/* Without chunks nothing may be written at the end: a message of no bytes has no end. */
+	m->last = n == 0 || (answer->http_1_0 && past_read(&past, &peek, &byte, 1) == 0);
 	m->head_len = (size_t)n;
 	m->head = (uint8_t *)answer->out + CHUNK_HEAD;
 	if (answer->http_1_0)
