@@ -48,8 +48,11 @@ export async function until (emitter, event, value, ms = 10000) {
 export const memory = ({ pid }) => Number(readFileSync(`/proc/${pid}/status`, 'utf8').match(/^VmData:\s+(\d+) kB$/m)[1])
 
 // The environment of a daemon whose memory is measured: the sanitizer keeps little of what
-// was freed and, which gcc 14 does by default, no frames of functions that have returned.
-export const FRUGAL = { ASAN_OPTIONS: 'quarantine_size_mb=1:detect_stack_use_after_return=0' }
+// was freed, no frames of functions that have returned, which gcc 14 does by default, and of the
+// stack of each malloc() only the caller: it never forgets a stack, and TLS 1.3 makes new ones.
+export const FRUGAL = {
+  ASAN_OPTIONS: 'quarantine_size_mb=1:detect_stack_use_after_return=0:malloc_context_size=1'
+}
 
 // A folder of its own for a test, removed at its end.
 export function folder (t) {
