@@ -488,7 +488,7 @@ static void count_sent(struct server *srv, struct slot *s, size_t n)
 	const int64_t now = srv->d.now, gone = now - s->period;
 
 	if (gone >= PACE_MS) {
-		s->took_before = gone < 2 * PACE_MS ? s->took : 0;
+		s->took_before = gone / 2 < PACE_MS ? s->took : 0;
 		s->took = 0;
 		s->period = now;
 	}
@@ -506,7 +506,7 @@ static size_t pace_of(const struct server *srv, const struct slot *s)
 
 	if (s->c.tx_left == 0)
 		return SIZE_MAX;
-	return gone < PACE_MS ? s->took + s->took_before : gone < 2 * PACE_MS ? s->took : 0;
+	return gone < PACE_MS ? s->took + s->took_before : gone / 2 < PACE_MS ? s->took : 0;
 }
 
 static void slot_write(struct server *srv, struct slot *s)
