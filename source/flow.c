@@ -191,7 +191,7 @@ static int load_program(int map, int created)
 		PACKET_R(BPF_B, R8, 8),
 		STORE(BPF_DW, FP, SEEN, R0),
 		DO(BPF_AND, R0, 0xc0),
-		IF(BPF_JEQ, R0, 0xc0, LONG),
+		IF(BPF_JGE, R0, 0x80, LONG),   /* whatever the fixed bit is: RFC 9287 lets it be cleared */
 		IF(BPF_JEQ, R0, 0x40, SHORT),
 		LABEL(OTHER),
 		STORE_K(BPF_DW, FP, SEEN, FLOW_OTHER),

@@ -184,7 +184,8 @@ static void what_quic_looks_like(void **state)
 		{"\xd0\x6b\x33\x43\xcf....", FLOW_QUIC_V2 | FLOW_INITIAL},
 		{"\xc0\x00\x00\x00\x00....", FLOW_OTHER},
 		{"\xc0\xff\x00\x00\x1d....", FLOW_OTHER},
-		{"\x80\x00\x00\x00\x01....", FLOW_OTHER},
+		{"\x80\x00\x00\x00\x01....", FLOW_QUIC_V1 | FLOW_INITIAL},   /* RFC 9287 */
+		{"\x80\x00\x00\x00\x02....", FLOW_OTHER},
 		{"\x40\x00\x00\x00\x01....", FLOW_SHORT},
 		{"\x7f\x00\x00\x00\x01....", FLOW_SHORT},
 		{"\x16\xfe\xfd\x00\x00....", FLOW_OTHER},
