@@ -4,7 +4,7 @@ import { test } from 'node:test'
 import { accessible, hasText, noOverflow, open, published, screenshot, show, snapshot, VIEWS, when, withBrowser } from './browser.mjs'
 
 withBrowser()
-const limit = { timeout: 60000 }
+const limit = { timeout: 120000 }
 
 const gauge = (bw, cum) => ({ instBw: bw, cumBytes: cum })
 const now = () => Date.now()

@@ -71,7 +71,8 @@ export async function open (t, url, { width = 1280, height = 800, scheme = 'ligh
 }
 
 // Waits until something is true in the page.
-export const when = (page, f, arg) => page.waitForFunction(f, arg, { timeout: 20000 })
+// Longer than the page's longest pause between two attempts to connect.
+export const when = (page, f, arg) => page.waitForFunction(f, arg, { timeout: 45000 })
 
 export const hasText = (page, selector, text) =>
   when(page, ([s, t]) => [...document.querySelectorAll(s)].some(el => el.textContent.includes(t)), [selector, text])
