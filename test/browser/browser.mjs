@@ -70,8 +70,8 @@ export async function open (t, url, { width = 1280, height = 800, scheme = 'ligh
   return page
 }
 
-// Waits until something is true in the page.
-// Longer than the page's longest pause between two attempts to connect.
+// Waits until something is true in the page, longer than its longest pause between two attempts
+// to connect.
 export const when = (page, f, arg) => page.waitForFunction(f, arg, { timeout: 45000 })
 
 export const hasText = (page, selector, text) =>
