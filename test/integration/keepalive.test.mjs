@@ -1,6 +1,7 @@
 // Clients that say nothing, take nothing, or are no longer there.
 import assert from 'node:assert/strict'
 import test from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
 import { client, daemon, until } from './daemon.mjs'
 import { encodeState, feedDaemon, node } from './feed-node.mjs'
 import { BINARY, connect, handshake, open, PING, pong, text } from './raw.mjs'
@@ -112,6 +113,7 @@ test('when slow clients hold all buffers, those with the oldest go', async t => 
   const others = []
   for (let i = 0; i < 5; i++) others.push(await stop())
   assert.equal(d.lines.some(line => /too slow/.test(line)), false)
+  await delay(2500)   // by then none of them has taken anything for as long as their pace is looked at
   others.push(await stop())
   const peer = `127\\.0\\.0\\.1:${first.socket.localPort}`
   await d.line(new RegExp(`^closed peer=${peer} reason="too slow for the buffers there are"`))
