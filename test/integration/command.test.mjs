@@ -148,17 +148,18 @@ test('a requested state may be an old one only if the node has no other', async 
   c.send('REQUEST', { source: 'STATE' })
   assert.equal((await c.count('states', 1)).sequence, 2)
   for (let i = 0; i < 2; i++) await pull.next()
+  const last = pull.sequences().at(-1)   // 3, or 4 where the machine is slower than the interval
   d.node.automatic = false
   await old()
   c.send('REQUEST', { source: 'STATE' })
   await c.count('states', 2)
-  assert.equal(c.states[1].sequence, 3)
+  assert.equal(c.states[1].sequence, last)
   assert.deepEqual(c.received.at(-1).message, pull.raw[2])
   c.send('REQUEST', { source: 'STATE' })
   await delay(1200)   // longer than the daemon waits for the node
   assert.equal(c.states.length, 2)
   d.node.state()
-  assert.equal((await c.count('states', 3)).sequence, 4)
+  assert.equal((await c.count('states', 3)).sequence, last + 1)
 })
 
 test('what is pushed is fresh, but not taken twice', async t => {
