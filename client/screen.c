@@ -173,6 +173,12 @@ static void make_shown(const struct screen *s, struct shown *out, const char *te
 		/* Without UTF-8 no byte above ASCII has a meaning that is known here. */
 		if (cells == 0 && s->glyphs && is_mark(out, c)) {
 			out->marks = true;
+			/* It asks for the picture of the character before, of two cells (UTS #51). Where
+			 * the terminal draws one, what follows stands in its place all the same. */
+			if (c == L'\xfe0f' && out->cells[out->len - 1] == 1) {
+				out->cells[out->len - 1] = 2;
+				out->width++;
+			}
 		} else if (cells < 1 || (!s->utf8 && c > 0x7f)) {
 			c = s->glyphs ? L'\xfffd' : L'?';
 			cells = 1;

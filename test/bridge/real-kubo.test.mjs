@@ -134,7 +134,7 @@ test('peers, directions, agents, streams, bandwidth, buckets, limits are what ip
     const bitswap = (await state(one)).protocols.find(p => p.protocol.startsWith('/ipfs/bitswap'))
     return bitswap === undefined || Number(bitswap.traffic.trafficIn.cumBytes) > 2 * SIZE
   }, async () => true)
-  assert.ok(Number(told.traffic.trafficIn.cumBytes) > 2 * SIZE)
+  await equal(async () => Number((await state(one)).traffic.trafficIn.cumBytes) > 2 * SIZE, async () => true)
   await equal(async () => (await state(one)).topics?.map(topic => topic.name), async () => ['topic1'])
   assert.deepEqual(told.resources.filter(r => r.scope === 'connection-manager').map(r => [r.name, r.used, r.limit]), [['high-water', '2', '30'], ['low-water', '2', '20']])
 })
