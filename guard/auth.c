@@ -14,8 +14,8 @@ enum {
 	FORGET_MS = 60000,       /* after the last failure */
 };
 
-/* Reads the beginning of a file and ends it with a NUL, past no buffer that would keep it.
- * 0, or -1 with errno. */
+/* Reads the beginning of a file into text, at most size - 1 bytes, and ends it with a NUL. By
+ * read(), since stdio would leave a copy of the token in its buffer. 0, or -1 with errno. */
 static int read_beginning(const char *file, char *text, size_t size)
 {
 	int fd = open(file, O_RDONLY | O_CLOEXEC);
@@ -55,7 +55,8 @@ const char *auth_read(struct auth *a, const char *file)
 	return wrong;
 }
 
-/* Takes the same time wherever the first difference is. */
+/* Takes the same time wherever the first difference is, so that nobody learns the token by its
+ * beginning. */
 static bool is_token(const struct auth *a, const char *text, size_t len)
 {
 	volatile unsigned char difference = len != a->len;
@@ -65,7 +66,8 @@ static bool is_token(const struct auth *a, const char *text, size_t len)
 	return difference == 0;
 }
 
-/* The offers of a request, and the last of them. */
+/* Counts the tokens that a request offers, in Authorization and among its subprotocols, and
+ * sets offer to the last of them. */
 static unsigned offers_of(const struct ws_request *r, struct ws_text *offer)
 {
 	static const char bearer[] = "Bearer ";
@@ -102,8 +104,9 @@ bool auth_shown(const struct auth *a, const struct ws_request *r)
 	return a->len == 0 || (offers_of(r, &offer) == 1 && is_token(a, offer.at, offer.len));
 }
 
-/* The entry of the peer; for a new one that of whom was quiet for longest, preferably one that
- * never showed the right token. */
+/* The entry of the peer's address. A new address takes the entry whose address was silent for
+ * longest; entries of addresses that showed the right token are taken only if there is no other,
+ * so that guesses from many addresses do not push out the operator. */
 static struct auth_owner *find_owner(struct auth *a, const struct sockaddr *peer, int64_t now)
 {
 	struct auth_owner *oldest = a->owners;
@@ -125,7 +128,8 @@ static struct auth_owner *find_owner(struct auth *a, const struct sockaddr *peer
 	return oldest;
 }
 
-/* When what is booked behind the others may be compared, if burst of them may be at once. */
+/* In how many ms the comparison booked up to this time may be made: burst bookings may lie in
+ * the future at once. */
 static int64_t wait_for(int64_t booked, int64_t now, int64_t burst, int64_t period)
 {
 	int64_t wait = booked - burst * period - now;

@@ -20,8 +20,9 @@ enum {
 	AUTH_OWNERS = 64,        /* addresses that are remembered */
 	AUTH_DELAY_MAX = 5000,   /* ms */
 
-	/* Wrong tokens are compared at once up to BURST, and one every PERIOD_MS after that: of an
-	 * address, and of all that have not shown the right one before. */
+	/* How fast tokens may be tried. One address has BURST comparisons at once, then one every
+	 * PERIOD_MS; a right token costs nothing. All addresses that never showed the right token
+	 * share BURST_ALL and PERIOD_ALL_MS, so that many addresses guess no faster together. */
 	AUTH_BURST = 10,
 	AUTH_PERIOD_MS = 1000,
 	AUTH_BURST_ALL = 50,
@@ -29,42 +30,46 @@ enum {
 	AUTH_WAIT_MAX = 5000,    /* ms; what would have to wait longer is refused */
 };
 
-/* Whose tokens were compared. */
+/* What is remembered of one client address. */
 struct auth_owner {
-	uint8_t address[16];   /* of peers_owner */
-	bool known;            /* has shown the right one */
-	int64_t last;          /* ms, monotonic: of the last one that was compared; 0: free */
-	int64_t booked;        /* ms: PERIOD_MS for each one that was wrong lead up to it */
-	unsigned failures;     /* in a row */
+	uint8_t address[16];   /* as peers_owner() groups addresses */
+	bool known;            /* a client from this address has shown the right token */
+	int64_t last;          /* ms, monotonic: last request from this address; 0: entry is free */
+	int64_t booked;        /* ms, monotonic: each comparison moves it PERIOD_MS into the future */
+	unsigned failures;     /* in a row; one minute without a request clears them */
 };
 
 /* All zero: no token is needed. */
 struct auth {
-	char token[AUTH_TOKEN_MAX + 1];   /* terminated */
-	size_t len;            /* 0: none is needed */
-	int64_t booked;        /* as of an owner, by all */
+	char token[AUTH_TOKEN_MAX + 1];   /* ends with a NUL */
+	size_t len;            /* characters; 0: no token is needed */
+	int64_t booked;        /* ms, monotonic: as that of an owner, for all unknown addresses */
 	struct auth_owner owners[AUTH_OWNERS];
 };
 
-/* Reads the token: the file's first line, of letters, digits and . _ ~ -. NULL, or what is
- * wrong with it, the token before staying in force. */
+/* Reads the token from the first line of a file: AUTH_TOKEN_MIN to AUTH_TOKEN_MAX letters, digits
+ * and . _ ~ - (the token68 of RFC 7235 without / + =). Returns NULL, or in words what is wrong
+ * with the file; then the old token stays in force. */
 const char *auth_read(struct auth *a, const char *file);
 
-/* Does the request offer something as the token? Only then is there anything to compare. */
+/* Does the request offer a token, right or wrong? If not, there is nothing to compare. */
 bool auth_is_offered(const struct auth *a, const struct ws_request *r);
 
-/* Does the request show the token? In constant time. More than one offer is none. */
+/* Does the request show the right token? Compared in constant time. A request that offers several
+ * tokens shows none. Without a token in force, every request does. */
 bool auth_shown(const struct auth *a, const struct ws_request *r);
 
-/* In how many ms the offer of this peer may be compared, 0: now; it is booked for then, so
- * that others of the peer come later. -1: too many are booked already. */
+/* Books one comparison for a request from this address. Returns in how many ms it may be made
+ * (0: now), or -1: refuse the request, too many comparisons are waiting already. */
 int64_t auth_book(struct auth *a, const struct sockaddr *peer, int64_t now);
 
-/* The booked offer was right: it counts for nothing. */
+/* The token of the booked comparison was right: gives the booking back and marks the address
+ * as known. */
 void auth_right(struct auth *a, const struct sockaddr *peer, int64_t now);
 
-/* Notes a failure, of a request that showed no token, too, and returns for how many ms the
- * answer to it is to be held back: each one from the same address longer than the one before. */
+/* Notes that a request was denied, for a wrong token or for none. Returns for how many ms its
+ * answer must be held back: 250 for the first from an address, then doubled each time, at most
+ * AUTH_DELAY_MAX. */
 int64_t auth_delay(struct auth *a, const struct sockaddr *peer, int64_t now);
 
 #endif

@@ -7,8 +7,9 @@
 #include "base/options.h"
 #include "source/source.h"
 
-/* Gives up, for good, all that the loop and its source do without. own: the addresses that
- * the daemon listens on. 0, or -1 with one line logged. */
+/* Gives up, for good, every right that the loop and its source do not need (guard/sandbox.h).
+ * own: the addresses that the daemon listens on; the files of Unix sockets among them must stay
+ * removable. Returns 0, or -1 with one line logged. */
 int rights_give_up(const struct options *o, const struct source *source,
                    const struct sockaddr_storage *own, size_t own_count);
 

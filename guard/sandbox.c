@@ -60,8 +60,8 @@ static int become(const char *name)
 	return -1;
 }
 
-/* Those that are kept go from the inheritable set, too: nothing is ever executed. 0, or -1
- * with errno. */
+/* Keeps these capabilities and gives up the others. The inheritable set is emptied: it matters to
+ * execve() only, which is never called. 0, or -1 with errno. */
 static int keep_capabilities(uint64_t kept)
 {
 	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
@@ -85,7 +85,8 @@ int sandbox_drop(const struct sandbox *needs)
 {
 	const uint64_t kept = needs->user ? 0 : needs->capabilities;
 
-	/* Without CAP_SETPCAP the bounding set stays; then there is no more to be had. */
+	/* Without CAP_SETPCAP the bounding set cannot be made smaller. That is no error: a process
+	 * gains from this set by execve() only. */
 	for (unsigned long i = 0; i < 64; i++)
 		if (!(kept >> i & 1) && prctl(PR_CAPBSET_DROP, i, 0, 0, 0) != 0)
 			break;
@@ -97,13 +98,14 @@ int sandbox_drop(const struct sandbox *needs)
 	return -1;
 }
 
-/* Of what exists since Landlock's 4th and 6th version, newer than some headers. */
+/* landlock_ruleset_attr as of Landlock's version 6. Older headers lack its last two members. */
 struct ruleset {
 	uint64_t files, network, scopes;
 };
 
-/* Allows this access to whatever is in the folder of the file. A folder that the user of the
- * process cannot reach is nothing to allow. 0, or -1 with errno. */
+/* Allows this access to all files in the folder of the file. A folder that the process cannot
+ * open now, by EACCES or ENOENT, is left out: it could not open files there anyway. 0, or -1
+ * with errno. */
 static int allow_folder(int ruleset, const char *file, uint64_t access)
 {
 	char folder[PATH_MAX];
@@ -121,7 +123,8 @@ static int allow_folder(int ruleset, const char *file, uint64_t access)
 	return (int)result;
 }
 
-/* Certificates are often symbolic links to files that are elsewhere. */
+/* For reading, both the folder of the file and, as certificates are often symbolic links, the
+ * folder that the link leads to. 0, or -1 with errno. */
 static int allow_files(int ruleset, const struct sandbox *needs)
 {
 	char target[PATH_MAX];
@@ -137,9 +140,9 @@ static int allow_files(int ruleset, const struct sandbox *needs)
 	return 0;
 }
 
-/* Whatever this kernel's Landlock knows is handled, and so forbidden but for the rules. Each
- * version has one more kind of access to files, but the 4th, 6th and later ones. 0, or -1
- * with errno. */
+/* Forbids every kind of access that this kernel's Landlock knows, but for the rules of
+ * allow_files. Version 1 has 13 kinds of access to files; versions 2, 3 and 5 add one each,
+ * version 4 adds the network and version 6 scopes. 0, or -1 with errno. */
 static int confine(const struct sandbox *needs)
 {
 	long version = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
@@ -200,7 +203,7 @@ static int confine(const struct sandbox *needs)
 	UNLESS(call, 6), ARGUMENT(1), IF(F_GETFD, 3), IF(F_SETFD, 2), IF(F_GETFL, 1),              \
 		RETURN(SECCOMP_RET_KILL_PROCESS), RETURN(SECCOMP_RET_ALLOW)
 
-/* Reading maps that are open already. */
+/* bpf() to read maps that are open already, and nothing else. */
 #define ALLOW_BPF                                                                                  \
 	UNLESS(SYS_bpf, 5), ARGUMENT(0), IF(BPF_MAP_LOOKUP_ELEM, 2), IF(BPF_MAP_LOOKUP_BATCH, 1),  \
 		RETURN(SECCOMP_RET_KILL_PROCESS), RETURN(SECCOMP_RET_ALLOW)
@@ -210,15 +213,15 @@ enum {
 	SEND_FLAGS = MSG_NOSIGNAL | MSG_DONTWAIT | MSG_MORE,
 };
 
-/* The same thing is another call on another architecture or with another C library:
- * musl, for one, reads files with readv() and calls mprotect() in malloc(). */
+/* The same C function is another system call on another architecture or with another C library:
+ * musl, for example, reads files with readv() and calls mprotect() in malloc(). */
 static const struct sock_filter filter[] = {
 	LOAD(offsetof(struct seccomp_data, arch)),
 	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ARCH, 1, 0),
 	RETURN(SECCOMP_RET_KILL_PROCESS),
 	LOAD(offsetof(struct seccomp_data, nr)),
 
-	/* waiting, and the clients */
+	/* waiting, and the sockets of clients */
 #ifdef SYS_poll
 	ALLOW(SYS_poll),
 #endif
@@ -260,12 +263,13 @@ static const struct sock_filter filter[] = {
 	ALLOW(SYS_write),
 	ALLOW(SYS_close),
 
-	/* the kernel source: what was counted of UDP, switched on and off by bind(); that is good
-	 * for the packet socket alone, since all others are bound and no socket can be made */
+	/* the kernel source: reads the counts of UDP flows, and attaches and detaches the packet
+	 * socket by bind(). bind() is no use with any other socket: all are bound already, and no
+	 * socket can be made. */
 	ALLOW_BPF,
 	ALLOW(SYS_bind),
 
-	/* ... and /proc */
+	/* the kernel source: /proc */
 	ALLOW(SYS_readlinkat),
 	ALLOW(SYS_getdents64),
 #ifdef SYS_newfstatat
@@ -352,7 +356,7 @@ static int install(const struct sock_filter *instructions, size_t bytes)
 	return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
 }
 
-/* On top of that, who has no file to remove removes none. */
+/* Installs the filter, and one more before it that decides about removing files. */
 static int filter_calls(bool removes)
 {
 	const uint32_t removal = removes ? SECCOMP_RET_ALLOW : SECCOMP_RET_KILL_PROCESS;

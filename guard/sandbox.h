@@ -1,9 +1,8 @@
 #ifndef SANDBOX_H
 #define SANDBOX_H
 
-/* What the running loop does not need is taken from the process for good: other
- * users' rights, capabilities, files, and every system call but those it makes.
- * Linux only. */
+/* Takes from the process, for good, what the running loop does not need: the rights of its user,
+ * capabilities, files, and all system calls but those that the loop makes. Linux only. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -11,27 +10,26 @@
 
 enum { SANDBOX_FILES = 24 };
 
-/* What it does need. All zero: nothing. Strings are borrowed for the calls. */
+/* What the process still needs; all zero: nothing. Strings are borrowed for the calls below. */
 struct sandbox {
-	const char *user;          /* whom it becomes, with his groups; NULL: stays who it is */
-	uint64_t capabilities;     /* of those it has, bits 1 << CAP_...; who becomes a user has none */
-	bool sees_processes;       /* it looks into other processes, which Landlock would forbid */
-	const char *reads[SANDBOX_FILES];     /* files that are opened again; what replaces one is in */
-	size_t read_count;                    /* the same folder, or where a symbolic link leads */
-	const char *removes[SANDBOX_FILES];   /* files that are removed at the end */
+	const char *user;          /* the process becomes this user, with the user's groups; NULL: no */
+	uint64_t capabilities;     /* to keep of those it has, as bits 1 << CAP_...; with user: none */
+	bool sees_processes;       /* it reads /proc/PID/fd of other processes, which Landlock forbids */
+	const char *reads[SANDBOX_FILES];     /* files that SIGHUP opens again; a new file under the */
+	size_t read_count;                    /* same name, or behind the same symbolic link, is read */
+	const char *removes[SANDBOX_FILES];   /* files that are removed when the daemon ends */
 	size_t remove_count;
 };
 
-/* Becomes the user and gives up capabilities, from the bounding set, too. 0, or -1 with
- * one line logged. */
+/* Becomes the user and gives up capabilities, in the bounding set too. Returns 0, or -1 with one
+ * line logged. */
 int sandbox_drop(const struct sandbox *needs);
 
-/* Leaves the loop its system calls and no more: nothing can be executed, connected
- * to, or opened for writing; whatever tries is killed. Without files to remove, none can
- * be removed. Unless it sees processes, and where the kernel has Landlock, no file can be
- * opened but in the folders of reads, or removed but in those of removes. Nobody
- * else's process can read its memory, a core file included. 0, or -1 with one line
- * logged. */
+/* Installs the system call filter. From then on the kernel kills the process if it executes
+ * anything, connects, sends a signal, or opens a file for writing; and if removes is empty, if it
+ * removes a file. With Landlock (Linux 5.13), and unless sees_processes, files can be opened
+ * only in the folders of reads and removed only in those of removes. No other process of the
+ * user can read its memory, and it leaves no core file. Returns 0, or -1 with one line logged. */
 int sandbox_enter(const struct sandbox *needs);
 
 #endif

@@ -1,4 +1,4 @@
-/* Streams of TLS, which guard/tls.c speaks. */
+/* The stream (base/stream.h) of a connection with TLS: glue between the loop and guard/tls.h. */
 
 #include "guard/secure.h"
 
@@ -13,7 +13,7 @@
 #include "base/setup.h"
 #include "guard/tls.h"
 
-static struct tls_config *config;   /* of new sessions */
+static struct tls_config *config;   /* for sessions that begin from now on */
 
 static int secure_setup(const struct options *o)
 {
@@ -54,7 +54,7 @@ static ssize_t secure_send(struct stream *s, const void *in, size_t len)
 	return tls_send(s->session, in, len);
 }
 
-/* To receive, TLS may have to send first. */
+/* A session that wants to receive may have to send first, within the handshake. */
 static short secure_events(const struct stream *s, short wanted)
 {
 	return (short)(wanted == POLLIN && tls_wants_write(s->session) ? POLLOUT : wanted);

@@ -27,12 +27,12 @@
 #endif
 
 enum {
-	SOCKET_CALLS_MAX = 64,    /* in one tls_recv or tls_send; to read a record takes two or more */
+	SOCKET_CALLS_MAX = 64,    /* recv() and send() in one tls_recv or tls_send; a record takes two */
 	RECORDS_MAX = 16,         /* written in one tls_send, of at most 16 KB each */
-	SAMPLE_BYTES = 4096,      /* encrypted to see how fast a cipher is */
+	SAMPLE_BYTES = 4096,      /* encrypted SAMPLE_TRIES times to time a cipher */
 	SAMPLE_TRIES = 6,
 	TAG_BYTES = 16,
-	CONTENT_TYPE_FIRST = 20,  /* of a TLS record, its first byte (RFC 5246 section 6.2.1) */
+	CONTENT_TYPE_FIRST = 20,  /* range of the first byte of a record (RFC 5246 section 6.2.1) */
 	CONTENT_TYPE_LAST = 23,
 };
 
@@ -42,19 +42,19 @@ struct tls {
 	mbedtls_ssl_context ssl;
 	mbedtls_net_context socket;
 	struct tls_config *config;
-	const char *name;    /* of the server, at a client; the caller's */
-	uint8_t address[16]; /* that the name stands for, if it is no DNS name */
-	size_t address_len;  /* 4, 16, or 0: a DNS name, or none */
-	int error;           /* the last one of mbedtls; 0: none */
-	int calls_left;      /* that mbedtls may make of recv() and send() for this call of ours */
-	bool heard;          /* the peer has sent something */
-	bool not_tls;        /* and it did not begin as a TLS record does */
+	const char *name;    /* client: name of the server, borrowed from the caller; else NULL */
+	uint8_t address[16]; /* client: the name as an IP address, if it is one */
+	size_t address_len;  /* 4, 16, or 0: the name is a DNS name or NULL */
+	int error;           /* what mbedtls returned last, if it was an error; else 0 */
+	int calls_left;      /* recv() and send() that mbedtls may still make in this tls_ call */
+	bool heard;          /* the peer has sent its first byte */
+	bool not_tls;        /* the first byte of the peer cannot begin a TLS record */
 	bool ended;          /* recv() has returned 0 */
 	bool read;           /* tls_recv has returned data */
 };
 
-/* Ephemeral keys and authenticated encryption only: the suites of each cipher. mbedtls ignores
- * those of a TLS version that it was built without. */
+/* The suites of each cipher: only those with ephemeral keys and authenticated encryption. mbedtls
+ * ignores suites of a TLS version that it was built without. */
 enum { AES_256, CHACHA20, AES_128, CIPHERS };
 enum { SUITES_EACH = 3 };
 static const int suites[CIPHERS][SUITES_EACH] = {
@@ -89,8 +89,8 @@ struct tls_config {
 	mbedtls_ctr_drbg_context random;
 	int suites[CIPHERS * SUITES_EACH + 1];   /* in the order of preference; ends with 0 */
 	bool client;
-	unsigned users;          /* the owner and the sessions */
-	const struct tls *turn;  /* the session for which mbedtls was called last */
+	unsigned users;          /* the owner, until tls_release, and each session */
+	const struct tls *turn;  /* the session that called mbedtls last; check_address needs it */
 };
 
 /* Writes what mbedtls says is wrong with a file. Always false. */
@@ -103,7 +103,7 @@ static bool refuse(char why[TLS_WHY_MAX], const char *file, int error)
 	return false;
 }
 
-/* Can the file be read at all? mbedtls does not say why not. */
+/* Can the file be read at all? Asked before mbedtls reads it, since mbedtls keeps no errno. */
 static bool is_readable(const char *file, char why[TLS_WHY_MAX])
 {
 	char byte;
@@ -152,7 +152,7 @@ static int check_pair(struct tls_config *c)
 #endif
 }
 
-/* mbedtls 3 has its TLS 1.3, and may have all of it, on top of PSA. */
+/* TLS 1.3 of mbedtls 3 needs the PSA library started, as may the rest of such a build. */
 static int start_psa(void)
 {
 #if MBEDTLS_VERSION_MAJOR >= 3 && defined(MBEDTLS_PSA_CRYPTO_C)
@@ -249,7 +249,8 @@ static struct tls_config *new_config(int endpoint, char why[TLS_WHY_MAX])
 	return c;
 }
 
-/* False, and why is written: the files do not make an identity that the peer takes. */
+/* Loads a certificate and its key. False, with why written: a file cannot be read, the two do not
+ * belong together, or the certificate has expired. */
 static bool load_identity(struct tls_config *c, const char *cert, const char *key,
                           char why[TLS_WHY_MAX])
 {
@@ -299,6 +300,7 @@ struct address_search {
 	bool found;
 };
 
+/* Called by mbedtls for each GeneralName of a subjectAltName. */
 static int compare_name(void *arg, int tag, unsigned char *at, size_t len)
 {
 	struct address_search *search = arg;
@@ -309,7 +311,8 @@ static int compare_name(void *arg, int tag, unsigned char *at, size_t len)
 	return 0;
 }
 
-/* One Extension: an OID, possibly a BOOLEAN, and the value in an OCTET STRING. */
+/* Called by mbedtls for each Extension of a certificate: an OID, optionally a BOOLEAN, and the
+ * value in an OCTET STRING (RFC 5280 section 4.1). */
 static int search_extension(void *arg, int tag, unsigned char *at, size_t len)
 {
 	const unsigned char *end = at + len;
@@ -341,8 +344,8 @@ static bool is_for_address(const mbedtls_x509_crt *cert, const struct tls *t)
 	return search.found;
 }
 
-/* Called by mbedtls for each certificate of the server's chain; depth 0 is its own.
- * mbedtls compares names itself, but not addresses, or not before 3.5. */
+/* Called by mbedtls for each certificate of the server's chain; that of depth 0 is the server's
+ * own. Needed since mbedtls compares DNS names, but addresses only since 3.5. */
 static int check_address(void *arg, mbedtls_x509_crt *cert, int depth, uint32_t *flags)
 {
 	const struct tls *t = ((struct tls_config *)arg)->turn;
@@ -387,12 +390,9 @@ void tls_release(struct tls_config *c)
 	free(c);
 }
 
-/* The two functions through which mbedtls reaches the socket. Within one call of ours it
- * reads on as long as records come that hold no data, such as warnings. A peer that sends
- * nothing else would keep the loop busy for good; hence calls_left. */
-/* Tells somebody who speaks HTTP to a server with TLS, as well as that goes without waiting.
- * What else has come is read, since closing a socket with unread bytes resets it, and the
- * answer would be lost. */
+/* Tells a client that speaks plain HTTP on this port to use TLS. Reads, at most twice, what the
+ * client has sent: the kernel resets a connection that is closed with unread bytes, and then the
+ * client may never see the answer. Never waits. */
 static void answer_in_http(const struct tls *t)
 {
 	static const char answer[] =
@@ -406,6 +406,9 @@ static void answer_in_http(const struct tls *t)
 		shutdown(t->socket.fd, SHUT_WR);
 }
 
+/* receive_some and send_some are how mbedtls reaches the socket. mbedtls_ssl_read() goes on as
+ * long as records without data come, such as warnings: a peer that sends nothing else would keep
+ * the loop in one call for ever, so calls_left bounds the system calls of each call. */
 static int receive_some(void *arg, unsigned char *out, size_t len)
 {
 	struct tls *t = arg;
@@ -433,8 +436,8 @@ static int send_some(void *arg, const unsigned char *in, size_t len)
 	                           : MBEDTLS_ERR_SSL_WANT_WRITE;
 }
 
-/* Is the name an address? An IPv6 address may have a zone ("fe80::1%eth0"), which means
- * something on this machine only. */
+/* Sets address and address_len if the name is an IP address. The zone of an IPv6 address
+ * ("fe80::1%eth0") is left out: it has a meaning on this machine only, so no certificate has it. */
 static void read_address(struct tls *t, const char *name)
 {
 	char text[INET6_ADDRSTRLEN];
@@ -463,8 +466,8 @@ struct tls *tls_open(struct tls_config *config, int fd, const char *name)
 	config->users++;
 	if (name)
 		read_address(t, name);
-	/* The name goes to the server, too, where addresses are not permitted (RFC 6066
-	 * section 3); check_address compares those. */
+	/* mbedtls sends the name to the server as SNI, in which addresses are not permitted (RFC 6066
+	 * section 3). For an address mbedtls gets no name, and check_address compares it instead. */
 	if (mbedtls_ssl_setup(&t->ssl, &config->ssl) != 0 ||
 	    mbedtls_ssl_set_hostname(&t->ssl, t->address_len > 0 ? NULL : name) != 0) {
 		tls_close(t);
@@ -483,7 +486,7 @@ void tls_close(struct tls *t)
 	free(t);
 }
 
-/* To be called before mbedtls is called for the session. */
+/* Must precede every call of mbedtls that may use the session's socket. */
 static void begin_call(struct tls *t)
 {
 	t->calls_left = SOCKET_CALLS_MAX;
@@ -519,8 +522,8 @@ ssize_t tls_recv(struct tls *t, void *out, size_t len)
 	int n;
 
 	begin_call(t);
-	/* 0 is not the end but an empty record, which is allowed (RFC 5246 section 6.2.1),
-	 * unless the socket is at its end. Each has used up some of calls_left. */
+	/* 0 means an empty record, which is allowed (RFC 5246 section 6.2.1), unless the socket is at
+	 * its end. The loop ends: each empty record uses up some of calls_left. */
 	do
 		n = mbedtls_ssl_read(&t->ssl, out, len);
 	while (n == 0 && !t->ended);
@@ -528,8 +531,9 @@ ssize_t tls_recv(struct tls *t, void *out, size_t len)
 	return result(t, n == MBEDTLS_ERR_SSL_CONN_EOF ? 0 : n);
 }
 
-/* mbedtls writes one record in a call. Where the socket takes only a part of one, mbedtls
- * keeps the rest and counts none of its bytes; the caller comes again with the same bytes. */
+/* mbedtls_ssl_write() writes one record. If the socket takes only a part of the record, mbedtls
+ * keeps the rest and reports none of its bytes as written: the caller must call again with the
+ * same bytes. */
 ssize_t tls_send(struct tls *t, const void *in, size_t len)
 {
 	size_t sent = 0;
@@ -590,8 +594,9 @@ const char *tls_error(const struct tls *t, char why[TLS_WHY_MAX])
 		snprintf(out, size, "the client has no certificate, which --tls-client-ca asks for");
 	else if (client && (t->error == MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE ||
 	                    (t->error == MBEDTLS_ERR_SSL_INVALID_MAC && !t->read)))
-		/* In TLS 1.3, for the client the handshake is over by then; the alert of a server
-		 * made with mbedtls comes under the key of the handshake, which is a wrong MAC. */
+		/* In TLS 1.3 the client has finished its handshake before the server judges the client's
+		 * certificate. A server with mbedtls encrypts its alert with the keys of the handshake,
+		 * so this client finds a wrong MAC in the first record after the handshake. */
 		snprintf(out, size, "the server refused: it may want a certificate (--tls-cert)");
 	else if (t->error == MBEDTLS_ERR_SSL_FATAL_ALERT_MESSAGE)
 		snprintf(out, size, "the client refused: it may not trust the certificate");

@@ -14,42 +14,43 @@ enum { TLS_WHY_MAX = 256 };
 struct tls_config;
 struct tls;
 
-/* The configuration of a server. client_ca NULL: clients need no certificate.
- * NULL: refused, and why says which file is wrong and in what way. Freed when
- * the owner and the last session let go of it. */
+/* The configuration of a server. client_ca NULL: clients need no certificate. Returns NULL if a
+ * file is refused; why says which file is wrong and in what way. The configuration is freed after
+ * tls_release and the end of its last session, whichever is later. */
 struct tls_config *tls_server(const char *cert, const char *key, const char *client_ca,
                               char why[TLS_WHY_MAX]);
 
-/* The configuration of a client. ca: a file of certificates that are trusted, NULL:
- * those of the system; insecure: no certificate is checked. cert and key: what it shows to a
- * server that asks for a certificate, NULL: nothing. */
+/* The configuration of a client. ca: the file of certificates that are trusted, NULL: those of
+ * the system. insecure: the server's certificate is not checked. cert and key: shown to a server
+ * that asks for a certificate; NULL: none. Returns as tls_server. */
 struct tls_config *tls_client(const char *ca, bool insecure, const char *cert, const char *key,
                               char why[TLS_WHY_MAX]);
 
 void tls_release(struct tls_config *config);
 
-/* A session on a connected non-blocking socket, which stays the caller's. name: for a client,
- * the DNS name or the IP address that the server's certificate must be for; it must live as
- * long as the session. NULL for a server. Returns NULL: out of memory. */
+/* A session on a connected non-blocking socket; the caller keeps the socket and closes it. name:
+ * for a client, the DNS name or the IP address that the server's certificate must be for, which
+ * must live as long as the session; NULL for a server. Returns NULL: out of memory. */
 struct tls *tls_open(struct tls_config *config, int fd, const char *name);
 
-/* Frees the session. Its last words (close_notify) are tls_bye. */
+/* tls_bye sends close_notify (RFC 8446 section 6.1); tls_close frees the session without. */
 void tls_close(struct tls *session);
 void tls_bye(struct tls *session);
 
-/* As recv() and send() of a non-blocking socket, the handshake included: -1 with
- * EAGAIN until the socket can go on, or when it was used often enough for one call.
- * EPROTO: tls_error says what went wrong. len: above 0. */
+/* As recv() and send() of a non-blocking socket; the handshake happens within them. len must be
+ * above 0. -1 with EAGAIN: the socket cannot go on now, or this call has made as many system calls
+ * as one call may. -1 with EPROTO: tls_error says what went wrong. */
 ssize_t tls_recv(struct tls *session, void *out, size_t len);
 ssize_t tls_send(struct tls *session, const void *in, size_t len);
 
 /* Does the session wait for the socket to be writable rather than readable? */
 bool tls_wants_write(const struct tls *session);
 
-/* Bytes that were received and not read: poll() knows nothing of them. */
+/* Bytes that were taken from the socket and decrypted, but not yet read by tls_recv. poll() does
+ * not report them, so the caller must. */
 size_t tls_pending(const struct tls *session);
 
-/* What went wrong, in words. */
+/* In words, what went wrong in the call that returned EPROTO. Returns why. */
 const char *tls_error(const struct tls *session, char why[TLS_WHY_MAX]);
 
 #endif

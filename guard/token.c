@@ -7,9 +7,9 @@
 
 static struct auth own;
 
-/* The memory of a connection whose request did not show the token. */
+/* The memory of a connection whose request did not show the token: the answer, held back. */
 struct denial {
-	int64_t until;   /* ms; when it is told */
+	int64_t until;   /* ms, monotonic; when the answer is sent */
 	size_t len;
 	char answer[WS_HEAD_MAX];
 };
@@ -28,7 +28,7 @@ static int token_setup(const struct options *o)
 	return wrong ? -1 : 0;
 }
 
-/* A line that is made for fail2ban and its like. */
+/* One line with the client's address, in a form that fail2ban can match. */
 static void log_wrong_token(const struct sockaddr *peer, int64_t now, int status)
 {
 	static struct log_limit limit;
