@@ -17,8 +17,8 @@ enum {
 
 _Static_assert(COMMAND_FRAME_MAX >= WS_HEADER_MAX - 4 + FRAME_WORDS, "a frame header must fit");
 
-/* What protobuf-c unpacks goes to memory that is there already, and is given back
- * as a whole: nothing that a peer sends makes the daemon allocate. */
+/* The memory in which protobuf-c unpacks one message at a time. It is fixed, and emptied as a
+ * whole, so that nothing a peer sends makes the daemon allocate. */
 struct arena {
 	size_t used;
 	_Alignas(16) uint8_t bytes[ARENA_MAX];
@@ -65,7 +65,8 @@ void commands_close(struct commands *all)
 	history_close(&all->history);
 }
 
-/* Adds to the history. False: it is too long for that. */
+/* Adds an item to the history, after the owner was told what must go for it. False: the item is
+ * longer than the whole history. */
 static bool keep(struct commands *all, const struct history_item *item, const uint8_t *bytes,
                  size_t len)
 {
@@ -79,7 +80,8 @@ static bool keep(struct commands *all, const struct history_item *item, const ui
 	return true;
 }
 
-/* Stands for what there is no room for, so that those who want it are told. */
+/* Adds an item that stands for one that was dropped, so that clients who wanted that one are sent
+ * a notice. */
 static void keep_lost(struct commands *all, enum history_kind kind, int64_t now)
 {
 	const struct history_item item = {.kind = (uint8_t)kind, .lost = true, .time = now};
@@ -87,7 +89,7 @@ static void keep_lost(struct commands *all, enum history_kind kind, int64_t now)
 	keep(all, &item, (const uint8_t *)"", 1);
 }
 
-/* The type with its properties, if the node said them with the event or in its Runtime. */
+/* The type with its properties if the node told them in the Runtime and not with the event. */
 static const Introspection__EventType *describe(const Introspection__EventType *type,
                                                 const Introspection__Runtime *runtime)
 {
@@ -98,8 +100,9 @@ static const Introspection__EventType *describe(const Introspection__EventType *
 	return type;
 }
 
-/* The place of a type that no node named in this visit, and of which the history has no
- * more events or, if it must be, soon has none. NULL: there is none. */
+/* Finds an entry for a new type: of the types that were not named in this visit, the one whose
+ * newest event is oldest. Items of the history name types by their entries, so all items up to
+ * that event are dropped from the history first. NULL: all types are of this visit. */
 static struct event_type *replace_type(struct commands *all)
 {
 	struct event_type *oldest = NULL;
@@ -117,7 +120,8 @@ static struct event_type *replace_type(struct commands *all)
 	return oldest;
 }
 
-/* The type's entry, in which its properties are kept. NULL: there is no room for it. */
+/* The entry of the type, with its properties if the node told them. NULL: its name or properties
+ * are too long, or there is no entry left. */
 static struct event_type *learn_type(struct commands *all, const Introspection__EventType *type)
 {
 	struct event_type *known = all->types;
@@ -141,8 +145,8 @@ static struct event_type *learn_type(struct commands *all, const Introspection__
 	return known;
 }
 
-/* Puts an event that consists of type and rest in the history. Returns NULL, or why
- * there is no room for it. */
+/* Learns the type of an event and, if wanted, puts the rest of the event in the history. Returns
+ * NULL, or in words which limit the event is over. */
 static const char *keep_event(struct commands *all, const Introspection__EventType *type,
                               const Introspection__Event *rest, bool wanted, int64_t now)
 {
@@ -203,7 +207,8 @@ static void put_word(uint8_t *out, uint32_t n)
 	memcpy(out, &n, sizeof n);
 }
 
-/* Puts all that stands before a message right before out + COMMAND_FRAME_MAX. */
+/* Writes the WebSocket header and the three words so that they end at out + COMMAND_FRAME_MAX,
+ * where the message begins. */
 static struct command_frame frame_of(struct command *c, size_t len, uint32_t checksum)
 {
 	uint8_t header[WS_HEADER_MAX];
@@ -222,7 +227,7 @@ struct command_frame command_state(struct command *c, size_t len, uint32_t check
 	return frame_of(c, len, checksum);
 }
 
-/* A whole frame, for a message that stands in c->out behind the room for its header. */
+/* The frame of a message of this length that stands at c->out + COMMAND_FRAME_MAX. */
 static struct command_frame small_frame(struct command *c, size_t len)
 {
 	struct command_frame frame =
@@ -254,7 +259,8 @@ static struct command_frame pack_message(struct command *c, Introspection__Serve
 	return small_frame(c, introspection__server_message__pack(&message, c->out + COMMAND_FRAME_MAX));
 }
 
-/* error NULL: OK, with the configuration when configured says so. */
+/* A CommandResponse: ERR with the text of error or, if that is NULL, OK. configured: with the
+ * configuration that is in force. */
 static struct command_frame respond(struct command *c, uint64_t id, char *error, bool configured)
 {
 	Introspection__ServerMessage message = INTROSPECTION__SERVER_MESSAGE__INIT;
@@ -293,8 +299,9 @@ static void configure(struct command *c, const Introspection__Configuration *wan
 		c->interval = COMMAND_INTERVAL_MAX;
 }
 
-/* The Runtime goes by way of the history, where it can be as long as it is. It is
- * added again only when it has changed or has fallen out. */
+/* Answers with the Runtime, of which the history holds the bytes, since a Runtime may be longer
+ * than c->out. It is added to the history only if it has changed or is no longer in it. Returns
+ * NULL, or the text of an ERR. */
 static char *request_runtime(struct command *c, struct commands *all,
                              const Introspection__Runtime *runtime, int64_t now,
                              struct command_frame *frame)
@@ -457,7 +464,8 @@ static struct command_frame notice(struct command *c)
 	return pack_message(c, message);
 }
 
-/* The type goes before the rest, which the history holds encoded. */
+/* Encodes an Event from its type and, from the history, its other fields. The type's properties
+ * are sent to each client once. */
 static struct command_frame event_frame(struct command *c, const struct commands *all,
                                         const struct history_item *item)
 {
@@ -488,7 +496,7 @@ static struct command_frame event_frame(struct command *c, const struct commands
 	return small_frame(c, (size_t)(at + tag_len + len + item->len - c->out) - COMMAND_FRAME_MAX);
 }
 
-/* Is the item one that is, or was to be, pushed to the client from the history? */
+/* Is this item of the history one to be pushed to the client? */
 static bool wants(const struct command *c, const struct history_item *item, uint64_t number)
 {
 	if (item->kind == HISTORY_EVENT)
@@ -498,12 +506,12 @@ static bool wants(const struct command *c, const struct history_item *item, uint
 	       item->time >= c->state_at + (int64_t)c->interval;
 }
 
-/* Of an item that the client wants: is it nevertheless not to be had, or too old? last:
- * as in command_push. */
+/* Is an item that the client wants lost to it: dropped, older than its retention, or a state that
+ * is not newer than last, as in command_push? */
 static bool lost(const struct command *c, const struct history_item *item, uint64_t number,
                  uint64_t last)
 {
-	/* A state that was requested during the pause overtook those before it. */
+	/* A client may REQUEST a state while it is paused: older ones are of no use to it then. */
 	return item->lost || (number < c->held_until && item->time < c->keep_from) ||
 	       (item->kind == HISTORY_STATE && item->sequence < last);
 }

@@ -7,34 +7,35 @@
 #include "endpoint/command.h"
 
 static struct commands all;
-static struct client *readers;   /* those that something is pushed to, or the history is read by */
-static size_t event_readers;     /* those that events are pushed to */
+static struct client *readers;   /* clients that have something pushed or are being sent an item */
+static size_t event_readers;     /* how many of them have events pushed */
 
 /* The memory of a connection. */
 struct client {
 	struct command command;
 	struct connection *connection;
-	struct client *next, **link;   /* of the readers; link: what points to this one, NULL: it
-	                                  is none */
-	bool reads_events;             /* counted in event_readers */
-	uint64_t reading;              /* the item of the history being written; 0: none */
+	struct client *next, **link;   /* in the list of readers; link points to the pointer to this
+	                                  client, NULL: it is not in the list */
+	bool reads_events;             /* it is counted in event_readers */
+	uint64_t reading;              /* number of the item that is being sent; 0: none */
 };
 
-/* Has the time come to push a state to the client, to hold one back for it, or to see
- * whether there were events? */
+/* Has the client's interval passed, so that a snapshot is due: to be pushed to it, to go to the
+ * history, or for the source to notice events? */
 static bool push_due(const struct daemon *d, const struct command *c)
 {
 	return command_due(c, d->source->events_when_taken) <= d->now;
 }
 
-/* Is a snapshot to be taken for the client though it is not sent to it now? */
+/* Is a snapshot due for the client that is not to be pushed to it now? */
 static bool watches(const struct daemon *d, const struct command *c)
 {
 	return push_due(d, c) && !command_pushes(c);
 }
 
-/* A state that was requested must be fresh; one to be pushed must be so now, or have been
- * taken since the push was due. */
+/* Is the latest snapshot to be sent to the client now? One that was requested must be fresh
+ * (is_fresh). One that is pushed must not be older than the interval, unless it was taken after
+ * the push was due. */
 static bool state_due(const struct daemon *d, const struct connection *c)
 {
 	const struct command *command = &((const struct client *)c->memory)->command;
@@ -49,7 +50,7 @@ static bool state_due(const struct daemon *d, const struct connection *c)
 	                                d->now - d->options.interval);
 }
 
-/* Items of the history before first are about to be written over. */
+/* As struct commands says of evict. */
 static void evict(void *arg, uint64_t first)
 {
 	struct daemon *d = arg;
@@ -67,7 +68,8 @@ static bool wants_events(void)
 	return event_readers > 0;
 }
 
-/* Puts the client among the readers or takes it from there: an event costs nobody else. */
+/* Puts the client in the list of readers, or takes it out: only clients in the list cost anything
+ * when an event comes or the history drops items. */
 static void enlist(struct client *client)
 {
 	const struct command *c = &client->command;
@@ -92,7 +94,8 @@ static void enlist(struct client *client)
 	}
 }
 
-/* The source is told since when somebody wants events; who remembers them always does. */
+/* Tells the source since when events are wanted: since the first client reads them, and always
+ * with --remember. */
 static void tell_source(struct daemon *d)
 {
 	if (!wants_events() && d->options.remember == 0)
@@ -171,8 +174,9 @@ static void put_state(struct daemon *d, struct client *client, struct message *m
 		command->pushed_at = command->state_at = d->now;
 }
 
-/* What is pushed from the history goes first, then the state that is due, then the answer
- * to the command that came, which may be a request for a state. */
+/* The order of a client's messages: first what is pushed from the history, then the state that is
+ * due, then the answer to the command that came. Such a command may request a state, which is
+ * then due in the next round. */
 static int next_message(struct daemon *d, struct connection *c, struct message *m)
 {
 	struct client *client = c->memory;
@@ -248,7 +252,7 @@ static const char *introspect_event(struct daemon *d, const uint8_t *event, size
 	                      wants_events() && !d->source->late, d->now);
 }
 
-/* The state is held back once, for all clients that paused. */
+/* Puts the snapshot in the history if a paused client has states pushed: once for all of them. */
 static void introspect_taken(struct daemon *d)
 {
 	struct snapshot *latest = d->store.latest;

@@ -3,7 +3,7 @@
 
 #include "endpoint/endpoint.h"
 
-/* /introspect: the command protocol of command.h over WebSocket. */
+/* /introspect: the command protocol of endpoint/command.h over WebSocket. */
 extern const struct endpoint introspect_endpoint;
 
 #endif

@@ -85,7 +85,7 @@ static bool take_string(struct text *t)
 
 static bool take_value(struct text *t, int depth);
 
-/* The members of an object or the elements of an array, up to its end. */
+/* The members of an object or the elements of an array, and the bracket that ends it. */
 static bool take_members(struct text *t, char end, int depth)
 {
 	skip_space(t);

@@ -15,9 +15,9 @@ enum { LABEL_MAX = 2 * TOTALS_NAME_MAX };   /* bytes of a label's value, escaped
 struct text {
 	char *out;
 	size_t len;
-	const char *name;   /* of the metric whose samples come */
+	const char *name;   /* of the metric whose samples are written */
 	const char *type;
-	const char *help;   /* NULL: was written */
+	const char *help;   /* NULL: HELP and TYPE of the metric were written */
 	bool full;
 };
 
@@ -59,7 +59,7 @@ static void family(struct text *t, const char *name, const char *type, const cha
 	t->help = help;
 }
 
-/* Appends, and forgets it all if it does not fit. */
+/* Appends; what does not fit is left out as a whole. */
 static void put(struct text *t, size_t *end, const char *format, va_list args)
 {
 	int n = vsnprintf(t->out + *end, METRICS_MAX - *end, format, args);
@@ -78,7 +78,8 @@ static void putf(struct text *t, size_t *end, const char *format, ...)
 	va_end(args);
 }
 
-/* One line: what stands behind the name. The first brings its head with it. */
+/* One sample: the metric's name, and then what the format says. The first sample of a metric is
+ * preceded by its HELP and TYPE. */
 __attribute__((format(printf, 2, 3)))
 static void sample(struct text *t, const char *format, ...)
 {
@@ -98,7 +99,7 @@ static void sample(struct text *t, const char *format, ...)
 	t->len = end;
 }
 
-/* Makes any text the value of a label; returns out. */
+/* Escapes a text as the value of a label, without its quotes; returns out. */
 static const char *label(char out[LABEL_MAX], const char *text)
 {
 	char name[TOTALS_NAME_MAX] = "";
@@ -199,7 +200,7 @@ static void write_connections(struct text *t, const struct totals *totals)
 			size_t status = k / TOTALS_ROLES, role = k % TOTALS_ROLES;
 			uint64_t n = totals->connections[i][status][role];
 
-			/* One that is always there lets a sum be 0 rather than nothing. */
+			/* One sample is written even if it is 0: sum() over no samples is no value. */
 			if (n > 0 || (i == 0 && k == 0))
 				sample(t,
 				       "{status=\"%s\",role=\"%s\",transport=\"%s\"} %" PRIu64,
@@ -213,7 +214,7 @@ static void write_protocols(struct text *t, const struct totals *totals)
 	const struct totals_names *names = &totals->protocols;
 	char protocol[LABEL_MAX];
 
-	/* A node may list its streams, or count them, or do both. */
+	/* A node may list its streams, or tell their number by protocol, or both. */
 	family(t, "libp2p_streams", gauge, "Open streams of the node.");
 	for (size_t i = 0; i < names->count; i++) {
 		uint64_t listed = totals->streams[i], told = totals->streams_told[i];

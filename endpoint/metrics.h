@@ -1,7 +1,7 @@
 #ifndef METRICS_H
 #define METRICS_H
 
-/* What the daemon and the newest snapshot amount to, as text for Prometheus
+/* The counters of the daemon and the totals of the newest snapshot, as text for Prometheus
  * (exposition format 0.0.4). No I/O. */
 
 #include <stdbool.h>
@@ -16,9 +16,9 @@
 #define METRICS_TYPE "text/plain; version=0.0.4; charset=utf-8"
 
 enum {
-	METRICS_MAX = 192 << 10,   /* bytes of a text; enough for any totals */
-	METRICS_TEXTS = 4,         /* that are being read at a time */
-	METRICS_FIELDS = 10000,    /* of a snapshot, counted at a time: a fraction of a millisecond */
+	METRICS_MAX = 192 << 10,   /* bytes of a text; enough for all that struct totals can hold */
+	METRICS_TEXTS = 4,         /* texts that are being read at the same time */
+	METRICS_FIELDS = 10000,    /* fields of a snapshot counted in a turn: well below 1 ms */
 };
 
 struct metrics {
@@ -33,27 +33,29 @@ struct metrics {
 
 	/* Its own. */
 	struct totals totals;
-	uint64_t counted;                      /* the snapshot's that they are of; 0: none or not all */
+	uint64_t counted;                      /* sequence of the snapshot in totals; 0: none, or it is
+	                                          still being counted */
 	int64_t counted_taken;                 /* ms of the loop's clock */
 	size_t counted_bytes;
-	const void *counter;                   /* the reader for whom one is being counted; NULL: none */
-	uint64_t written;                      /* texts */
-	uint64_t order[METRICS_TEXTS];         /* in which they were written; 0: nobody reads it */
-	void *readers[METRICS_TEXTS];          /* NULL: none */
+	const void *counter;                   /* the reader for whom totals is being counted; or NULL */
+	uint64_t written;                      /* how many texts were written so far */
+	uint64_t order[METRICS_TEXTS];         /* value of written for this text; 0: nobody reads it */
+	void *readers[METRICS_TEXTS];          /* who reads this text; NULL: nobody */
 	char texts[METRICS_TEXTS][METRICS_MAX];
 };
 
-/* Counts what a reader will read of, one snapshot at a time. False: not done, and to be
- * called again with the same, which stays as it is until then. */
+/* Counts a snapshot for a reader, METRICS_FIELDS at a time, one snapshot at a time. False: not
+ * done; call again in the next turn with the same snapshot, whose bytes must not change until
+ * then. */
 bool metrics_count(struct metrics *m, const struct snapshot *snapshot, const void *reader);
 
-/* Writes a text about what is now and the snapshot counted last, if there is one, and
- * returns it and its length. It stays until reader is released, or until it is the oldest
- * when another is to be written and all are being read: then reader comes back as *slow
- * (else NULL), and must stop. */
+/* Writes a text from the members set by the owner and the snapshot counted last, if there is one.
+ * Returns the text and its length. It stays until metrics_release(reader). If all METRICS_TEXTS
+ * are being read, the oldest one is written over: *slow is then its reader, who must be stopped;
+ * else NULL. */
 const unsigned char *metrics_write(struct metrics *m, void *reader, void **slow, size_t *len);
 
-/* The reader has read its text, or will not. */
+/* The reader needs its text, or its counting, no more. */
 void metrics_release(struct metrics *m, const void *reader);
 
 #endif

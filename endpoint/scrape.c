@@ -6,8 +6,8 @@ static struct metrics metrics;
 
 /* The memory of a scrape. */
 struct scrape {
-	bool no_body;     /* by HEAD */
-	bool counting;    /* its snapshot, which is pinned */
+	bool no_body;     /* the request is HEAD */
+	bool counting;    /* the snapshot that it pinned is being counted, or was */
 	char head[WS_HEAD_MAX];
 };
 
@@ -41,13 +41,13 @@ static void write_text(struct daemon *d, struct connection *c, struct message *m
 	metrics.max_clients = d->options.max_clients;
 	metrics.cpu = d->clock_ms(CLOCK_PROCESS_CPUTIME_ID);
 	metrics.epoch = epoch - d->now;
-	/* From how long ago that was: since then the clock may have been set. */
+	/* By the time since the start, since the wall clock may have been set meanwhile. */
 	metrics.started = epoch - (d->clock_ms(CLOCK_BOOTTIME) - d->started);
 	metrics.runtime = &d->source->runtime;
 	metrics.feed = d->source->feed;
 	a.body = metrics_write(&metrics, c, &slow, &a.body_len);
 	if (slow)
-		d->drop(d, slow, "too slow for the texts there are");
+		d->drop(d, slow, "too slow: four other scrapes began since");
 	m->head = (const uint8_t *)s->head;
 	m->head_len = http_head(s->head, &a, (time_t)(epoch / 1000));
 	m->body = a.body;

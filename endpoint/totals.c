@@ -3,9 +3,10 @@
 #include <assert.h>
 #include <string.h>
 
-/* The messages that are entered. A record has values of its own, to be counted at its
- * end; the others fill in those of the record that they are a part of, so that a
- * message in several pieces, which protobuf allows, is none the worse. */
+/* The kinds of messages whose fields are read. A record (STATE and after) has values of its own,
+ * which are added up at its end. The other kinds set values of the record that holds them: since
+ * protobuf allows an embedded message to come in several pieces, only the end of the record has
+ * all of it. */
 enum kind {
 	MESSAGE,
 	SUBSYSTEMS,
@@ -17,7 +18,7 @@ enum kind {
 	TRAFFIC,
 	GAUGE_IN,
 	GAUGE_OUT,
-	STATE,   /* and from here on records */
+	STATE,   /* this and the following kinds are records */
 	CONNECTION,
 	STREAM,
 	PEER,
@@ -28,13 +29,14 @@ enum kind {
 
 enum { RULES_MAX = 5 };
 
-/* Numbers of a record. Those of unlike records share places. */
+/* Places in totals_values.numbers. Records of different kinds use the same places for different
+ * numbers. */
 enum number {
 	BYTES_IN,
 	BYTES_OUT,
 	PACKETS_IN,
 	PACKETS_OUT,
-	QUERIES,       /* in: succeeded, failed, timed out; then out */
+	QUERIES,       /* of the DHT, six: in succeeded, failed, timed out; out the same */
 	ENABLED = QUERIES + 6,   /* the DHT */
 	STATUS = 0,
 	ROLE,
@@ -48,10 +50,11 @@ enum text {
 	SCOPE,
 };
 
-/* What is done with a field: a number or a text is kept in that place, a message
- * of that kind is entered, or an id stands for a record of which no more is known. */
+/* What is done with a field. NUMBER and TEXT keep its value in the place to; ENTER reads it as a
+ * message of the kind to; STAND_IN counts it as a record of the kind to without fields, for an id
+ * that stands for a stream. */
 struct rule {
-	uint8_t field;   /* 0: no more rules */
+	uint8_t field;   /* number in the schema; 0: no more rules */
 	enum { NUMBER, TEXT, ENTER, STAND_IN } how;
 	uint8_t to;
 };
@@ -87,7 +90,8 @@ bool totals_name(char out[TOTALS_NAME_MAX], const uint8_t *name, size_t len)
 	return wire_text(out, TOTALS_NAME_MAX, (const char *)name, len) == len;
 }
 
-/* The number of a name that is spelled like this for the first time; 0: "other". */
+/* The number of a name with a spelling that was not seen before. Spellings that print alike are
+ * one name. 0: "other", since there are max names already. */
 static size_t number_name(struct totals_names *names, size_t max, const struct totals_text *name)
 {
 	char text[TOTALS_NAME_MAX];
@@ -103,7 +107,8 @@ static size_t number_name(struct totals_names *names, size_t max, const struct t
 	return i;
 }
 
-/* Half of the places stay free, so that looking for one soon ends. */
+/* The number of a name, by a hash table of its spellings. Half of the table stays free
+ * (TOTALS_SPELLINGS), so that each search ends at a free place. */
 static size_t find_name(struct totals_names *names, size_t max, struct totals_text name)
 {
 	static const struct totals_text unknown = {(const uint8_t *)"unknown", sizeof "unknown" - 1};
@@ -126,7 +131,7 @@ static size_t find_name(struct totals_names *names, size_t max, struct totals_te
 	return s->number;
 }
 
-/* Of a name that comes again, the last counts. */
+/* If a resource is told twice, the last one counts. */
 static void add_resource(struct totals *t, const struct totals_values *v)
 {
 	struct totals_resource *r = &t->resources[t->resource_count];
@@ -148,7 +153,7 @@ static size_t at_most(uint64_t value, size_t max)
 	return value < max ? (size_t)value : max;
 }
 
-/* Adds a record up. */
+/* Adds the values of a record to the totals. */
 static void add(struct totals *t, enum kind kind, const struct totals_values *v)
 {
 	const uint64_t *n = v->numbers;
@@ -188,8 +193,8 @@ static void add(struct totals *t, enum kind kind, const struct totals_values *v)
 	}
 }
 
-/* Enters a message. No kind leads back to itself (the connection that a relayed one
- * runs over is not entered), so that the levels suffice. */
+/* Begins to read a message within the current one. TOTALS_DEPTH levels suffice, since no rule
+ * leads from a kind back to itself: the oneof relayed_over of a Connection has none. */
 static void enter(struct totals *t, enum kind kind, const uint8_t *at, size_t len)
 {
 	struct totals_level *l = &t->levels[t->depth++];

@@ -1,9 +1,9 @@
 #ifndef TOTALS_H
 #define TOTALS_H
 
-/* What a snapshot adds up to, counted from its encoded bytes. No I/O, no
- * allocation; what a node can make up without end, such as names of protocols,
- * is counted up to a bound, and together beyond it. */
+/* The totals of a snapshot, counted from its encoded bytes. No I/O, no allocation. Of what a node
+ * may have without end, such as names of protocols, a bounded number is counted by name and the
+ * rest as "other". */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -13,28 +13,28 @@
 
 enum {
 	TOTALS_NAME_MAX = 97,     /* bytes of a name, with its terminator */
-	TOTALS_TRANSPORTS = 17,   /* the first is "other" */
-	TOTALS_PROTOCOLS = 65,    /* likewise */
-	TOTALS_RESOURCES = 64,    /* those beyond are left out */
-	TOTALS_STATUSES = 6,      /* those of the schema, then all others; of peers in the DHT: 5 */
+	TOTALS_TRANSPORTS = 17,   /* names; the first is "other" */
+	TOTALS_PROTOCOLS = 65,    /* names; the first is "other" */
+	TOTALS_RESOURCES = 64,    /* further ones are left out */
+	TOTALS_STATUSES = 6,      /* the five of the schema, then all others; a DHT peer has 4 + 1 */
 	TOTALS_ROLES = 3,
-	TOTALS_DEPTH = 6,         /* messages within one another that are counted */
-	TOTALS_NUMBERS = 11,      /* of a message */
-	TOTALS_TEXTS = 2,
-	TOTALS_SPELLINGS = 128,   /* of names; those beyond are "other" */
+	TOTALS_DEPTH = 6,         /* how deep the messages that are read lie within one another */
+	TOTALS_NUMBERS = 11,      /* that a record can have */
+	TOTALS_TEXTS = 2,         /* that a record can have */
+	TOTALS_SPELLINGS = 128,   /* different byte strings; names in further ones are "other" */
 };
 
-/* Names in the order of their appearance: printable UTF-8, terminated. All other
- * bytes were made question marks, an empty name "unknown". Longer ones are "other". */
+/* Names in the order of their appearance, as printable UTF-8 that ends with a NUL: other bytes
+ * became question marks, an empty name "unknown". A name that is too long is "other". */
 struct totals_names {
 	size_t count;
 	char text[TOTALS_PROTOCOLS][TOTALS_NAME_MAX];
 
-	/* How they stand in the message, found by hash. */
+	/* The names as they stand in the message, before that: a hash table with open addressing. */
 	struct totals_spelling {
 		const uint8_t *at;
-		size_t len;              /* bytes; 0: there is none */
-		size_t number;           /* of the name */
+		size_t len;              /* bytes; 0: the place is free */
+		size_t number;           /* of the name in text */
 	} spellings[2 * TOTALS_SPELLINGS];
 	size_t spelling_count;
 };
@@ -45,7 +45,7 @@ struct totals_resource {
 	uint64_t used, limit;        /* limit 0: none */
 };
 
-/* What is needed of a message, until all of it was read. */
+/* The fields of a record that are needed at its end. */
 struct totals_values {
 	uint64_t numbers[TOTALS_NUMBERS];
 	struct totals_text {
@@ -54,16 +54,16 @@ struct totals_values {
 	} texts[TOTALS_TEXTS];
 };
 
-/* [0] is in, [1] is out. */
+/* In arrays of two, [0] is in and [1] is out. */
 struct totals {
 	struct totals_names transports, protocols;
 	uint64_t connections[TOTALS_TRANSPORTS][TOTALS_STATUSES][TOTALS_ROLES];
-	uint64_t streams[TOTALS_PROTOCOLS];        /* open ones, of connections */
-	uint64_t streams_told[TOTALS_PROTOCOLS];   /* of ProtocolTraffic */
+	uint64_t streams[TOTALS_PROTOCOLS];        /* open streams that connections list */
+	uint64_t streams_told[TOTALS_PROTOCOLS];   /* open streams by ProtocolTraffic */
 	bool has_traffic[TOTALS_PROTOCOLS];
 	uint64_t protocol_bytes[TOTALS_PROTOCOLS][2];
 	uint64_t bytes[2], packets[2];
-	bool has_dht;                              /* enabled, or with peers */
+	bool has_dht;                              /* the DHT is enabled or has peers */
 	uint64_t dht_peers[TOTALS_STATUSES];
 	uint64_t dht_queries[2][3];                /* succeeded, failed, timed out */
 	struct totals_resource resources[TOTALS_RESOURCES];
@@ -73,19 +73,20 @@ struct totals {
 	struct totals_level {
 		struct wire_reader reader;
 		unsigned kind;
-		struct totals_values own, *values;   /* its own, or those of the one that it is in */
+		struct totals_values own, *values;   /* values: own, or that of the record around it */
 	} levels[TOTALS_DEPTH];
 	size_t depth;
 };
 
-/* Begins to count a ServerMessage with a state, borrowed until that is done. */
+/* Begins to count a ServerMessage with a State. Its bytes are borrowed until totals_count returns
+ * true. */
 void totals_begin(struct totals *t, const uint8_t *message, size_t len);
 
-/* Goes on for so many fields. True: all is counted. What is not well-formed ends its
- * part of the message. */
+/* Counts at most so many fields more. True: all is counted. A field that is not well-formed ends
+ * the message that it stands in; counting goes on behind that message. */
 bool totals_count(struct totals *t, size_t fields);
 
-/* Writes a name as it stands in totals_names. False: it was cut to fit. */
+/* Writes a name as totals_names has it. False: the name was too long and was cut. */
 bool totals_name(char out[TOTALS_NAME_MAX], const uint8_t *name, size_t len);
 
 #endif

@@ -322,7 +322,7 @@ describe('metrics', { concurrency: true }, () => {
       readers.push(c)
       if (i < 4) continue
       const { socket, end } = readers[i - 4]
-      await d.line(new RegExp(`^closed peer=127.0.0.1:${socket.localPort} reason="too slow for the texts there are"`))
+      await d.line(new RegExp(`^closed peer=127.0.0.1:${socket.localPort} reason="too slow: four other scrapes began since"`))
       await end()
     }
     assert.deepEqual(readers.map(c => c.ended), [true, true, false, false, false, false])
