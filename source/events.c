@@ -13,8 +13,8 @@
 			(char *)(name), (type), 0                                                  \
 	}
 
-/* A closed connection has all of them, an opened one those before the bytes. Addresses are
- * strings, as the observer toolkit's UI ends when a MULTIADDR is to be shown. */
+/* ConnectionClosed has all of these, ConnectionOpened all but the bytes. Addresses are of type
+ * STRING, since the observer toolkit's UI crashes at a property of type MULTIADDR. */
 static Introspection__EventType__EventProperty *properties[] = {
 	PROPERTY("connection", STRING), PROPERTY("local", STRING), PROPERTY("remote", STRING),
 	PROPERTY("role", STRING),       PROPERTY("bytesIn", NUMBER),  PROPERTY("bytesOut", NUMBER),

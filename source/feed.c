@@ -1,6 +1,7 @@
-/* The node pushes what it has or, better, waits to be asked: it gets one byte
- * for each State that somebody is due. States go on as they came, without
- * field 100 and 101 (a node says what it is in a Runtime message). */
+/* The feed: one node at a time sends ServerMessages (a State, a Runtime or an Event), each after
+ * its length. A node sends a State when it wants to or, better, when it reads a byte 'r', which
+ * the daemon writes when a client is due a snapshot. A State is passed on as its bytes are, without
+ * the fields that only the daemon may set (wire_strip_state). */
 
 #include <errno.h>
 #include <inttypes.h>
@@ -16,10 +17,10 @@
 #include "wire.h"
 
 enum {
-	READ_MAX = 65536,        /* bytes read from the node before others have their turn */
-	REFRESH_MAX = 1000,      /* ms that a node is given to replace an old state */
-	ACCEPT_PAUSE = 1000,     /* ms without accept() when the system is out of something */
-	PATIENCE = 5000,         /* ms with a node that says nothing while another one waits */
+	READ_MAX = 65536,        /* bytes read from the node in one turn of the loop */
+	REFRESH_MAX = 1000,      /* ms that clients wait for the node to replace an old state */
+	ACCEPT_PAUSE = 1000,     /* ms without accept() after it failed for lack of a resource */
+	PATIENCE = 5000,         /* ms that a silent node keeps its place while another one waits */
 };
 
 struct feed {
@@ -29,11 +30,11 @@ struct feed {
 	struct stat file;        /* that file when it was made */
 	int listener;            /* -1: the node is on standard input */
 	int node;                /* -1: none */
-	bool refused;            /* logged that there was another one beside it */
-	bool spoke;              /* it has sent a whole message */
-	int next;                /* another one, that takes its place if it says nothing; -1: none */
-	int64_t speak_by;        /* ms; until when */
-	int64_t accept_at;       /* ms; 0: at once */
+	bool refused;            /* another node was refused during this one's visit, and logged */
+	bool spoke;              /* the node has sent a whole message */
+	int next;                /* a second node, which waits whether the first is silent; -1: none */
+	int64_t speak_by;        /* ms; if the first node is silent until then, the second replaces it */
+	int64_t accept_at;       /* ms; accept() pauses until then; 0: it does not */
 
 	size_t max_message;      /* bytes */
 	int64_t interval;        /* ms */
@@ -43,17 +44,17 @@ struct feed {
 	uint64_t offset;         /* of in[0] in what the node sent since it connected */
 
 	uint8_t *held;           /* owned; of the same size as in, holds the newest state */
-	const uint8_t *state;    /* NULL: none, or taken */
+	const uint8_t *state;    /* in held; NULL: no state came since the last was taken */
 	size_t state_len;
-	int64_t state_at;        /* ms; when it came */
-	bool asked;              /* and no state has come since */
-	int64_t asked_at;        /* ms; when */
-	bool own_clock;          /* the last state came unasked, or too late for an answer */
-	int64_t refresh_by;      /* ms; then the held state will do, or the node is asked again;
-	                            0: not waiting */
+	int64_t state_at;        /* ms; when the state came */
+	bool asked;              /* 'r' was written, and no state has come since */
+	int64_t asked_at;        /* ms; when 'r' was written */
+	bool own_clock;          /* the last state came unasked, or later than REFRESH_MAX after 'r' */
+	int64_t refresh_by;      /* ms; until then a newer state is waited for, after it the old state
+	                            is given or the node asked again; 0: nothing is waited for */
 
-	Introspection__Runtime *runtime;   /* owned; source.runtime points to what it has */
-	struct log_limit visits, refusals, errors;   /* of log lines on them */
+	Introspection__Runtime *runtime;   /* owned; source.runtime has pointers into it */
+	struct log_limit visits, refusals, errors;   /* limit the log lines about these */
 };
 
 static void disconnect(struct feed *f)
@@ -76,7 +77,8 @@ static void connect_node(struct feed *f, int fd)
 	f->node_state.connections++;
 }
 
-/* at: where in f->in the message and its length begin; byte: of the message alone. */
+/* Logs and counts that the node sent something wrong. at: where in f->in the message begins, with
+ * its length. byte: which byte of the message itself is wrong. Always -1. */
 static int refuse(struct feed *f, size_t at, size_t byte, const char *what, int64_t now)
 {
 	log_limited(&f->errors, now, "feed_closed offset=%" PRIu64 " in_message=%zu reason=\"%s\"",
@@ -85,7 +87,7 @@ static int refuse(struct feed *f, size_t at, size_t byte, const char *what, int6
 	return -1;
 }
 
-/* Returns NULL, or what is wrong. */
+/* Shows this Runtime from now on. Returns NULL, or in words what is wrong with it. */
 static const char *set_runtime(struct feed *f, const struct wire_payload *payload)
 {
 	if (payload->len > WIRE_RUNTIME_MAX)
@@ -103,8 +105,9 @@ static const char *set_runtime(struct feed *f, const struct wire_payload *payloa
 	return NULL;
 }
 
-/* Takes in the message at f->in + at. Returns its bytes; 0: incomplete; -1: refused and
- * logged. A state is only pointed to, as another may follow at once. */
+/* Takes in the message at f->in + at. Returns its length with prefix, in bytes; 0: it is not
+ * complete; -1: refused and logged. If it holds a State, *state points to it: the caller keeps
+ * only the last of several. */
 static ssize_t handle_message(struct feed *f, size_t at, struct wire_payload *state, int64_t now)
 {
 	struct wire_payload payload;
@@ -149,7 +152,8 @@ static ssize_t handle_message(struct feed *f, size_t at, struct wire_payload *st
 	return prefix + (ssize_t)len;
 }
 
-/* Keeps the state, which is in f->in, by making that the held buffer. */
+/* Keeps the state, which is in f->in, without copying it: in becomes held. What follows the first
+ * used bytes is copied to the new in. */
 static void hold_state(struct feed *f, const struct wire_payload *state, size_t used, int64_t now)
 {
 	uint8_t *held = f->in;
@@ -166,7 +170,8 @@ static void hold_state(struct feed *f, const struct wire_payload *state, size_t 
 	memcpy(f->in, f->held + used, f->in_len - used);
 }
 
-/* Whatever is in the way, it is tried again; a broken connection shows when it is read. */
+/* Writes 'r' to the node. If that fails, it is tried again at the next take; whether the connection
+ * is broken shows when it is read. */
 static void ask(struct feed *f, int64_t now)
 {
 	if (f->asked)
@@ -183,7 +188,7 @@ static void refuse_node(struct feed *f, int fd, int64_t now)
 	close(fd);
 }
 
-/* The node has spoken: who waited for its place goes. */
+/* The node has sent a message, so the second node, which waited for its place, is refused. */
 static void refuse_next(struct feed *f, int64_t now)
 {
 	if (f->next >= 0)
@@ -286,7 +291,8 @@ static nfds_t feed_poll(struct source *s, struct pollfd fds[SOURCE_FDS], int64_t
 	return n;
 }
 
-/* Nothing newer can come when there is no node, or one that cannot be asked. */
+/* Without a node, or with one on standard input, which cannot be asked, clients get what there
+ * is at once. */
 static void set_newest(struct feed *f)
 {
 	f->source.newest_until = !f->state && (f->node < 0 || f->listener < 0) ? INT64_MAX : 0;
@@ -301,8 +307,8 @@ static void feed_serve(struct source *s, const struct pollfd *fds, nfds_t n, int
 		*(fds[i].fd == f->node ? &node : &listener) = fds[i].revents;
 	if (node)
 		receive(f, now);
-	/* A node that restarts may be here again before all that it said in its
-	 * former life was read. */
+	/* A node that was restarted may connect before the rest of its old connection was read. As long
+	 * as that one has ended but is not read to its end, the new one waits to be accepted. */
 	if (listener && !(f->node >= 0 && (node & POLLHUP)))
 		accept_node(f, now);
 	replace_silent(f, now);
@@ -322,7 +328,8 @@ static int feed_take(struct source *s, int64_t now, struct snapshot_input *out)
 
 	if (f->listener >= 0 && f->node >= 0 && (!f->state || old)) {
 		ask(f, now);
-		/* A node on its own clock does not send another because it was asked. */
+		/* A node that sends by its own clock does not send a newer state for an 'r', so its old
+		 * state is given at once. */
 		if (!f->state || !f->own_clock) {
 			if ((old || !f->asked) && !f->refresh_by)
 				f->refresh_by = now + REFRESH_MAX;
@@ -374,7 +381,7 @@ struct source *feed_open(const char *path, mode_t mode, size_t max_message, int6
 		.next = -1,
 		.max_message = max_message,
 		.interval = interval,
-		/* A read is done when less than one message is there. */
+		/* Before each read, in holds less than one message. */
 		.in = malloc(WIRE_VARINT_MAX + max_message + READ_MAX),
 		.held = malloc(WIRE_VARINT_MAX + max_message + READ_MAX),
 	};

@@ -13,11 +13,11 @@
 
 enum {
 	FILE_VERSION = 1,
-	TEXT_VERSION = 0x30303031,   /* "1000": how the observer toolkit's UI writes that */
+	TEXT_VERSION = 0x30303031,   /* "1000": the version as the observer toolkit's UI writes it */
 	WORD = 4,                    /* bytes of the version */
-	READ_MIN = 65536,            /* bytes read from the file at once, or more */
-	SEARCH_MAX = 256 << 20,      /* bytes hashed per pass in looking for what follows damage */
-	PEEK = 16,                   /* bytes of a message that tell its payload */
+	READ_MIN = 65536,            /* bytes asked of the file in one read, at least */
+	SEARCH_MAX = 256 << 20,      /* bytes hashed in searches, from the first message to the end */
+	PEEK = 16,                   /* first bytes of a message, which show the kind of its payload */
 };
 
 static uint32_t little_endian(const uint8_t *at)
@@ -28,7 +28,7 @@ static uint32_t little_endian(const uint8_t *at)
 	return le32toh(n);
 }
 
-/* n bytes of the file, valid until the next call. NULL when it does not have them. */
+/* n bytes of the file at offset, valid until the next call. NULL: the file does not have them. */
 static uint8_t *file_bytes(struct recording *r, uint64_t offset, size_t n)
 {
 	if (offset < r->window_offset || offset + n > r->window_offset + r->window_len) {
@@ -49,14 +49,15 @@ static uint8_t *file_bytes(struct recording *r, uint64_t offset, size_t n)
 			log_event("replay_error offset=%" PRIu64 " reason=\"%s\"",
 			          offset + r->window_len, strerror(errno));
 		if (got <= 0 && r->size > offset + r->window_len)
-			r->size = offset + r->window_len;   /* it became shorter, or is broken */
+			r->size = offset + r->window_len;   /* the file became shorter, or cannot be read */
 	}
 	if (offset + n > r->window_offset + r->window_len)
 		return NULL;
 	return r->window + (offset - r->window_offset);
 }
 
-/* Bytes of the message whose header is at offset; 0 and *what when that cannot be. */
+/* Length in bytes of the message whose header is at offset. 0: the header makes no sense, and
+ * *what says why. */
 static size_t message_len(struct recording *r, uint64_t offset, const char **what)
 {
 	const uint8_t *header = NULL;
@@ -79,7 +80,7 @@ static size_t message_len(struct recording *r, uint64_t offset, const char **wha
 	return 0;
 }
 
-/* The message of len bytes whose header is at r->offset; NULL when its checksum is another. */
+/* The message of len bytes whose header is at r->offset. NULL: its checksum is wrong. */
 static uint8_t *intact_message(struct recording *r, size_t len)
 {
 	uint8_t *header = file_bytes(r, r->offset, RECORDING_HEADER + len);
@@ -89,7 +90,7 @@ static uint8_t *intact_message(struct recording *r, size_t len)
 	return header + RECORDING_HEADER;
 }
 
-/* Is the payload of the message at r->offset surely none that is wanted? */
+/* Is it certain, by its first bytes, that the message at r->offset is not wanted? */
 static bool is_unwanted(struct recording *r, size_t len)
 {
 	const size_t n = len < PEEK ? len : PEEK;
@@ -105,16 +106,16 @@ static bool is_unwanted(struct recording *r, size_t len)
 	       at[0] >> 3 != INTROSPECTION__SERVER_MESSAGE__PAYLOAD_EVENT;
 }
 
-/* Looks whether a message begins at r->offset, in the search for the one that follows where a
- * length made no sense. Returns the bytes gone through, at least 1. */
+/* One step of the search for the next intact message: does one begin at r->offset? Returns the
+ * bytes gone through, at least 1. */
 static size_t search(struct recording *r, struct recording_message *m)
 {
 	const char *ignored;
 	size_t len = message_len(r, r->offset, &ignored);
 	const uint8_t *header = len > 0 ? file_bytes(r, r->offset, RECORDING_HEADER + 1) : NULL;
 
-	/* A ServerMessage begins with the tag of its version or payload: that
-	 * much is worth a look before reading and hashing all of it. */
+	/* A ServerMessage begins with the tag of its version or of its payload. That is looked at
+	 * first, since to hash a message costs far more. */
 	if (!header || (header[RECORDING_HEADER] & 7) != 2 || header[RECORDING_HEADER] >> 3 > 6) {
 		r->offset++;
 		return 1;
@@ -144,14 +145,15 @@ size_t recording_next(struct recording *r, struct recording_message *m)
 		return search(r, m);
 	m->len = message_len(r, r->offset, &m->what);
 	uint64_t after = r->offset + RECORDING_HEADER + m->len;
-	/* An unproven length is trusted when it leads to one that makes sense. */
+	/* The length of a message that is not hashed is trusted if a sensible header follows it. */
 	if (m->len > 0 && is_unwanted(r, m->len) &&
 	    (after == r->size || message_len(r, after, &ignored) > 0)) {
 		r->offset = after;
 		return RECORDING_HEADER;
 	}
 	m->bytes = m->len > 0 ? intact_message(r, m->len) : NULL;
-	if (!m->bytes && message_len(r, r->offset, &m->what) > 0)   /* the file may be shorter by now */
+	/* Asked again, since the file may have become shorter while the message was read. */
+	if (!m->bytes && message_len(r, r->offset, &m->what) > 0)
 		m->what = "checksum is wrong";
 	if (m->bytes || (m->len > 0 && message_len(r, after, &ignored) > 0)) {
 		r->offset = after;
@@ -186,7 +188,7 @@ const char *recording_open(struct recording *r, int fd, size_t max_message)
 	const uint8_t *version = file_bytes(r, 0, WORD);
 	if (!version)
 		return "no recording: too short";
-	/* That UI may write it in place of the version or before it. */
+	/* The toolkit's UI writes TEXT_VERSION in place of the version, or before it. */
 	r->first = WORD;
 	if (little_endian(version) == TEXT_VERSION) {
 		const uint8_t *second = file_bytes(r, WORD, WORD);

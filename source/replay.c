@@ -1,8 +1,8 @@
-/* A recording stands for a node: its states become current, and its events happen, at the
- * pace at which they did, beginning with the first take or the first reader of events. The
- * file is read by one reader for states, which is always one state ahead, since only that
- * one's time says how long the one before lasts, and by one for events, which may stand
- * behind all states. */
+/* Replays a recording as if it were a node: states become current and events happen at the pace
+ * at which they were recorded. Replay starts with the first take or the first client that reads
+ * events. Two readers go through the file: one for states, always one state ahead, since only
+ * the time of the next state says how long the current one lasts; and one for events, which
+ * in the file may stand behind all states. */
 
 #include <errno.h>
 #include <fcntl.h>
@@ -19,62 +19,63 @@
 #include "wire.h"
 
 enum {
-	GAP_MAX = 3600 * 1000,    /* ms between two states that is believed */
-	GAP_DEFAULT = 1000,       /* ms used instead of one that is not */
-	TAKE_MAX = 1 << 20,       /* bytes gone through by a reader before others have their turn */
-	BEHIND_MS = 1000,         /* of reading, after which the state it got to has to do */
-	DAMAGE_LINES = 100,       /* lines about damage that are logged at most */
-	EVENT_BYTES = 16384,      /* of an event that can be shifted; the daemon takes fewer */
-	EVENT_TS = 2,             /* field of an Event */
+	GAP_MAX = 3600 * 1000,    /* ms between two states; a longer gap, or none, is not believed */
+	GAP_DEFAULT = 1000,       /* ms, instead of a gap that is not believed */
+	TAKE_MAX = 1 << 20,       /* bytes that a reader goes through in one turn of the loop */
+	BEHIND_MS = 1000,         /* after reading for so long, the state that was reached is given */
+	DAMAGE_LINES = 100,       /* log lines about damage, at most */
+	EVENT_BYTES = 16384,      /* of an event whose time is shifted; the daemon drops longer ones */
+	EVENT_TS = 2,             /* number of the field Event.ts */
 };
 
 static const int64_t NEVER = INT64_MAX;
 
-/* Times of states and events are ms since the epoch, as they are shown: shifted by the
- * length of all passes before. */
+/* A pass goes once from the beginning of the file to its end; with loop there are several. Times
+ * of states and events are ms since the epoch as clients see them: later than in the file by the
+ * length of all earlier passes, so that time never runs back. */
 struct replay {
 	struct source source;
 	int fd;
 	bool loop;
 	size_t max_message;          /* bytes */
 	struct recording file;       /* the reader of states */
-	bool ended;                  /* no state is read any more */
+	bool ended;                  /* the last pass has been read to its end */
 	unsigned long states;        /* read so far */
-	unsigned long pass_states;   /* of them in this pass */
+	unsigned long pass_states;   /* read so far in this pass */
 	unsigned long skipped;       /* damaged messages so far */
-	unsigned long passes;        /* begun after the first */
-	uint64_t shift;              /* ms, of this pass */
-	uint64_t first, last;        /* earliest and latest time of a state in this pass; 0: none */
+	unsigned long passes;        /* passes that another one has followed */
+	uint64_t shift;              /* ms that are added to all times of this pass */
+	uint64_t first, last;        /* time of the first state, and the latest time, in this pass */
 
-	bool started;                /* a state or events were asked for */
-	bool waiting;                /* a state was, and could not be given */
-	int64_t behind;              /* ms, monotonic; since when one is asked for while some that are
-	                                due were not read; 0: they were, or one was given */
+	bool started;                /* replay has started */
+	bool waiting;                /* take was called and had no state to give */
+	int64_t behind;              /* ms, monotonic; since when take has been called while states that
+	                                are due are still unread; 0: there are none */
 	uint8_t *next;               /* owned; the state that was read ahead */
 	size_t next_len;
 	bool have_next;
-	uint64_t instant;            /* its instant_ts */
-	int64_t due;                 /* ms, monotonic; when it becomes current */
+	uint64_t instant;            /* State.instant_ts of next */
+	int64_t due;                 /* ms, monotonic; when next becomes current */
 	uint8_t *current;            /* owned */
 	size_t current_len;
-	bool have_current;           /* and it was not taken yet */
+	bool have_current;           /* current was not taken yet */
 
 	struct recording event_file;   /* the reader of events */
-	unsigned long event_pass;    /* that it is in */
-	uint64_t event_shift;        /* ms, of that pass */
-	bool have_event;             /* one was read ahead */
+	unsigned long event_pass;    /* the pass that this reader is in */
+	uint64_t event_shift;        /* ms that are added to times of that pass */
+	bool have_event;             /* an event was read ahead */
 	struct recording_message event_message;
 	const uint8_t *event;        /* in event_file */
 	size_t event_len;
 	uint64_t event_ts;
-	int64_t start;               /* ms, monotonic */
+	int64_t start;               /* ms, monotonic; when replay started */
 	uint8_t shifted[EVENT_BYTES];
 
-	Introspection__Runtime *next_runtime;   /* owned; valid from the next state on, or NULL */
-	Introspection__Runtime *runtime;        /* owned; source.runtime points to what it has */
+	Introspection__Runtime *next_runtime;   /* owned; shown from the next state on; or NULL */
+	Introspection__Runtime *runtime;        /* owned; source.runtime has pointers into it */
 };
 
-/* Returns NULL, or what is wrong with the state. */
+/* Makes this State the next one. Returns NULL, or in words what is wrong with it. */
 static const char *queue_state(struct replay *r, const struct wire_payload *payload)
 {
 	uint64_t instant;
@@ -100,7 +101,8 @@ static const char *queue_state(struct replay *r, const struct wire_payload *payl
 	return NULL;
 }
 
-/* Returns NULL, or what is wrong with the message, at *byte of it. */
+/* Takes a State or a Runtime from the message. Returns NULL, or in words what is wrong with the
+ * message, at *byte of it. */
 static const char *use_message(struct replay *r, const struct recording_message *m, size_t *byte)
 {
 	struct wire_payload payload;
@@ -134,8 +136,9 @@ static bool first_pass(const struct replay *r)
 	return r->passes == 0;
 }
 
-/* The next pass follows after a pause as between its states, and its times after those of
- * this one. What nobody watched is not caught up with for more than one pass. */
+/* Begins the next pass. Its times follow those of this pass after a pause as long as the average
+ * gap between two states. If nobody watched for long, replay does not catch up with more than that
+ * pause. Without loop, or without any state in the pass, replay has ended. */
 static void end_pass(struct replay *r, int64_t now)
 {
 	if (r->loop && r->pass_states > 0) {
@@ -166,7 +169,7 @@ static void log_skipped(struct replay *r, uint64_t offset, size_t byte, const ch
 		          r->skipped == DAMAGE_LINES ? " (more are not logged)" : "");
 }
 
-/* Reads on by one message. Returns the bytes gone through, at least 1. */
+/* Reads one message for states. Returns the bytes gone through, at least 1. */
 static size_t read_on(struct replay *r, int64_t now)
 {
 	struct recording_message m;
@@ -186,14 +189,15 @@ static size_t read_on(struct replay *r, int64_t now)
 	return read;
 }
 
-/* Is there nothing more to read for the reader of events, or not yet? */
+/* Has the reader of events nothing to read now? It follows the reader of states into a new pass,
+ * never before it. */
 static bool events_end(const struct replay *r)
 {
 	return !r->source.event ||
 	       (r->event_file.offset >= r->event_file.size && r->event_pass == r->passes);
 }
 
-/* Reads on by one message. What is damaged was told by the reader of states. Returns the
+/* Reads one message for events. Damage is not logged: the reader of states logs it. Returns the
  * bytes gone through, at least 1. */
 static size_t read_event(struct replay *r)
 {
@@ -224,8 +228,8 @@ static size_t read_event(struct replay *r)
 	return read;
 }
 
-/* ms, monotonic: when the event that was read happens; NEVER: that cannot be said before the
- * next state is current. */
+/* When the event that was read ahead happens, ms, monotonic, by its distance from the next state.
+ * NEVER: it is after that state, so it is known only when that state has become current. */
 static int64_t event_due(const struct replay *r)
 {
 	const bool after = r->event_ts > r->instant;
@@ -239,13 +243,13 @@ static int64_t event_due(const struct replay *r)
 	return due > r->start ? due : r->start;
 }
 
-/* late: it happened when nobody was there to be told. */
+/* Passes the event on. late: as in struct source. */
 static void tell_event(struct replay *r, bool late, int64_t now)
 {
 	const uint8_t *event = r->event;
 	size_t len = r->event_len;
 
-	/* Of a field that comes twice the last one counts. */
+	/* The shifted time is appended: of a field that comes twice, protobuf takes the last one. */
 	if (r->event_ts > 0 && r->event_shift > 0 && len + 1 + WIRE_VARINT_MAX <= EVENT_BYTES) {
 		memcpy(r->shifted, event, len);
 		r->shifted[len++] = EVENT_TS << 3 | WIRE_VARINT;
@@ -298,7 +302,7 @@ static void make_current(struct replay *r)
 	show_next_runtime(r);
 }
 
-/* Goes on to what is due, as far as one turn allows. */
+/* Makes states current and passes on events that are due, as far as one turn allows. */
 static void advance(struct replay *r, int64_t now)
 {
 	size_t read = 0;
@@ -330,7 +334,7 @@ static int replay_take(struct source *s, int64_t now, struct snapshot_input *out
 	struct replay *r = (struct replay *)s;
 
 	advance(r, now);
-	/* States may be due faster than this machine reads them. */
+	/* States may become due faster than this machine reads them. */
 	bool caught_up = r->have_next || r->ended;
 	if (caught_up)
 		r->behind = 0;
@@ -364,7 +368,7 @@ static nfds_t replay_poll(struct source *s, struct pollfd fds[SOURCE_FDS], int64
 	return 0;
 }
 
-/* States are handed over by take, which follows while anybody is due a snapshot. */
+/* Passes on events; for states the loop calls take after serve. */
 static void replay_serve(struct source *s, const struct pollfd *fds, nfds_t n, int64_t now)
 {
 	struct replay *r = (struct replay *)s;
