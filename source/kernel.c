@@ -365,19 +365,27 @@ static void look_up(struct kernel *k, int64_t elapsed)
 	          k->watched.pid);
 }
 
+void kernel_count_by(struct kernel *k, const char *means)
+{
+	k->source.runtime_changes++;
+	k->means = means;
+	snprintf(k->implementation, sizeof k->implementation, "%s%s", k->watching,
+	         k->process && k->watched.dir < 0 ? "" : means);
+}
+
 /* Says in the runtime what is being watched. */
 static void name_watched(struct kernel *k)
 {
 	char name[SHOWN_NAME_MAX];
 
-	k->source.runtime_changes++;
 	wire_text(name, sizeof name, k->process, strlen(k->process));
 	if (k->watched.dir >= 0)
-		snprintf(k->implementation, sizeof k->implementation, "%.*s (pid %d)",
-		         SHOWN_NAME_MAX - 1, k->watched.name, k->watched.pid);
+		snprintf(k->watching, sizeof k->watching, "%.*s (pid %d)", SHOWN_NAME_MAX - 1,
+		         k->watched.name, k->watched.pid);
 	else
-		snprintf(k->implementation, sizeof k->implementation, "%s%s (not running)",
+		snprintf(k->watching, sizeof k->watching, "%s%s (not running)",
 		         k->by_name ? "" : "process ", name);
+	kernel_count_by(k, k->means);
 }
 
 static const char *escaped_name(char out[LOG_ESCAPED_MAX], const struct process *p)
@@ -558,8 +566,9 @@ static void init_messages(struct kernel *k)
 	int len = snprintf(platform, sizeof platform, "%s %s", system.sysname, system.machine);
 	wire_text(k->platform, sizeof k->platform, platform, (size_t)len);
 	wire_text(k->release, sizeof k->release, system.release, strlen(system.release));
-	snprintf(k->implementation, sizeof k->implementation, "Linux TCP");
 	introspection__runtime__init(runtime);
+	snprintf(k->watching, sizeof k->watching, "Linux TCP");
+	kernel_count_by(k, "");
 	runtime->implementation = k->implementation;
 	runtime->version = k->release;
 	runtime->platform = k->platform;

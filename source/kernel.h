@@ -59,7 +59,7 @@ struct connection {
 	char transport[sizeof "ip4+udp+quic-v1"];
 	char src[MULTIADDR_MAX], dst[MULTIADDR_MAX];
 	char name[sizeof "process=" + SHOWN_NAME_MAX], number[sizeof "pid=2147483647"];
-	char *tags[3];                   /* name, number, and of a flow what is not known */
+	char *tags[4];                   /* name, number, and of a flow what is not known */
 	size_t texts;                    /* bytes of transport, src, dst and tags */
 };
 
@@ -95,7 +95,9 @@ struct kernel {
 	Introspection__DataGauge past_in, past_out;   /* of connections that have been forgotten */
 	Introspection__Resource files, memory;
 	Introspection__Resource *resources[3];   /* these, and one of udp.c */
-	char implementation[SHOWN_NAME_MAX + sizeof "process  (not running)"];
+	const char *means;             /* of counting QUIC, as the runtime says it; "": TCP alone is shown */
+	char watching[SHOWN_NAME_MAX + sizeof "process  (not running)"];
+	char implementation[SHOWN_NAME_MAX + sizeof "process  (not running)" + sizeof ", QUIC by conntrack"];
 	char release[sizeof((struct utsname *)0)->release];
 	char platform[sizeof((struct utsname *)0)->sysname * 2];
 
@@ -124,6 +126,9 @@ void kernel_seen(struct kernel *k, struct connection *c, uint32_t inode);
 
 /* What c moved counts among that of connections that have been forgotten; c begins at nothing. */
 void kernel_settle(struct kernel *k, struct connection *c);
+
+/* By these means QUIC is counted from now on: "", or ", QUIC by" and what does it. */
+void kernel_count_by(struct kernel *k, const char *means);
 
 /* A time of day, in ms since 1970, for one of CLOCK_BOOTTIME in ns. */
 uint64_t kernel_time_of_day(const struct kernel *k, int64_t boottime);

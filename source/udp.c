@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/log.h"
 #include "base/setup.h"
@@ -30,7 +31,8 @@ struct udp {
 	bool all;                            /* what is not QUIC is shown, too */
 	uint64_t seed;                       /* of the hash that names a flow */
 	int64_t count_until;                 /* ms, the loop's clock; 0: nothing is counted now */
-	int64_t since;                       /* ns of CLOCK_BOOTTIME: nothing was counted before */
+	int64_t since;                       /* ns of CLOCK_BOOTTIME: nothing was counted before ... */
+	char counted_since[sizeof "counted_since=2026-11-29T18:40:12Z"];   /* ... as a tag */
 	uint64_t lost;                       /* flows, when that was last logged */
 	struct connection *sockets[LISTS];   /* of UDP, by local port; connected ones by flow */
 };
@@ -135,18 +137,24 @@ static void read_initials(const struct kernel *k, struct connection *c, const st
 		c->message.latency_ns = dialled ? in - out : out - in;
 }
 
-/* Process of the socket, and that nobody knows who dialled. */
-static void fill_tags(struct connection *c, const struct connection *of)
+/* Process of the socket; and of one that may have been open before, since when it is counted, and
+ * that nobody knows who dialled. */
+static void fill_tags(struct udp *u, struct connection *c, const struct connection *of)
 {
-	static char unknown[] = "role=unknown";
-	const bool named = of->holder.pid != 0;
+	size_t n = 0;
 
 	c->holder.pid = of->holder.pid;
 	strcpy(c->name, of->name);
 	strcpy(c->number, of->number);
-	c->tags[0] = named ? c->name : unknown;
-	c->tags[2] = unknown;
-	c->message.n_user_provided_tags = (named ? 2U : 0U) + (c->quic && !c->told ? 1U : 0U);
+	if (of->holder.pid != 0) {
+		c->tags[n++] = c->name;
+		c->tags[n++] = c->number;
+	}
+	if (!c->told || c->opened < u->since)
+		c->tags[n++] = u->counted_since;
+	if (c->quic && !c->told)
+		c->tags[n++] = (char *)"role=unknown";
+	c->message.n_user_provided_tags = n;
 }
 
 /* Adds what a counter gained. Of several interfaces that show a flow, as a bridge and its port do,
@@ -224,7 +232,7 @@ static void on_flow(void *arg, const struct flow_key *key, const struct flow_val
 		return;
 	if (!c->message.base.descriptor || quic != c->quic) {
 		kernel_describe(k, c, &local, &remote, quic ? "+udp+quic-v1" : "+udp");
-		c->texts += sizeof c->name + sizeof c->number + sizeof "role=unknown";
+		c->texts += sizeof c->name + sizeof c->number + sizeof u->counted_since + sizeof "role=unknown";
 		c->quic = quic;
 	}
 	c->last = last;
@@ -242,7 +250,7 @@ static void on_flow(void *arg, const struct flow_key *key, const struct flow_val
 	if (c->message.status == INTROSPECTION__STATUS__CLOSED)
 		return;
 	read_initials(k, c, v);
-	fill_tags(c, of);
+	fill_tags(u, c, of);
 }
 
 static void udp_close(struct kernel *k);
@@ -260,6 +268,16 @@ static const char *failed(struct kernel *k)
 	return NULL;
 }
 
+static void begin_to_count(struct kernel *k)
+{
+	struct udp *u = k->udp;
+	const time_t now = (time_t)(kernel_time_of_day(k, k->instant) / 1000);
+	struct tm utc = {0};
+
+	u->since = k->instant;
+	strftime(u->counted_since, sizeof u->counted_since, "counted_since=%FT%TZ", gmtime_r(&now, &utc));
+}
+
 static const char *udp_dump(struct kernel *k, int64_t now)
 {
 	struct udp *u = k->udp;
@@ -267,7 +285,7 @@ static const char *udp_dump(struct kernel *k, int64_t now)
 	if (u->count_until == 0) {
 		if (flow_count(&u->flow, true) != 0)
 			return failed(k);
-		u->since = k->instant;
+		begin_to_count(k);
 	}
 	u->count_until = now + LINGER;
 	memset(u->sockets, 0, sizeof u->sockets);
@@ -303,6 +321,7 @@ static void udp_serve(struct kernel *k, int64_t now)
 
 static void udp_close(struct kernel *k)
 {
+	kernel_count_by(k, "");
 	flow_close(&k->udp->flow);
 	free(k->udp);
 	k->udp = NULL;
@@ -326,6 +345,7 @@ static void udp_open(struct kernel *k, bool all)
 	}
 	u->all = all;
 	u->seed = setup_seed();
+	kernel_count_by(k, all ? ", UDP by eBPF" : ", QUIC by eBPF");
 	introspection__resource__init(&k->flows);
 	k->flows.scope = (char *)"kernel";
 	k->flows.name = (char *)"udp-flows";

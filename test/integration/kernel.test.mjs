@@ -9,7 +9,7 @@ import { machine, release } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import test from 'node:test'
-import { build, client, daemon, folder, root } from './daemon.mjs'
+import { build, client, countsUdp, daemon, folder, root } from './daemon.mjs'
 
 const SHORT = ['--interval', '10']
 const ACTIVE = 0
@@ -87,7 +87,7 @@ for (const host of ['127.0.0.1', '::1']) {
     const d = await daemon(t, SHORT)
     const c = await client(t, d.ws)
     const { state } = await c.received(1)
-    assert.equal(state.runtime.implementation, 'Linux TCP')
+    assert.equal(state.runtime.implementation, countsUdp() ? 'Linux TCP, QUIC by eBPF' : 'Linux TCP')
     assert.equal(state.runtime.version, release())
     assert.equal(state.runtime.platform, `Linux ${machine()}`)
     assert.equal(Number(state.startTs), Number(state.instantTs))
@@ -230,7 +230,7 @@ test('a process by its name, across restarts', async t => {
     const child = await start(t, path, bytes)
     const { state } = await c.next()
     await d.line(new RegExp(`^watching process="[^"]+" pid=${child.pid} others=0$`))
-    assert.match(state.runtime.implementation, new RegExp(` \\(pid ${child.pid}\\)$`))
+    assert.match(state.runtime.implementation, new RegExp(` \\(pid ${child.pid}\\)(, QUIC by eBPF)?$`))
     assert.deepEqual(statuses(state), [ACTIVE, ACTIVE])
     assert.equal(find(state, near), undefined)
     for (const connection of state.subsystems.connections) assertTags(connection, child.pid)

@@ -108,7 +108,7 @@ describe('metrics', { concurrency: true }, () => {
     assert.ok(Math.abs(samples.get('introspectd_snapshot_timestamp_seconds') - Date.now() / 1000) < 10)
     assert.ok(Math.abs(samples.get('process_start_time_seconds') - Date.now() / 1000) < 10)
     assert.ok(samples.get('process_cpu_seconds_total') < 10)
-    assert.match(samples.text, /^libp2p_node_info\{source="kernel",implementation="Linux TCP",/m)
+    assert.match(samples.text, /^libp2p_node_info\{source="kernel",implementation="Linux TCP(?:, QUIC by eBPF)?",/m)
     assert.equal(samples.get('introspectd_feed_connected'), undefined)
   })
 

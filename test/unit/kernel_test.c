@@ -872,12 +872,17 @@ static void bury_node(const struct node *n)
 	assert_int_equal(waitpid(n->pid, NULL, 0), n->pid);
 }
 
-static void assert_watched(const struct source *s, pid_t pid)
+static void assert_shows(const struct source *s, const char *name, pid_t pid)
 {
 	char expected[64];
 
-	snprintf(expected, sizeof expected, "%s (pid %d)", program_invocation_short_name, pid);
+	snprintf(expected, sizeof expected, "%s (pid %d)", name, pid);
 	assert_string_equal(s->runtime.implementation, expected);
+}
+
+static void assert_watched(const struct source *s, pid_t pid)
+{
+	assert_shows(s, program_invocation_short_name, pid);
 }
 
 static void process_by_name(void **unused)
@@ -1111,12 +1116,11 @@ static void process_names(void **unused)
 	(void)unused;
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		pid_t child = hold(rows[i].argument, rows[i].second, rows[i].comm);
-		char pid[16], expected[64];
+		char pid[16];
 
 		snprintf(pid, sizeof pid, "%d", child);
-		snprintf(expected, sizeof expected, "%s (pid %d)", rows[i].expected, child);
 		struct source *s = open_source(pid);
-		assert_string_equal(s->runtime.implementation, expected);
+		assert_shows(s, rows[i].expected, child);
 		s->close(s);
 		let_go(child);
 	}
@@ -1131,12 +1135,8 @@ static void process_by_any_name(void **unused)
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
 		pid_t child = i < 2 ? hold("/a b/held-by-a-name-of-more: x", "", "held-by-a-name-")
 		                    : hold("/a:b/held-by-", "", "MainThread");
-		char expected[64];
-
-		snprintf(expected, sizeof expected, "%s (pid %d)", i < 2 ? names[0] : "MainThread",
-		         child);
 		struct source *s = open_source(names[i]);
-		assert_string_equal(s->runtime.implementation, expected);
+		assert_shows(s, i < 2 ? names[0] : "MainThread", child);
 		s->close(s);
 		let_go(child);
 	}

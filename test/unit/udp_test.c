@@ -173,6 +173,7 @@ static int begin_with(bool udp)
 	log_end();
 	assert_non_null(source);
 	assert_non_null(((struct kernel *)source)->udp);
+	assert_string_equal(source->runtime.implementation, udp ? "Linux TCP, UDP by eBPF" : "Linux TCP, QUIC by eBPF");
 	node = bound(INADDR_LOOPBACK, 0);
 	peer = bound(INADDR_LOOPBACK, 0);
 	take();   /* from now on it is counted */
@@ -380,6 +381,7 @@ static void a_kernel_that_lets_nobody_read(void **state)
 	State *s = take();
 	assert_non_null(strstr(logged, "QUIC cannot be seen any more"));
 	assert_null(((struct kernel *)source)->udp);
+	assert_string_equal(source->runtime.implementation, "Linux TCP");
 	assert_int_equal(of_node(s)->status, CLOSED);
 	assert_null(of_node(take()));
 	assert_int_equal(all_out(take()), WIRE);
@@ -397,6 +399,51 @@ static unsigned tapped(void)
 		sscanf(line, "%*s %*s %*s %x", &protocol);
 	fclose(f);
 	return protocol;
+}
+
+/* Since when what was open before is counted, in ms since 1970; 0: it does not say. */
+static int64_t counted_since(const Connection *c)
+{
+	struct tm utc = {0};
+
+	for (size_t i = 0; i < c->n_user_provided_tags; i++) {
+		const char *end = strptime(c->user_provided_tags[i], "counted_since=%Y-%m-%dT%H:%M:%SZ", &utc);
+
+		if (end && *end == '\0')
+			return (int64_t)timegm(&utc) * 1000;
+	}
+	return 0;
+}
+
+static void what_was_open_before_says_since_when_it_is_counted(void **state)
+{
+	const int early = bound(INADDR_LOOPBACK, 0);
+	struct timespec begun;
+	int64_t deadline = INT64_MAX;
+
+	(void)state;
+	clock_gettime(CLOCK_REALTIME, &begun);
+	const int64_t ms = (int64_t)begun.tv_sec * 1000;
+	SEND(early, node, INITIAL);
+	SEND(node, early, INITIAL);
+	for (int i = 0; i < 2; i++) {
+		SEND(peer, node, SHORT);
+		SEND(node, peer, SHORT);
+	}
+	State *s = take();
+	const int64_t first = counted_since(of_node(s));
+	assert_in_range(first, ms - 10000, ms + 1000);
+	assert_int_equal(counted_since(between(s, port_of(node), port_of(early))), 0);
+
+	/* Nobody watches for a while: then there is a gap in what was whole. */
+	source->poll(source, NULL, &deadline);
+	source->serve(source, NULL, 0, deadline);
+	later = 30;
+	s = take();
+	const int64_t again = counted_since(of_node(s));
+	assert_in_range(again, first + 29000, first + 40000);
+	assert_int_equal(counted_since(between(s, port_of(node), port_of(early))), again);
+	close(early);
 }
 
 static void it_counts_only_while_somebody_asks(void **state)
@@ -445,6 +492,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(many_sockets_at_one_port, begin, end),
 		cmocka_unit_test_setup_teardown(a_kernel_that_lets_nobody_read, begin, end),
 		cmocka_unit_test_setup_teardown(it_counts_only_while_somebody_asks, begin, end),
+		cmocka_unit_test_setup_teardown(what_was_open_before_says_since_when_it_is_counted, begin, end),
 		cmocka_unit_test_setup_teardown(it_was_not_silent_when_it_was_not_counted, begin, end),
 	};
 	struct ifreq lo = {.ifr_name = "lo", .ifr_flags = IFF_UP};
