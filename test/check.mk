@@ -238,6 +238,8 @@ test-deps: deps
 	-cd test && npm install --no-save --no-package-lock --no-audit --no-fund \
 		@chainsafe/libp2p-quic@1.1.8 libp2p@2.10.0
 	cd publishers/js-libp2p && npm ci
+	-cd publishers/js-libp2p && npm install --no-save --no-package-lock --no-audit --no-fund \
+		@chainsafe/libp2p-quic@2.1.1
 
 # For lint and fuzz.
 lint-deps: deps bridge-deps

@@ -3,6 +3,9 @@ import { ipPortToMultiaddr } from '@libp2p/utils'
 // Names of protocols are the node's own, but it may make them up as it goes.
 const MAX_PROTOCOLS = 1024
 
+/** The `encryption` of a connection whose transport encrypts and multiplexes by itself. */
+export const NATIVE = 'native'
+
 /** Bytes received and sent since counting began. */
 class Counter {
   in = 0
@@ -28,6 +31,8 @@ class Traffic {
   protocols = new Map()
   #connections = new WeakMap()
   #streams = new WeakMap()
+  /** Open connections of transports that encrypt and multiplex by themselves, such as QUIC. */
+  #native = new Set()
 
   /** @returns {{ counter: Counter, localAddr?: import('@multiformats/multiaddr').Multiaddr } | undefined} */
   connection (connection) {
@@ -40,6 +45,16 @@ class Traffic {
     return this.#streams.get(stream)
   }
 
+  connectionOpened (connection) {
+    if (connection.encryption === NATIVE) {
+      this.#native.add(connection)
+    }
+  }
+
+  connectionClosed (connection) {
+    this.#native.delete(connection)
+  }
+
   trackMultiaddrConnection (maConn) {
     const counter = new Counter()
     this.#connections.set(maConn.timeline, { counter, localAddr: localAddress(maConn.socket) })
@@ -49,7 +64,17 @@ class Traffic {
   trackProtocolStream (stream) {
     const counter = new Counter()
     this.#streams.set(stream, counter)
-    count(stream, this.#protocol(stream.protocol), counter)
+    count(stream, this.#protocol(stream.protocol), counter, ...this.#carrier(stream))
+  }
+
+  /** Nothing passes a native connection but by its streams, so their bytes are also its own. */
+  #carrier (stream) {
+    for (const connection of this.#native) {
+      if (connection.streams.includes(stream)) {
+        return [this.connection(connection).counter, this.total]
+      }
+    }
+    return []
   }
 
   #protocol (name) {
@@ -157,6 +182,8 @@ export function introspectionMetrics ({ delegate } = {}) {
       }
     }
 
+    components.events.addEventListener('connection:open', ({ detail }) => counted.connectionOpened(detail))
+    components.events.addEventListener('connection:close', ({ detail }) => counted.connectionClosed(detail))
     traffic.set(metrics, counted)
     return metrics
   }

@@ -1,5 +1,5 @@
 import { isPrivate } from '@libp2p/utils'
-import { trafficOf } from './metrics.js'
+import { NATIVE, trafficOf } from './metrics.js'
 import { PeerStatus, Reachability, Role, Status } from './schema.js'
 
 // Closed connections kept for the next state; when more close, the oldest go.
@@ -114,7 +114,7 @@ export class StateMaker {
       },
       role: ROLE[direction],
       traffic: this.#gauges(tracked?.counter, seconds) ?? UNKNOWN,
-      attribs: { multiplexer, encryption },
+      attribs: { multiplexer, encryption: encryption === NATIVE ? multiplexer : encryption },
       latency_ns: rtt == null ? undefined : unsigned(rtt * 1e6),
       streams: { streams: connection.streams.map(stream => this.#stream(stream, id, seconds)) },
       conn_id: relayConnection(remoteAddr, open),

@@ -73,3 +73,28 @@ test('an error of the delegate is the delegate\'s', options, async (t) => {
   const connection = await node.dial(peer.getMultiaddrs())
   await assert.rejects(connection.newStream(ECHO), /delegate/)
 })
+
+test('bytes of a connection over QUIC are those of its streams, also of those that closed', options, async (t) => {
+  const { quic } = await import('@chainsafe/libp2p-quic').catch(() => ({}))
+  if (quic == null) {
+    return t.skip('npm has no native library of QUIC for this machine')
+  }
+  const overQuic = { addresses: { listen: ['/ip4/127.0.0.1/udp/0/quic-v1'] }, transports: [quic()], services: {} }
+  const [node, peer] = await Promise.all([start(t, overQuic), start(t, overQuic)])
+  const daemon = await watch(t, node)
+  const connection = await node.dial(peer.getMultiaddrs())
+
+  for (const total of [1000, 2000]) {
+    const stream = await connection.newStream(ECHO)
+    stream.send(new Uint8Array(1000))
+    await once(stream, 'message')
+    stream.abort(new Error('enough'))
+
+    const { subsystems: { connections: [seen, ...others] }, traffic } = await daemon.ask()
+    assert.deepEqual(others, [])
+    assert.deepEqual(seen.attribs, { encryption: 'quic', multiplexer: 'quic' })
+    for (const { trafficIn, trafficOut } of [seen.traffic, traffic]) {
+      assert.deepEqual([trafficIn.cumBytes, trafficOut.cumBytes], [total, total])
+    }
+  }
+})
