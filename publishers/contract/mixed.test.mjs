@@ -1,54 +1,144 @@
-// Nodes of two implementations that are connected to each other, each watched by a daemon.
+// A swarm of two nodes of each implementation, all connected to each other, with a daemon for each:
+// what the two ends of a connection tell of it must agree.
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { client, daemon, folder, schema } from '../../test/integration/daemon.mjs'
-import { publish } from '../js-libp2p/src/index.js'
-import { multiaddr, start } from '../js-libp2p/test/watch.mjs'
 import { publishers, run } from './publishers.mjs'
 
 const { values: { CLOSED } } = schema.lookupEnum('introspection.Status')
 const { values: { INITIATOR, RESPONDER } } = schema.lookupEnum('introspection.Role')
+const PATIENCE = 120_000 // ms
+const SENT = 1024 * 1024
+const NEGOTIATION = 100 // bytes of multistream-select, which some publishers count with the stream
+const ECHO = '/echo/1.0.0'
 
-/** Asks for snapshots until what is found in one is something. */
-async function shows (c, find) {
-  for (;;) {
-    const found = find((await c.next()).state.subsystems?.connections ?? [])
-    if (found) return found
+/** A node with a daemon of its own. */
+async function watched (t, publisher) {
+  const feed = join(folder(t), 'feed.sock')
+  const d = await daemon(t, ['--feed', feed, '--interval', '20'], { expect: [/^feed_(connected|disconnected)$/] })
+  const [node, c] = [await run(t, publisher, feed, { swarm: true }), await client(t, d.ws)]
+  return { ...node, url: d.url, state: async () => (await c.next()).state }
+}
+
+/** Asks until what is told agrees: `assertions` gets a new State of each node. */
+async function agreed (nodes, assertions) {
+  for (const end = Date.now() + PATIENCE; ; await sleep(50)) {
+    const states = new Map(await Promise.all(nodes.map(async node => [node, await node.state()])))
+    try {
+      return assertions(node => states.get(node))
+    } catch (error) {
+      if (Date.now() > end) throw error
+    }
   }
 }
 
-for (const publisher of publishers.filter(({ name }) => name !== 'js')) {
-  test(`js and ${publisher.name} agree on who is connected to whom`, { timeout: 120_000, skip: publisher.skip }, async t => {
-    const watch = async () => {
-      const feed = join(folder(t), 'feed.sock')
-      const d = await daemon(t, ['--feed', feed, '--interval', '20'], { expect: [/^feed_(connected|disconnected)$/] })
-      return { feed, client: await client(t, d.ws) }
-    }
-    const [ours, theirs] = await Promise.all([watch(), watch()])
-    const other = await run(t, publisher, theirs.feed)
-    const node = await start(t)
-    const published = publish(node, { path: ours.feed })
-    t.after(() => published.stop())
-    const connection = await node.dial(other.addresses.filter(a => a.includes('/tcp/')).map(a => multiaddr(a)))
+const connections = (state, to) => state.subsystems.connections.filter(c => c.peerId === to.peerId && c.status !== CLOSED)
+const name = ({ name, peerId }) => `${name} ${peerId.slice(-4)}`
+const withoutPeer = address => address.replace(/\/p2p\/\w+$/, '')
+const moved = ({ traffic: { trafficIn, trafficOut } }) => ({ in: Number(trafficIn.cumBytes), out: Number(trafficOut.cumBytes) })
 
-    const to = peerId => connections => connections.find(c => c.peerId === peerId && c.status !== CLOSED)
-    const [dialed, accepted] = await Promise.all([
-      shows(ours.client, to(other.peerId)), shows(theirs.client, to(node.peerId.toString()))
-    ])
-    assert.deepEqual([dialed.role, accepted.role], [INITIATOR, RESPONDER])
-    assert.equal(dialed.endpoints.srcMultiaddr, accepted.endpoints.dstMultiaddr)
-    assert.equal(dialed.endpoints.dstMultiaddr, `${accepted.endpoints.srcMultiaddr}/p2p/${other.peerId}`)
-    assert.deepEqual(dialed.attribs, accepted.attribs)
+/** The one connection of the pair as each end tells it. */
+function ends (state, [a, b]) {
+  return [[a, b], [b, a]].map(([own, other]) => {
+    const found = connections(state(own), other)
+    assert.equal(found.length, 1, `connections of ${name(own)} to ${name(other)}`)
+    return found[0]
+  })
+}
 
-    const agent = peerId => connections => to(peerId)(connections)?.agentVersion
-    assert.match(await shows(theirs.client, agent(node.peerId.toString())), /js-libp2p/)
-    assert.notEqual(await shows(ours.client, agent(other.peerId)), '')
+function sameConnection ([dialed, accepted], transport) {
+  assert.deepEqual([dialed.role, accepted.role], [INITIATOR, RESPONDER])
+  for (const c of [dialed, accepted]) assert.equal(c.transportId.toString(), transport)
+  assert.deepEqual(dialed.attribs, accepted.attribs)
+  // no library for JavaScript tells the own end of QUIC
+  for (const [own, other] of [[dialed, accepted], [accepted, dialed]]) {
+    if (own.endpoints.srcMultiaddr) assert.equal(withoutPeer(own.endpoints.srcMultiaddr), withoutPeer(other.endpoints.dstMultiaddr))
+  }
+}
 
-    await connection.close()
-    await Promise.all([
-      shows(ours.client, connections => !to(other.peerId)(connections)),
-      shows(theirs.client, connections => !to(node.peerId.toString())(connections))
-    ])
+/** Streams that stay: those of gossipsub and the echo; others come and go while one asks. */
+function sameStreams ([dialed, accepted]) {
+  const list = ({ streams: { streams } }, turned) => streams
+    .filter(({ protocol }) => /^\/(echo|meshsub)\//.test(protocol))
+    .map(({ protocol, role }) => `${protocol} ${(role === INITIATOR) !== turned}`).sort()
+  assert.deepEqual(list(dialed, false), list(accepted, true))
+  assert.ok(list(dialed, false).filter(s => s.startsWith('/meshsub/')).length > 1)
+}
+
+function sameTopic (state, pair) {
+  for (const [own, other] of [pair, pair.toReversed()]) {
+    const weather = state(own).topics.find(({ name }) => name === 'weather')
+    assert.ok(weather.meshPeerIds.includes(other.peerId), `${name(other)} is in the mesh of ${name(own)}`)
+  }
+}
+
+/** The DHT's buckets count the bits that both keys share. */
+function sameBucket (state, pair) {
+  const [a, b] = [pair, pair.toReversed()].map(([own, other]) => state(own).subsystems.dht.buckets
+    .find(({ peers }) => peers.some(({ peerId }) => peerId === other.peerId))?.cpl)
+  assert.ok(a != null && b != null, `${name(pair[0])} ${a}, ${name(pair[1])} ${b}`)
+  assert.equal(a, b)
+}
+
+// overhead: headers, acknowledgements, gossip; over QUIC what was lost as well, since it is sent again
+const TRANSPORTS = [
+  { transport: 'ip4+tcp', part: '/tcp/', overhead: 0.1 },
+  { transport: 'ip4+udp+quic-v1', part: '/quic-v1', overhead: 0.5 }
+]
+
+for (const { transport, part, overhead } of TRANSPORTS) {
+  test(`a mixed swarm agrees on connections, streams, mesh, DHT and bytes over ${transport}`, { timeout: 3 * PATIENCE }, async t => {
+    const able = publishers.filter(p => !p.skip || t.diagnostic(`without ${p.name}: ${p.skip}`))
+    const all = []
+    for (const publisher of [...able, ...able]) all.push(await watched(t, publisher))
+    const address = node => node.addresses.find(a => a.includes(part))
+    const nodes = all.filter(node => address(node) || t.diagnostic(`without ${name(node)}: it does not listen over ${transport}`))
+    const pairs = nodes.flatMap((a, i) => nodes.slice(i + 1).map(b => [a, b]))
+    assert.ok(pairs.length > 0)
+
+    for (const [a, b] of pairs) await a.tell(`dial ${address(b)}`)
+    await agreed(nodes, state => {
+      for (const node of nodes) {
+        assert.deepEqual(state(node).subsystems.connections.filter(c => c.status !== CLOSED).map(c => c.peerId).sort(),
+          nodes.filter(other => other !== node).map(({ peerId }) => peerId).sort())
+        assert.deepEqual(state(node).topics.map(({ name, subscribers }) => [name, subscribers]), [['weather', nodes.length - 1]])
+        for (const c of state(node).subsystems.connections) assert.notEqual(c.agentVersion, '', `agent of ${c.peerId} at ${name(node)}`)
+      }
+      for (const pair of pairs) {
+        const both = ends(state, pair)
+        sameConnection(both, transport)
+        sameStreams(both)
+        sameTopic(state, pair)
+        sameBucket(state, pair)
+      }
+    })
+
+    const before = await agreed(nodes, state => pairs.map(pair => ends(state, pair).map(moved)))
+    for (const [a, b] of pairs) await a.tell(`echo ${b.peerId} ${SENT}`)
+    await agreed(nodes, state => pairs.forEach((pair, i) => {
+      const both = ends(state, pair)
+      sameStreams(both)
+      const grown = both.map((end, side) => {
+        const [was, is] = [before[i][side], moved(end)]
+        return [is.in - was.in, is.out - was.out]
+      })
+      for (const bytes of grown.flat()) {
+        assert.ok(bytes >= SENT && bytes < (1 + overhead) * SENT, `${pair.map(name).join(' and ')}: ${grown} bytes`)
+      }
+    }))
+    await agreed(nodes, state => nodes.forEach(node => {
+      const echo = state(node).protocols.find(({ protocol }) => protocol === ECHO)
+      assert.equal(echo.streams, nodes.length - 1)
+      for (const bytes of Object.values(moved(echo))) {
+        const surplus = bytes - SENT * (nodes.length - 1)
+        assert.ok(surplus >= 0 && surplus < NEGOTIATION * (nodes.length - 1), `${name(node)} has ${surplus} bytes too many`)
+      }
+    }))
+
+    const [gone, ...others] = nodes
+    await gone.kill()
+    await agreed(others, state => others.forEach(node => assert.deepEqual(connections(state(node), gone), [])))
   })
 }

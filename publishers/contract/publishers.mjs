@@ -1,7 +1,14 @@
 // The publishers that must keep the contract, and how each is started. A program gets
 // `--feed PATH --peers N`, publishes a libp2p node to PATH to which N others connect, and prints
-// the lines `publishing PEER`, `listening MULTIADDR` for each address, `connected PEER` for each
-// of the N, and `ready`. It ends when its standard input does.
+// the lines `publishing PEER`, `listening MULTIADDR` (with /p2p/PEER) for each address, `connected
+// PEER` for each of the N, and `ready`. It ends when its standard input does.
+//
+// With `--swarm` the node listens over TCP (Noise, yamux) and, where it can, QUIC, runs identify, a
+// server of the DHT `/introspectd/kad/1.0.0` that makes no queries of its own (they would connect to
+// others), and gossipsub with a subscription to `weather`, and sends back what it gets over
+// `/echo/1.0.0`. It then takes lines of standard input, one at a time: `dial MULTIADDR` connects,
+// `echo PEER BYTES` sends so many bytes over a new stream `/echo/1.0.0` that stays open, and waits
+// until they are back. When it is done it prints `done` and the line.
 import assert from 'node:assert/strict'
 import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
@@ -38,14 +45,18 @@ const commands = new Map()
 
 export const publishers = TABLE.filter(({ name }) => only?.includes(name) ?? true)
 
-/** The running program of a publisher; `told` are the words that followed each keyword. */
-export async function run (t, publisher, feed, { peers = 0 } = {}) {
+/**
+ * The running program of a publisher. The words that followed each keyword are in `peerId`,
+ * `addresses` and `peers`; `tell` has a line obeyed.
+ */
+export async function run (t, publisher, feed, { peers = 0, swarm = false } = {}) {
   if (!commands.has(publisher)) {
     commands.set(publisher, publisher.command())
   }
   const [program, ...args] = commands.get(publisher)
-  const child = spawn(program, [...args, '--feed', feed, '--peers', String(peers)], { stdio: ['pipe', 'pipe', 'inherit'] })
+  const child = spawn(program, [...args, '--feed', feed, '--peers', String(peers), ...swarm ? ['--swarm'] : []], { stdio: ['pipe', 'pipe', 'inherit'] })
   const exit = once(child, 'exit')
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
   const told = { publishing: [], listening: [], connected: [] }
 
   async function kill () {
@@ -54,12 +65,21 @@ export async function run (t, publisher, feed, { peers = 0 } = {}) {
   }
   t.after(kill)
 
-  for await (const line of createInterface({ input: child.stdout })) {
-    const [keyword, value] = line.split(' ')
+  const next = async () => {
+    const { value, done } = await lines.next()
+    assert.ok(!done, `${publisher.name} ended`)
+    return value
+  }
+  const tell = async line => {
+    child.stdin.write(`${line}\n`)
+    assert.equal(await next(), `done ${line}`)
+  }
+
+  for (;;) {
+    const [keyword, value] = (await next()).split(' ')
     if (keyword === 'ready') {
-      return { child, exit, kill, peerId: told.publishing[0], addresses: told.listening, peers: told.connected }
+      return { name: publisher.name, child, exit, kill, tell, peerId: told.publishing[0], addresses: told.listening, peers: told.connected }
     }
     told[keyword].push(value)
   }
-  assert.fail(`${publisher.name} ended before it was ready`)
 }

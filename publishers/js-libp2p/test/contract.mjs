@@ -1,16 +1,25 @@
-// What publishers/contract runs of this publisher; see publishers/README.md.
+// What publishers/contract runs of this publisher; see publishers/contract/publishers.mjs.
+import { createInterface } from 'node:readline'
 import { parseArgs } from 'node:util'
-import { noise } from '@libp2p/noise'
+import { gossipsub } from '@libp2p/gossipsub'
 import { identify } from '@libp2p/identify'
+import { kadDHT, passthroughMapper } from '@libp2p/kad-dht'
+import { noise } from '@libp2p/noise'
+import { ping } from '@libp2p/ping'
 import { tcp } from '@libp2p/tcp'
 import { yamux } from '@libp2p/yamux'
+import { multiaddr } from '@multiformats/multiaddr'
 import { introspectionMetrics, publish } from 'introspectd-publisher'
 import { createLibp2p } from 'libp2p'
 
-const { values: { feed, peers } } = parseArgs({ options: { feed: { type: 'string' }, peers: { type: 'string' } } })
+const { values: { feed, peers, swarm } } = parseArgs({
+  options: { feed: { type: 'string' }, peers: { type: 'string' }, swarm: { type: 'boolean' } }
+})
 
 // A thousand others come from one address.
 const LIMIT = 100_000
+const NEVER = 2 ** 31 - 1 // ms, the longest that a timer can wait
+const ECHO = '/echo/1.0.0'
 
 const create = (options) => createLibp2p({
   transports: [tcp({ backlog: 1024 })],
@@ -21,11 +30,61 @@ const create = (options) => createLibp2p({
   ...options
 })
 
+/** What a member of a swarm has besides; QUIC only where npm has its native library. */
+async function member () {
+  const { quic } = await import('@chainsafe/libp2p-quic').catch(() => ({}))
+  return {
+    addresses: { listen: ['/ip4/127.0.0.1/tcp/0', ...quic ? ['/ip4/127.0.0.1/udp/0/quic-v1'] : []] },
+    transports: [tcp(), ...quic ? [quic()] : []],
+    services: {
+      identify: identify(),
+      ping: ping(),
+      dht: kadDHT({
+        protocol: '/introspectd/kad/1.0.0',
+        clientMode: false,
+        peerInfoMapper: passthroughMapper, // on loopback, private addresses are all there is
+        initialQuerySelfInterval: NEVER
+      }),
+      pubsub: gossipsub()
+    }
+  }
+}
+
+/** Sends so many bytes to the peer and waits until they are back; the stream stays open. */
+async function echo (peer, bytes) {
+  const stream = await node.getConnections().find(({ remotePeer }) => remotePeer.toString() === peer).newStream(ECHO)
+  const { promise, resolve } = Promise.withResolvers()
+  let missing = bytes
+  stream.addEventListener('message', ({ data }) => {
+    missing -= data.byteLength
+    if (missing <= 0) {
+      resolve()
+    }
+  })
+  for (let left = bytes; left > 0; left -= 65536) {
+    if (!stream.send(new Uint8Array(Math.min(left, 65536)))) {
+      await stream.onDrain()
+    }
+  }
+  await promise
+}
+
 const node = await create({
   addresses: { listen: ['/ip4/127.0.0.1/tcp/0'] },
   metrics: introspectionMetrics(),
-  services: { identify: identify() }
+  services: { identify: identify() },
+  ...swarm ? await member() : {}
 })
+
+await node.handle(ECHO, async stream => {
+  for await (const data of stream) {
+    if (!stream.send(data)) {
+      await stream.onDrain()
+    }
+  }
+  await stream.close()
+})
+node.services.pubsub?.subscribe('weather')
 
 publish(node, { path: feed })
 console.log(`publishing ${node.peerId}`)
@@ -38,4 +97,14 @@ for (let i = 0; i < Number(peers ?? 0); i++) {
   console.log(`connected ${peer.peerId}`)
 }
 console.log('ready')
-process.stdin.on('end', () => process.exit()).resume()
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const [command, peer, bytes] = line.split(' ')
+  if (command === 'dial') {
+    await node.dial(multiaddr(peer))
+  } else {
+    await echo(peer, Number(bytes))
+  }
+  console.log(`done ${line}`)
+}
+process.exit()

@@ -1,7 +1,8 @@
-// What publishers/contract runs of this publisher; see publishers/README.md.
+// What publishers/contract runs of this publisher; see publishers/contract/publishers.mjs.
 package main
 
 import (
+	"bufio"
 	"context"
 	"flag"
 	"fmt"
@@ -10,30 +11,44 @@ import (
 	"os"
 
 	"github.com/libp2p/go-libp2p"
+	dht "github.com/libp2p/go-libp2p-kad-dht"
+	pubsub "github.com/libp2p/go-libp2p-pubsub"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/metrics"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
 	"github.com/libp2p/go-libp2p/p2p/security/noise"
-	"github.com/libp2p/go-libp2p/p2p/transport/quic"
+	libp2pquic "github.com/libp2p/go-libp2p/p2p/transport/quic"
 	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
 
 	introspect "introspectd/publishers/go-libp2p"
 )
 
+const echo = "/echo/1.0.0"
+
 func main() {
 	feed := flag.String("feed", "", "socket of the daemon")
 	peers := flag.Int("peers", 0, "how many other nodes connect to the one that is published")
+	swarm := flag.Bool("swarm", false, "with DHT and gossipsub")
 	flag.Parse()
 	ctx := context.Background()
 
-	bandwidth := metrics.NewBandwidthCounter()
+	bandwidth, tracer := metrics.NewBandwidthCounter(), introspect.NewTracer(nil)
 	h := node(libp2p.ListenAddrStrings("/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/udp/0/quic-v1"),
-		libp2p.Transport(libp2pquic.NewTransport), libp2p.BandwidthReporter(bandwidth))
-	if err := introspect.Publish(ctx, h, introspect.Options{Path: *feed, Bandwidth: bandwidth}); err != nil {
-		log.Fatal(err)
+		libp2p.Transport(libp2pquic.NewTransport), libp2p.BandwidthReporter(bandwidth), libp2p.SwarmOpts(tracer.Swarm()))
+	h.SetStreamHandler(echo, func(s network.Stream) {
+		io.Copy(s, s)
+		s.Close()
+	})
+	options := introspect.Options{Path: *feed, Bandwidth: bandwidth, Tracer: tracer}
+	if *swarm {
+		options.DHT = must(dht.New(ctx, h, dht.Mode(dht.ModeServer), dht.ProtocolPrefix("/introspectd"), dht.DisableAutoRefresh()))
+		options.PubSub = must(pubsub.NewGossipSub(ctx, h, tracer.PubSub()))
+		must(must(options.PubSub.Join("weather")).Subscribe())
 	}
+	check(introspect.Publish(ctx, h, options))
+
 	fmt.Println("publishing", h.ID())
 	own := peer.AddrInfo{ID: h.ID(), Addrs: h.Addrs()}
 	for _, a := range own.Addrs {
@@ -41,22 +56,43 @@ func main() {
 	}
 	for range *peers {
 		other := node(libp2p.NoListenAddrs)
-		if err := other.Connect(ctx, own); err != nil {
-			log.Fatal(err)
-		}
+		check(other.Connect(ctx, own))
 		fmt.Println("connected", other.ID())
 	}
 	fmt.Println("ready")
-	io.Copy(io.Discard, os.Stdin)
+	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+		obey(ctx, h, lines.Text())
+		fmt.Println("done", lines.Text())
+	}
+}
+
+func obey(ctx context.Context, h host.Host, line string) {
+	var command, whom string
+	var bytes int64
+	fmt.Sscan(line, &command, &whom, &bytes)
+	if command == "dial" {
+		check(h.Connect(ctx, *must(peer.AddrInfoFromString(whom))))
+		return
+	}
+	s := must(h.NewStream(ctx, must(peer.Decode(whom)), echo))
+	go func() { must(s.Write(make([]byte, bytes))) }()
+	must(io.CopyN(io.Discard, s, bytes))
 }
 
 // node has no limits: a thousand others come from one address.
 func node(options ...libp2p.Option) host.Host {
-	h, err := libp2p.New(append(options, libp2p.Transport(tcp.NewTCPTransport), libp2p.Security(noise.ID, noise.New),
+	return must(libp2p.New(append(options, libp2p.Transport(tcp.NewTCPTransport), libp2p.Security(noise.ID, noise.New),
 		libp2p.Muxer(yamux.ID, yamux.DefaultTransport), libp2p.ResourceManager(&network.NullResourceManager{}),
-		libp2p.DisableRelay(), libp2p.DisableMetrics())...)
+		libp2p.DisableRelay(), libp2p.DisableMetrics())...))
+}
+
+func must[T any](v T, err error) T {
+	check(err)
+	return v
+}
+
+func check(err error) {
 	if err != nil {
 		log.Fatal(err)
 	}
-	return h
 }
