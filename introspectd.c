@@ -676,10 +676,10 @@ static void head_bytes(struct server *srv, struct slot *s, size_t len)
 {
 	const struct options *o = &srv->d.options;
 	const struct http_policy policy = {
-		.hosts = o->allow_host,
-		.host_count = o->allow_host_count,
-		.origins = o->allow_origin,
-		.origin_count = o->allow_origin_count,
+		.hosts = o->allow_host.text,
+		.host_count = o->allow_host.count,
+		.origins = o->allow_origin.text,
+		.origin_count = o->allow_origin.count,
 		.public_url = o->public_url,
 		.admits = parts_guard ? parts_guard->admits : NULL,
 		.tls = s->stream.kind->secure,
@@ -901,7 +901,7 @@ static bool make_slot_free(struct server *srv)
 static bool address_is_full(struct server *srv, const struct sockaddr *peer)
 {
 	const struct options *o = &srv->d.options;
-	const bool given = o->max_per_address_given;
+	const bool given = o->max_per_address != NOT_GIVEN;
 	const size_t most = given ? o->max_per_address : srv->slot_count / 2;
 	char text[ADDRESS_TEXT_MAX];
 
@@ -1293,7 +1293,7 @@ static int open_listeners(struct server *srv)
 {
 	const struct options *o = &srv->d.options;
 
-	if (listen_all(srv->listeners, &srv->listener_count, o->listen, o->listen_count) != 0)
+	if (listen_all(srv->listeners, &srv->listener_count, o->listen.text, o->listen.count) != 0)
 		return -1;
 	for (size_t i = 0; i < srv->listener_count; i++) {
 		srv->own[i] = srv->listeners[i].address;

@@ -1,5 +1,8 @@
 /* The whole daemon. */
 
+#include <stddef.h>
+#include <string.h>
+
 #include "base/parts.h"
 #include "endpoint/introspect.h"
 #include "endpoint/remember.h"
@@ -33,7 +36,9 @@ static struct source *open_feed(const struct options *o, const struct sockaddr_s
 {
 	struct source *kernel =
 		o->process ? kernel_open(o->process, own, own_count, o->udp) : NULL;
-	struct source *feed = feed_open(o->feed, o->feed_mode, o->max_snapshot, o->interval);
+	struct source *feed = feed_open(o->feed,
+	                                o->feed_mode == NOT_GIVEN ? DEFAULT_FEED_MODE : (mode_t)o->feed_mode,
+	                                o->max_snapshot, o->interval);
 
 	return o->process ? joined_open(feed, kernel, o->max_snapshot) : feed;
 }
@@ -70,8 +75,67 @@ const struct source_kind parts_sources[] = {
 	{0},
 };
 
-const char *parts_missing(const struct options *o)
+#define FIELD(field_name) .field = offsetof(struct options, field_name)
+#define FILE_OPTION(name, field_name, help) \
+	{name, "FILE", help, .kind = OPTION_TEXT, FIELD(field_name)}
+
+const struct option_row parts_options[] = {
+	{.help = "Who may watch:"},
+	FILE_OPTION("token-file", token_file, "clients must show the token on its first line"),
+	FILE_OPTION("tls-cert", tls_cert, "speak TLS with this certificate (PEM, its chain behind it)"),
+	FILE_OPTION("tls-key", tls_key, "... and this key"),
+	FILE_OPTION("tls-client-ca", tls_client_ca, "... to clients with a certificate of these authorities"),
+	{.help = "Other sources:"},
+	{"udp", NULL, "with the flows of UDP that are not QUIC", .kind = OPTION_FLAG, FIELD(udp)},
+	{"feed", "PATH|-", "what a libp2p node publishes on a Unix socket made at\n"
+	 "PATH, or on standard input", "a path or -", .kind = OPTION_TEXT, FIELD(feed)},
+	{"feed-mode", "MODE", "of that socket, octal (default: %04o)", "an octal mode such as 0660",
+	 0, 0777, DEFAULT_FEED_MODE, .kind = OPTION_OCTAL, FIELD(feed_mode)},
+	{"replay", "FILE", "a recording", "a file", .kind = OPTION_TEXT, FIELD(replay)},
+	{"loop", NULL, "start the recording again at its end", .kind = OPTION_FLAG, FIELD(loop)},
+	{.help = "What it keeps:"},
+	{"history", "B", "bytes of states and events kept for clients of the command\n"
+	 "protocol that paused, 131072 to 1073741824 (default: %d)", "bytes",
+	 128 << 10, 1 << 30, DEFAULT_HISTORY, .kind = OPTION_NUMBER, FIELD(history)},
+	{"remember", "TIME", "remember that much of the past, such as 24h or 30m, for\n"
+	 "GET /past and pages that are opened later (default: none)",
+	 "a time from 1s to 365d, such as 90s, 30m, 24h or 7d", .kind = OPTION_DURATION, FIELD(remember)},
+	{"remember-every", "S", "seconds from one remembered snapshot to the next\n(default: %d)",
+	 .shown = DEFAULT_REMEMBER_EVERY_MS / 1000, .kind = OPTION_SECONDS, FIELD(remember_every)},
+	{"remember-bytes", "B", "for it, 131072 to 1073741824; when they are used up, the\n"
+	 "oldest goes (default: %d)", "bytes",
+	 128 << 10, 1 << 30, DEFAULT_REMEMBER_BYTES, .kind = OPTION_NUMBER, FIELD(remember_bytes)},
+	{.help = "What it may do:"},
+	{"user", "NAME", "become this user after start", .kind = OPTION_TEXT, FIELD(user)},
+	{"no-sandbox", NULL, "do without seccomp and Landlock", .kind = OPTION_FLAG, FIELD(no_sandbox)},
+	{0},
+};
+
+static bool has_tcp(const struct options *o)
 {
-	(void)o;
+	for (size_t i = 0; i < o->listen.count; i++)
+		if (*o->listen.text[i] != '/')
+			return true;
+	return o->listen.count == 0;
+}
+
+const char *parts_conflict(const struct options *o)
+{
+	if (o->replay && (o->process || o->feed))
+		return "--replay goes with neither --pid nor --feed";
+	if (o->udp && (o->replay || (o->feed && !o->process)))
+		return "--udp goes with --pid or with all connections of this machine";
+	if (o->loop && !o->replay)
+		return "--loop goes with --replay";
+	if (o->feed_mode != NOT_GIVEN && (!o->feed || strcmp(o->feed, "-") == 0))
+		return "--feed-mode goes with --feed PATH";
+	if (!o->remember && (o->remember_every || o->remember_bytes))
+		return "--remember-every and --remember-bytes go with --remember";
+	if (!o->tls_cert != !o->tls_key)
+		return "--tls-cert goes with --tls-key";
+	if (o->tls_cert && !has_tcp(o))
+		return "--tls-cert goes with a TCP address: Unix sockets have no TLS";
+	if (o->tls_client_ca && !o->tls_cert)
+		return "--tls-client-ca goes with --tls-cert";
 	return NULL;
 }

@@ -28,13 +28,10 @@ static struct source *open_kernel(const struct options *o, const struct sockaddr
 
 const struct source_kind parts_sources[] = {{"kernel", kernel_wanted, open_kernel}, {0}};
 
-const char *parts_missing(const struct options *o)
+const struct option_row parts_options[] = {{0}};
+
+const char *parts_conflict(const struct options *o)
 {
-	return o->feed         ? "--feed"
-	       : o->replay     ? "--replay"
-	       : o->tls_cert   ? "--tls-cert"
-	       : o->token_file ? "--token-file"
-	       : o->udp        ? "--udp"
-	       : o->remember   ? "--remember"
-	                       : NULL;
+	(void)o;
+	return NULL;
 }

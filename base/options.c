@@ -3,6 +3,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,99 +13,100 @@
 #include "base/usage.h"
 
 enum {
-	INTERVAL = 256,
-	MAX_CLIENTS,
-	MAX_PER_ADDRESS,
-	MAX_SNAPSHOT,
-	HISTORY,
-	REMEMBER,
-	REMEMBER_EVERY,
-	REMEMBER_BYTES,
-	PING,
-	DRAIN,
-	PROCESS,
-	UDP,
-	FEED,
-	FEED_MODE,
-	REPLAY,
-	LOOP,
-	ALLOW_HOST,
-	ALLOW_ORIGIN,
-	PUBLIC_URL,
-	TOKEN_FILE,
-	TLS_CERT,
-	TLS_KEY,
-	TLS_CLIENT_CA,
-	USER,
-	NO_SANDBOX,
-	SHOW_VERSION,
+	FIRST = 256,     /* what getopt_long() returns for the first option, if that has no letter */
+	ROWS_MAX = 40,   /* of both tables, with the rows that are no options */
 };
 
-static void help(void)
+#define FIELD(name) .field = offsetof(struct options, name)
+
+static const struct option_row rows[] = {
+	{.help = "Where it listens:"},
+	{"listen", "ADDRESS", "HOST:PORT, [IPV6]:PORT or /PATH of a Unix socket; may be\n"
+	 "given %d times (default: " DEFAULT_LISTEN " and " DEFAULT_LISTEN_6 ")", "fewer of them",
+	 .kind = OPTION_LIST, .high = LISTENERS_MAX, .shown = LISTENERS_MAX, FIELD(listen), .letter = 'l'},
+	{"max-clients", "N", "WebSocket clients at once (default: %d)", "a number",
+	 1, 100000, DEFAULT_MAX_CLIENTS, .kind = OPTION_NUMBER, FIELD(max_clients)},
+	{"max-per-address", "N", "connections of one address at once, 0 for any number (default:\n"
+	 "half of all; of this machine, or with --public-url, any)", "a number",
+	 0, 100000, .kind = OPTION_NUMBER, FIELD(max_per_address)},
+	{"allow-host", "NAME", "accept this Host besides localhost and IP addresses", "fewer of them",
+	 .high = OPTIONS_LIST_MAX, .kind = OPTION_HOST, FIELD(allow_host)},
+	{"allow-origin", "O", "accept web pages of this Origin, e.g. https://example.org",
+	 "fewer of them", .high = OPTIONS_LIST_MAX, .kind = OPTION_ORIGIN, FIELD(allow_origin)},
+	{"public-url", "URL", "where a proxy shows it: accept this Host and this Origin",
+	 .kind = OPTION_URL, FIELD(public_url)},
+	{.help = "What it shows (default: every TCP connection of this machine):"},
+	{"pid", "PID|NAME", "the connections of one process; a name is followed across\n"
+	 "restarts; with --feed, its numbers on the node's names", "a process ID or a name",
+	 .kind = OPTION_PROCESS, FIELD(process)},
+	{.help = "How:"},
+	{"interval", "MS", "snapshots are never closer together, 10 to 3600000\n(default: %d)",
+	 "milliseconds", 10, 3600000, DEFAULT_INTERVAL_MS, .kind = OPTION_MS, FIELD(interval)},
+	{"max-snapshot", "B", "bytes of the largest snapshot, 1024 to 1073741824\n(default: %d)",
+	 "bytes", 1024, 1 << 30, DEFAULT_MAX_SNAPSHOT, .kind = OPTION_NUMBER, FIELD(max_snapshot)},
+	{"ping", "SECONDS", "of silence before a client is asked whether it is there\n(default: %d)",
+	 .shown = DEFAULT_PING_MS / 1000, .kind = OPTION_SECONDS, FIELD(ping)},
+	{"drain", "SECONDS", "after which a client that takes nothing of what was sent\n"
+	 "to it is dropped (default: %d)",
+	 .shown = DEFAULT_DRAIN_MS / 1000, .kind = OPTION_SECONDS, FIELD(drain)},
+	{"verbose", NULL, "log every connection", .kind = OPTION_FLAG, FIELD(verbose), .letter = 'v'},
+	{"help", NULL, "this text", .kind = OPTION_HELP, .letter = 'h'},
+	{"version", NULL, "of this program", .kind = OPTION_VERSION},
+	{0},
+};
+
+static const struct option_row *const tables[] = {rows, parts_options};
+
+/* The rows of both tables in one list. Returns how many there are. */
+static size_t all_rows(const struct option_row *list[ROWS_MAX])
 {
-	printf("Usage: introspectd [OPTION]...\n"
-	       "Serves snapshots of a libp2p node over WebSocket, each client at its own pace.\n\n"
-	       "Where it listens:\n"
-	       "  -l, --listen ADDRESS   HOST:PORT, [IPV6]:PORT or /PATH of a Unix socket; may be\n"
-	       "                         given %d times (default: %s and %s)\n"
-	       "      --max-clients N    WebSocket clients at once (default: %d)\n"
-	       "      --max-per-address N connections of one address at once, 0 for any number (default:\n"
-	       "                         half of all; of this machine, or with --public-url, any)\n"
-	       "      --allow-host NAME  accept this Host besides localhost and IP addresses\n"
-	       "      --allow-origin O   accept web pages of this Origin, e.g. https://example.org\n"
-	       "      --public-url URL   where a proxy shows it: accept this Host and this Origin\n"
-	       "      --token-file FILE  clients must show the token on its first line\n"
-	       "      --tls-cert FILE    speak TLS with this certificate (PEM, its chain behind it)\n"
-	       "      --tls-key FILE     ... and this key\n"
-	       "      --tls-client-ca F  ... to clients that have a certificate of these authorities\n\n",
-	       LISTENERS_MAX, DEFAULT_LISTEN, DEFAULT_LISTEN_6, DEFAULT_MAX_CLIENTS);
-	printf("What it shows (default: every TCP connection of this machine):\n"
-	       "      --pid PID|NAME     the connections of one process; a name is followed across\n"
-	       "                         restarts; with --feed, its numbers on the node's names\n"
-	       "      --udp              with the flows of UDP that are not QUIC\n"
-	       "      --feed PATH|-      what a libp2p node publishes on a Unix socket made at\n"
-	       "                         PATH, or on standard input\n"
-	       "      --feed-mode MODE   of that socket, octal (default: %04o)\n"
-	       "      --replay FILE      a recording\n"
-	       "      --loop             start the recording again at its end\n\n",
-	       (unsigned)DEFAULT_FEED_MODE);
-	printf("How:\n"
-	       "      --interval MS      snapshots are never closer together, 10 to 3600000\n"
-	       "                         (default: %d)\n"
-	       "      --max-snapshot B   bytes of the largest snapshot, 1024 to 1073741824\n"
-	       "                         (default: %d)\n"
-	       "      --history B        bytes of states and events kept for clients of the command\n"
-	       "                         protocol that paused, 131072 to 1073741824 (default: %d)\n"
-	       "      --remember TIME    remember that much of the past, such as 24h or 30m, for\n"
-	       "                         GET /past and pages that are opened later (default: none)\n"
-	       "      --remember-every S seconds from one remembered snapshot to the next\n"
-	       "                         (default: %d)\n"
-	       "      --remember-bytes B for it, 131072 to 1073741824; when they are used up, the\n"
-	       "                         oldest goes (default: %d)\n"
-	       "      --ping SECONDS     of silence before a client is asked whether it is there\n"
-	       "                         (default: %d)\n"
-	       "      --drain SECONDS    after which a client that takes nothing of what was sent\n"
-	       "                         to it is dropped (default: %d)\n"
-	       "      --user NAME        become this user after start\n"
-	       "      --no-sandbox       do without seccomp and Landlock\n"
-	       "  -v, --verbose          log every connection\n"
-	       "  -h, --help\n"
-	       "      --version\n",
-	       DEFAULT_INTERVAL_MS, DEFAULT_MAX_SNAPSHOT, DEFAULT_HISTORY,
-	       DEFAULT_REMEMBER_EVERY_MS / 1000, DEFAULT_REMEMBER_BYTES, DEFAULT_PING_MS / 1000,
-	       DEFAULT_DRAIN_MS / 1000);
+	size_t n = 0;
+
+	for (size_t i = 0; i < sizeof tables / sizeof *tables; i++)
+		for (const struct option_row *row = tables[i]; row->help && n < ROWS_MAX; row++)
+			list[n++] = row;
+	return n;
+}
+
+static void help_on(const struct option_row *row)
+{
+	enum { COLUMN = 24 };
+	char name[64], text[320];
+
+	if (!row->name) {
+		printf("\n%s\n", row->help);
+		return;
+	}
+	snprintf(name, sizeof name, "  %c%c%c --%s %s", row->letter ? '-' : ' ',
+	         row->letter ? row->letter : ' ', row->letter ? ',' : ' ', row->name,
+	         row->value ? row->value : "");
+	snprintf(text, sizeof text, row->help, row->shown);
+	printf("%-*s", COLUMN, name);
+	for (char *line = text, *end; *line; line = end) {
+		end = line + strcspn(line, "\n");
+		printf("%*s%.*s\n", line == text ? 1 : COLUMN + 1, "", (int)(end - line), line);
+		end += *end == '\n';
+	}
+}
+
+static void help(const struct option_row *const *list, size_t count)
+{
+	puts("Usage: introspectd [OPTION]...\n"
+	     "Serves snapshots of a libp2p node over WebSocket, each client at its own pace.");
+	for (size_t i = 0; i < count; i++)
+		help_on(list[i]);
 }
 
 /* A whole number from low to high, in this base. */
-static bool read_number(const char *text, int base, unsigned long low, unsigned long high,
-                        unsigned long *number)
+static bool read_number(const char *text, int base, unsigned low, unsigned high, size_t *number)
 {
 	char *end;
 
 	errno = 0;
-	*number = strtoul(text, &end, base);
-	return errno == 0 && end != text && *end == '\0' && *text >= '0' && *text <= '9' &&
-	       *number >= low && *number <= high;
+	const unsigned long n = strtoul(text, &end, base);
+	*number = n;
+	return errno == 0 && end != text && *end == '\0' && *text >= '0' && *text <= '9' && n >= low &&
+	       n <= high;
 }
 
 /* Seconds, fractions allowed, as ms. */
@@ -122,26 +124,24 @@ static bool read_seconds(const char *text, int64_t *ms)
 /* A number and a unit: s, m, h or d; as ms. */
 static bool read_duration(const char *text, int64_t *ms)
 {
-	static const struct {
-		char unit;
-		int seconds;
-	} units[] = {{'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86400}};
+	static const char units[] = "smhd";
+	static const int seconds[] = {1, 60, 3600, 86400};
 	char *end;
 
 	errno = 0;
 	const unsigned long n = strtoul(text, &end, 10);
-	for (size_t i = 0; i < sizeof units / sizeof *units; i++)
-		if (errno == 0 && *text >= '0' && *text <= '9' && n <= 31536000 &&
-		    end[0] == units[i].unit && end[1] == '\0')
-			*ms = (int64_t)n * units[i].seconds * 1000;
+	const char *unit = *end ? strchr(units, *end) : NULL;
+	if (errno != 0 || *text < '0' || *text > '9' || n > 31536000 || !unit || end[1] != '\0')
+		return false;
+	*ms = (int64_t)n * seconds[unit - units] * 1000;
 	return *ms >= 1000 && *ms <= INT64_C(31536000000);
 }
 
-static bool append(const char **list, size_t *count, size_t max, const char *value)
+static bool append(struct option_list *list, size_t max, const char *value)
 {
-	if (*count == max)
+	if (list->count == max)
 		return false;
-	list[(*count)++] = value;
+	list->text[list->count++] = value;
 	return true;
 }
 
@@ -175,245 +175,145 @@ static const char *meant(const char *value, bool name)
 	              : "an origin such as https://example.org";
 }
 
-static struct ws_text text_of(const char *value)
-{
-	return (struct ws_text){value, strlen(value)};
-}
-
-/* Takes an option about who may ask: NULL, or what would have been right. */
-static const char *take_name(struct options *o, int option, const char *value)
-{
-	const struct ws_text text = text_of(value);
-
-	if (option == PUBLIC_URL) {
-		o->public_url = value;
-		return http_is_url(text) ? NULL : meant(value, false);
-	}
-	if (option == ALLOW_HOST ? !http_is_name(text) : !http_is_origin(text))
-		return meant(value, option == ALLOW_HOST);
-	if (option == ALLOW_HOST
-	            ? append(o->allow_host, &o->allow_host_count, ALLOWED_MAX, value)
-	            : append(o->allow_origin, &o->allow_origin_count, ALLOWED_MAX, value))
-		return NULL;
-	return "fewer of them";
-}
-
 /* A process ID as Linux gives them (PID_MAX_LIMIT), or a name. */
 static bool is_process(const char *value)
 {
 	const char *digits = value + (*value == '-');
-	unsigned long n;
+	size_t n;
 
 	return digits[strspn(digits, "0123456789")] != '\0' || read_number(value, 10, 1, 1 << 22, &n);
 }
 
-/* Takes one option. NULL, or what would have been right in its place. */
-static const char *take_option(struct options *o, int option, const char *value)
+/* What would have been right in place of a wrong value. */
+static const char *expected(const struct option_row *row)
 {
-	unsigned long n;
+	static char text[64];
 
-	switch (option) {
-	case 'l':
-		return append(o->listen, &o->listen_count, LISTENERS_MAX, value) ? NULL : "fewer of them";
-	case ALLOW_HOST:
-	case ALLOW_ORIGIN:
-	case PUBLIC_URL:
-		return take_name(o, option, value);
-	case INTERVAL:
-		if (!read_number(value, 10, 10, 3600000, &n))
-			return "milliseconds from 10 to 3600000";
-		o->interval = (int64_t)n;
-		return NULL;
-	case MAX_CLIENTS:
-		if (!read_number(value, 10, 1, 100000, &n))
-			return "a number from 1 to 100000";
-		o->max_clients = n;
-		return NULL;
-	case MAX_PER_ADDRESS:
-		if (!read_number(value, 10, 0, 100000, &n))
-			return "a number from 0 to 100000";
-		o->max_per_address = n;
-		o->max_per_address_given = true;
-		return NULL;
-	case MAX_SNAPSHOT:
-		if (!read_number(value, 10, 1024, 1 << 30, &n))
-			return "bytes from 1024 to 1073741824";
-		o->max_snapshot = n;
-		return NULL;
-	case HISTORY:
-		if (!read_number(value, 10, 128 << 10, 1 << 30, &n))
-			return "bytes from 131072 to 1073741824";
-		o->history = n;
-		return NULL;
-	case REMEMBER:
-		o->remember = 0;
-		return read_duration(value, &o->remember) ? NULL
-		                                          : "a time from 1s to 365d, such as 90s, 30m, 24h or 7d";
-	case REMEMBER_EVERY:
-		return read_seconds(value, &o->remember_every) ? NULL : "seconds from 0.01 to 86400";
-	case REMEMBER_BYTES:
-		if (!read_number(value, 10, 128 << 10, 1 << 30, &n))
-			return "bytes from 131072 to 1073741824";
-		o->remember_bytes = n;
-		return NULL;
-	case FEED_MODE:
-		if (!read_number(value, 8, 0, 0777, &n))
-			return "an octal mode such as 0660";
-		o->feed_mode = (mode_t)n;
-		o->feed_mode_given = true;
-		return NULL;
-	case PING:
-		return read_seconds(value, &o->ping) ? NULL : "seconds from 0.01 to 86400";
-	case DRAIN:
-		return read_seconds(value, &o->drain) ? NULL : "seconds from 0.01 to 86400";
-	case PROCESS:
-		o->process = value;
-		return is_process(value) ? NULL : "a process ID or a name";
-	case UDP:
-		o->udp = true;
-		return NULL;
-	case FEED:
-		o->feed = value;
-		return *value ? NULL : "a path or -";
-	case REPLAY:
-		o->replay = value;
-		return *value ? NULL : "a file";
-	case LOOP:
-		o->loop = true;
-		return NULL;
-	case TOKEN_FILE:
-		o->token_file = value;
-		return NULL;
-	case TLS_CERT:
-		o->tls_cert = value;
-		return NULL;
-	case TLS_KEY:
-		o->tls_key = value;
-		return NULL;
-	case TLS_CLIENT_CA:
-		o->tls_client_ca = value;
-		return NULL;
-	case USER:
-		o->user = value;
-		return NULL;
-	case NO_SANDBOX:
-		o->no_sandbox = true;
-		return NULL;
+	switch (row->kind) {
+	case OPTION_NUMBER:
+	case OPTION_MS:
+		snprintf(text, sizeof text, "%s from %u to %u", row->expected, row->low, row->high);
+		return text;
+	case OPTION_SECONDS:
+		return "seconds from 0.01 to 86400";
 	default:
-		o->verbose = true;
-		return NULL;
+		return row->expected;
 	}
 }
 
-static bool has_tcp(const struct options *o)
+/* Takes one option. NULL, or what would have been right in its place. */
+static const char *take(struct options *o, const struct option_row *row, const char *value)
 {
-	for (size_t i = 0; i < o->listen_count; i++)
-		if (*o->listen[i] != '/')
-			return true;
-	return false;
+	void *field = (char *)o + row->field;
+	const struct ws_text text = {value, value ? strlen(value) : 0};
+	size_t n;
+	bool right = true;
+
+	switch (row->kind) {
+	case OPTION_FLAG:
+		*(bool *)field = true;
+		break;
+	case OPTION_NUMBER:
+	case OPTION_OCTAL:
+		right = read_number(value, row->kind == OPTION_OCTAL ? 8 : 10, row->low, row->high, field);
+		break;
+	case OPTION_MS:
+		right = read_number(value, 10, row->low, row->high, &n);
+		*(int64_t *)field = (int64_t)n;
+		break;
+	case OPTION_SECONDS:
+		right = read_seconds(value, field);
+		break;
+	case OPTION_DURATION:
+		right = read_duration(value, field);
+		break;
+	case OPTION_HOST:
+	case OPTION_ORIGIN:
+		if (row->kind == OPTION_HOST ? !http_is_name(text) : !http_is_origin(text))
+			return meant(value, row->kind == OPTION_HOST);
+		/* fall through */
+	case OPTION_LIST:
+		right = append(field, row->high, value);
+		break;
+	case OPTION_URL:
+		if (!http_is_url(text))
+			return meant(value, false);
+		/* fall through */
+	default:
+		*(const char **)field = value;
+		right = row->kind == OPTION_PROCESS ? is_process(value) : *value || !row->expected;
+	}
+	return right ? NULL : expected(row);
 }
 
-/* What must hold between options. NULL, or what is wrong. */
-static const char *conflict(const struct options *o)
+/* Says what is wrong. Returns the exit status. */
+__attribute__((format(printf, 1, 2)))
+static int refuse(const char *format, ...)
 {
-	if (o->replay && (o->process || o->feed))
-		return "--replay goes with neither --pid nor --feed";
-	if (o->udp && (o->replay || (o->feed && !o->process)))
-		return "--udp goes with --pid or with all connections of this machine";
-	if (o->loop && !o->replay)
-		return "--loop goes with --replay";
-	if (o->feed_mode_given && (!o->feed || strcmp(o->feed, "-") == 0))
-		return "--feed-mode goes with --feed PATH";
-	if (!o->remember && (o->remember_every || o->remember_bytes))
-		return "--remember-every and --remember-bytes go with --remember";
-	if (!o->tls_cert != !o->tls_key)
-		return "--tls-cert goes with --tls-key";
-	if (o->tls_cert && o->listen_count > 0 && !has_tcp(o))
-		return "--tls-cert goes with a TCP address: Unix sockets have no TLS";
-	if (o->tls_client_ca && !o->tls_cert)
-		return "--tls-client-ca goes with --tls-cert";
-	return NULL;
+	va_list args;
+
+	fputs("introspectd: ", stderr);
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fputc('\n', stderr);
+	return 2;
+}
+
+/* Lists the options for getopt_long(), which returns for one without a letter FIRST and the number of
+ * its row. */
+static void list_options(struct option names[ROWS_MAX + 1], const struct option_row *const *list,
+                         size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (list[i]->name)
+			*names++ = (struct option){list[i]->name, list[i]->value ? required_argument : no_argument,
+			                           NULL, FIRST + (int)i};
+	*names = (struct option){0};
 }
 
 int options_read(struct options *o, int argc, char **argv)
 {
-	static const struct option names[] = {
-		{"listen", required_argument, NULL, 'l'},
-		{"interval", required_argument, NULL, INTERVAL},
-		{"max-clients", required_argument, NULL, MAX_CLIENTS},
-		{"max-per-address", required_argument, NULL, MAX_PER_ADDRESS},
-		{"max-snapshot", required_argument, NULL, MAX_SNAPSHOT},
-		{"history", required_argument, NULL, HISTORY},
-		{"remember", required_argument, NULL, REMEMBER},
-		{"remember-every", required_argument, NULL, REMEMBER_EVERY},
-		{"remember-bytes", required_argument, NULL, REMEMBER_BYTES},
-		{"ping", required_argument, NULL, PING},
-		{"drain", required_argument, NULL, DRAIN},
-		{"pid", required_argument, NULL, PROCESS},
-		{"udp", no_argument, NULL, UDP},
-		{"feed", required_argument, NULL, FEED},
-		{"feed-mode", required_argument, NULL, FEED_MODE},
-		{"replay", required_argument, NULL, REPLAY},
-		{"loop", no_argument, NULL, LOOP},
-		{"allow-host", required_argument, NULL, ALLOW_HOST},
-		{"allow-origin", required_argument, NULL, ALLOW_ORIGIN},
-		{"public-url", required_argument, NULL, PUBLIC_URL},
-		{"token-file", required_argument, NULL, TOKEN_FILE},
-		{"tls-cert", required_argument, NULL, TLS_CERT},
-		{"tls-key", required_argument, NULL, TLS_KEY},
-		{"tls-client-ca", required_argument, NULL, TLS_CLIENT_CA},
-		{"user", required_argument, NULL, USER},
-		{"no-sandbox", no_argument, NULL, NO_SANDBOX},
-		{"verbose", no_argument, NULL, 'v'},
-		{"help", no_argument, NULL, 'h'},
-		{"version", no_argument, NULL, SHOW_VERSION},
-		{0},
-	};
 	static const char letters[] = ":l:vh";
-	const char *wrong = NULL;
-	int option, index = -1;
+	struct option names[ROWS_MAX + 1];
+	const struct option_row *list[ROWS_MAX];
+	const size_t count = all_rows(list);
+	const char *wrong;
+	int option;
 
 	*o = (struct options){.interval = DEFAULT_INTERVAL_MS,
 	                      .max_clients = DEFAULT_MAX_CLIENTS,
+	                      .max_per_address = NOT_GIVEN,
 	                      .max_snapshot = DEFAULT_MAX_SNAPSHOT,
 	                      .history = DEFAULT_HISTORY,
 	                      .ping = DEFAULT_PING_MS,
 	                      .drain = DEFAULT_DRAIN_MS,
-	                      .feed_mode = DEFAULT_FEED_MODE};
+	                      .feed_mode = NOT_GIVEN};
+	list_options(names, list, count);
 	opterr = 0;
-	while ((option = getopt_long(argc, argv, letters, names, &index)) != -1) {
+	while ((option = getopt_long(argc, argv, letters, names, NULL)) != -1) {
+		size_t i = option >= FIRST ? (size_t)option - FIRST : 0;
+
 		if (option == '?' || option == ':') {
 			usage_refused("introspectd", option, argv, letters);
 			return 2;
 		}
-		if (option == 'h') {
-			help();
+		while (option < FIRST && list[i]->letter != option)
+			i++;
+		if (list[i]->kind == OPTION_HELP) {
+			help(list, count);
 			return 0;
 		}
-		if (option == SHOW_VERSION) {
+		if (list[i]->kind == OPTION_VERSION) {
 			puts("introspectd " VERSION);
 			return 0;
 		}
-		if ((wrong = take_option(o, option, optarg)) != NULL) {
-			fprintf(stderr, "introspectd: --%s %s: expected %s\n",
-			        index >= 0 ? names[index].name : "listen", optarg, wrong);
-			return 2;
-		}
-		index = -1;
+		if ((wrong = take(o, list[i], optarg)) != NULL)
+			return refuse("--%s %s: expected %s", list[i]->name, optarg, wrong);
 	}
-	if (optind < argc) {
-		fprintf(stderr, "introspectd: %s: not an option: see --help\n", argv[optind]);
-		return 2;
-	}
-	if ((wrong = parts_missing(o)) != NULL) {
-		fprintf(stderr, "introspectd: %s: this build is without\n", wrong);
-		return 2;
-	}
-	if ((wrong = conflict(o)) != NULL) {
-		fprintf(stderr, "introspectd: %s\n", wrong);
-		return 2;
-	}
-	o->remember_every = o->remember_every ? o->remember_every : DEFAULT_REMEMBER_EVERY_MS;
-	o->remember_bytes = o->remember_bytes ? o->remember_bytes : DEFAULT_REMEMBER_BYTES;
+	if (optind < argc)
+		return refuse("%s: not an option: see --help", argv[optind]);
+	if ((wrong = parts_conflict(o)) != NULL)
+		return refuse("%s", wrong);
 	return -1;
 }

@@ -22,29 +22,36 @@ enum {
 	DEFAULT_FEED_MODE = 0600,
 	DEFAULT_REMEMBER_EVERY_MS = 10000,
 	DEFAULT_REMEMBER_BYTES = 8 << 20,
-	ALLOWED_MAX = 32,   /* of --allow-host and of --allow-origin */
+	OPTIONS_LIST_MAX = 32,   /* values of an option that may be given more than once */
 };
+
+struct option_list {
+	const char *text[OPTIONS_LIST_MAX];
+	size_t count;
+};
+
+static const size_t NOT_GIVEN = SIZE_MAX;
 
 /* Strings are borrowed from argv. */
 struct options {
-	const char *listen[LISTENERS_MAX];
-	size_t listen_count;            /* 0: the defaults */
+	struct option_list listen;      /* none: the defaults */
+	struct option_list allow_host;
+	struct option_list allow_origin;
+	const char *public_url;         /* where a proxy shows the daemon; NULL: nowhere */
 	int64_t interval;               /* ms between snapshots, 10 to 3600000 */
 	size_t max_clients;             /* WebSocket clients, 1 to 100000 */
-	size_t max_per_address;         /* connections, up to 100000; 0: any number */
-	bool max_per_address_given;
+	size_t max_per_address;         /* connections, up to 100000; 0: any number; or NOT_GIVEN */
 	size_t max_snapshot;            /* bytes of a message, 1 KiB to 1 GiB */
 	size_t history;                 /* bytes kept for paused clients, 128 KiB to 1 GiB */
 	int64_t remember;               /* ms for which the past is remembered; 0: it is not */
-	int64_t remember_every;         /* ms between what is remembered */
-	size_t remember_bytes;          /* for it, 128 KiB to 1 GiB */
+	int64_t remember_every;         /* ms between what is remembered; 0: the default */
+	size_t remember_bytes;          /* for it, 128 KiB to 1 GiB; 0: the default */
 	int64_t ping;                   /* ms of silence before a ping */
 	int64_t drain;                  /* ms without progress before a client is dropped */
 	const char *process;            /* of the kernel source; NULL: all */
-	bool udp;                  /* with the flows of UDP that are not QUIC */
+	bool udp;                       /* with the flows of UDP that are not QUIC */
 	const char *feed;
-	mode_t feed_mode;
-	bool feed_mode_given;
+	size_t feed_mode;               /* or NOT_GIVEN */
 	const char *replay;
 	bool loop;
 	bool verbose;
@@ -54,11 +61,38 @@ struct options {
 	const char *tls_client_ca;
 	const char *user;               /* to become after start */
 	bool no_sandbox;
-	const char *allow_host[ALLOWED_MAX];
-	size_t allow_host_count;
-	const char *allow_origin[ALLOWED_MAX];
-	size_t allow_origin_count;
-	const char *public_url;         /* where a proxy shows the daemon; NULL: nowhere */
+};
+
+/* What an option takes, and the field of struct options that it sets. */
+enum option_kind {
+	OPTION_FLAG,       /* nothing; bool */
+	OPTION_TEXT,       /* any text but, if something is expected, an empty one */
+	OPTION_LIST,       /* the same, at most high times; struct option_list */
+	OPTION_HOST,       /* the name of a host, likewise */
+	OPTION_ORIGIN,     /* likewise */
+	OPTION_URL,        /* text */
+	OPTION_PROCESS,    /* text: a process ID or a name */
+	OPTION_NUMBER,     /* from low to high; size_t */
+	OPTION_OCTAL,      /* likewise */
+	OPTION_MS,         /* likewise; int64_t */
+	OPTION_SECONDS,    /* fractions allowed; int64_t, ms */
+	OPTION_DURATION,   /* a number and a unit; int64_t, ms */
+	OPTION_HELP,
+	OPTION_VERSION,
+};
+
+/* An option, or without a name what --help says above the options that follow. A table of these
+ * ends with one without help. */
+struct option_row {
+	const char *name;
+	const char *value;      /* what --help calls what it takes; NULL: it takes nothing */
+	const char *help;       /* a format for shown; newlines are indented */
+	const char *expected;   /* said when the value is wrong; before low and high, if there is a high */
+	unsigned low, high;
+	int shown;              /* the default */
+	uint16_t field;         /* offset */
+	uint8_t kind;
+	char letter;            /* a short name */
 };
 
 /* Reads the command line. -1: go on; else the exit status, everything that had

@@ -74,7 +74,10 @@ int parts_start(struct daemon *d, const struct endpoint *pull,
 /* Releases streams and endpoints, started or not. */
 void parts_stop(struct daemon *d);
 
-/* The first option given that takes a part which was not linked; NULL: there is none. */
-const char *parts_missing(const struct options *o);
+/* Options of these parts, as in base/options.h. */
+extern const struct option_row parts_options[];
+
+/* What must hold between options. NULL, or what is wrong. */
+const char *parts_conflict(const struct options *o);
 
 #endif

@@ -29,10 +29,12 @@ _Static_assert(sizeof((struct answer){0}.out) >= WS_HEAD_MAX, "a response head m
 
 static int remember_start(struct daemon *d)
 {
-	const struct options *o = &d->options;
+	struct options *o = &d->options;
 
 	if (o->remember == 0)
 		return 1;
+	o->remember_every = o->remember_every ? o->remember_every : DEFAULT_REMEMBER_EVERY_MS;
+	o->remember_bytes = o->remember_bytes ? o->remember_bytes : DEFAULT_REMEMBER_BYTES;
 	if (past_open(&past, o->remember_bytes, o->remember) != 0) {
 		log_event("error reason=\"%s\" remember_bytes=%zu", strerror(errno), o->remember_bytes);
 		return -1;
