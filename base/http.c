@@ -459,6 +459,8 @@ static void decide(struct http_answer *a, const struct ws_request *r,
 	else
 		route(a, r, endpoint);
 	a->takes_options = health;
+	if (listed(r->origin, policy->origins, policy->origin_count))
+		a->origin = r->origin;
 	a->host = r->host;
 	a->endpoints = policy->endpoints;
 	a->secure = policy->tls || (host.at && public_origin(&proxy, policy) &&
@@ -574,7 +576,7 @@ size_t http_head(char *out, const struct http_answer *a, time_t now)
 	                 "HTTP/1.1 %d %s\r\n"
 	                 "Date: %s\r\n"
 	                 "Content-Type: %s\r\n"
-	                 "%s%s%s%s%s%s"
+	                 "%s%s%s%s%s%s%s%.*s%s"
 	                 "Cache-Control: %s\r\n"
 	                 "Cross-Origin-Resource-Policy: %s\r\n" SECURITY_HEADERS
 	                 "Connection: close%s\r\n\r\n",
@@ -585,6 +587,8 @@ size_t http_head(char *out, const struct http_answer *a, time_t now)
 	                 a->takes_options ? "Allow: GET, HEAD, OPTIONS\r\n" : a->status == 405 ? "Allow: GET, HEAD\r\n" : "",
 	                 a->status == 426 ? "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n" : "",
 	                 a->status == 503 || a->status == 429 ? "Retry-After: 5\r\n" : "",
+	                 a->origin.at ? "Access-Control-Allow-Origin: " : "", (int)a->origin.len,
+	                 a->origin.at ? a->origin.at : "", a->origin.at ? "\r\n" : "",
 	                 a->status == 200 && a->no_secret ? "no-cache" : "no-store",
 	                 a->no_secret ? "same-site" : "same-origin",
 	                 a->status == 426 ? ", Upgrade" : "");

@@ -75,6 +75,7 @@ struct http_answer {
 	bool no_secret;              /* other pages of the same site may load it */
 	bool takes_options;          /* /healthz, for whose health checks OPTIONS is as GET */
 	bool gzip_refused;           /* a text comes in place of the page, which is gzipped only */
+	struct ws_text origin;       /* whose pages may read the answer, if it is an allowed one */
 	bool secure;                 /* whoever asked used https ... */
 	struct ws_text host;         /* ... and this Host, for texts */
 };

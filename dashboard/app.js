@@ -1,15 +1,17 @@
 // Wires the parts: connection -> store -> moment -> views. Whatever happens
 // ends in update(), which draws once per frame.
 
-import { confirm, Connection, isConfirmed, keepToken, parseAddress, pastOf } from './connection.js';
+import { brief, confirm, Connection, parseAddress, pastOf } from './connection.js';
 import { codec, DecodeError } from './decode.js';
 import { h, render } from './dom.js';
 import { watchEvents } from './events.js';
+import { explain, FAILURES, hostOf } from './failure.js';
+import { isKnown } from './fleet.js';
 import { ago, bytes, count, moment as momentText, plural } from './format.js';
 import { health, worst } from './health.js';
 import { keyboard, sheet } from './keys.js';
 import { Moment } from './model.js';
-import { code, copyLink, id, onAnnounce, why } from './parts.js';
+import { copyLink, id, onAnnounce, why } from './parts.js';
 import { readRecording, writeRecording } from './recording.js';
 import { keep, kept } from './past.js';
 import { get, href, onRoute, readRoute, route, set } from './route.js';
@@ -18,13 +20,14 @@ import { Timeline } from './timeline.js';
 import connections from './views/connections.js';
 import dht from './views/dht.js';
 import events from './views/events.js';
+import fleet from './views/fleet.js';
 import overview from './views/overview.js';
 import peers from './views/peers.js';
 import streams from './views/streams.js';
 import swarm from './views/swarm.js';
 import topics from './views/topics.js';
 
-const VIEWS = { overview, peers, connections, streams, dht, topics, events, swarm };
+const VIEWS = { overview, peers, connections, streams, dht, topics, events, swarm, fleet };
 const HIDDEN = 30_000;    // ms between snapshots in a tab that nobody sees
 const STALE = 5000;       // ms without a snapshot, or three intervals
 const RECENT = 10_000;    // ms over which the rate of snapshots is taken
@@ -47,13 +50,15 @@ let taken = 0;         // snapshots of this connection that are in the store
 let stopEvents;
 let notice = '';       // said to everybody for a moment
 let trouble = '';      // the last thing that could not be read
-let typed, typedWrong = '', tokenWrong = false;
+let typed, typedWrong = '';
 let linked = '';       // a daemon that a link leads to, and that the user has not said yes to
 let drawn = true;      // nothing waits for the next frame
 let unanswered;        // timer of a hidden tab
 let rare = false;      // the next snapshot was asked for late, as nobody looks
 
 const shown = () => file?.store ?? live;
+// A difference to the snapshot that is held will do.
+const wishes = () => live.have ? { have: live.have } : undefined;
 
 // Drawing
 
@@ -116,15 +121,7 @@ function draw() {
   // By then the frame has been painted; what came meanwhile is not in it.
   const received = taken;
   if (!document.hidden)
-    setTimeout(() => connection.ready(received, live.have));
-}
-
-const hostOf = (url) => url ? new URL(url).host : '';
-
-// A WebSocket URL as short as it can be typed.
-function brief(url) {
-  const { protocol, port, pathname, host } = url ? new URL(url) : {};
-  return protocol === 'ws:' && port && pathname === '/' ? host : url;
+    setTimeout(() => connection.ready(received, wishes()));
 }
 
 function stateOf() {
@@ -240,7 +237,7 @@ function drawShell() {
           connection.retryAt === Infinity ? 'Try again'
             : `Retry in ${Math.max(0, Math.ceil((connection.retryAt - Date.now()) / 1000))} s`)),
     h('nav', { 'aria-label': 'Views' }, Object.entries(VIEWS).map(([name, view]) => {
-      const n = moment && view.badge?.(moment);
+      const n = (moment || view.alone) && view.badge?.(moment);
       return h('a', { key: name, href: href(name, { q: get('q') }), 'aria-current': name === route.view ? 'page' : false }, view.title,
         n !== undefined && n !== 0 && h('span', { class: 'num' }, count(n)));
     })),
@@ -269,6 +266,13 @@ function search() {
   });
 }
 
+const copyButton = () => h('button', {
+  type: 'button', class: 'quiet', title: 'The address of this page, with all that is chosen in it', onclick: copyLink,
+}, 'Copy link');
+
+// Of a view that is about no single node.
+const heading = (view) => h('header', { class: 'title' }, h('h1', null, view.title), h('span', { class: 'grow' }), search(), copyButton());
+
 function title() {
   const r = moment.runtime;
   return h('header', { class: 'title' },
@@ -276,23 +280,21 @@ function title() {
     (chosen || moment.range) && h('span', { class: 'past' }, `Shown as it was at ${momentText(moment.ts)}`),
     moment.snapshot.partial && h('span', { class: 'faint' },
       `remembered by the daemon: of ${plural(moment.snapshot.connections, 'connection')} those that moved most`),
-    h('span', { class: 'grow' }), search(),
-    h('button', {
-      type: 'button', class: 'quiet', title: 'The address of this page, with all that is chosen in it', onclick: copyLink,
-    }, 'Copy link'));
+    h('span', { class: 'grow' }), search(), copyButton());
 }
 
 function drawView() {
   const main = document.getElementById('main');
   const view = VIEWS[route.view];
-  main.className = moment && view.fills ? 'fills' : '';
+  const there = moment || view.alone;
+  main.className = there && view.fills ? 'fills' : '';
   const healthList = moment && health(moment, !file && !chosen, Date.now()), bad = healthList && worst(healthList) === 'bad';
-  document.title = `${bad ? '⚠ ' : ''}${view.title}${moment ? ` · ${nodeName()}` : ''} · introspectd`;
+  document.title = `${bad ? '⚠ ' : ''}${view.title}${moment && !view.alone ? ` · ${nodeName()}` : ''} · introspectd`;
   const icon = document.querySelector('link[rel=icon]'), want = bad ? 'alert.svg' : 'icon.svg';
   if (icon.getAttribute('href') !== want)
     icon.setAttribute('href', want);
-  const body = () => view.render(moment, { update, live: !file, healthList });
-  render(main, moment ? [title(), h('div', { class: 'view', key: route.view }, body())] : [welcome()]);
+  const body = () => view.render(moment, { update, live: !file, healthList, own: connection.chosen || connection.url });
+  render(main, there ? [view.alone ? heading(view) : title(), h('div', { class: 'view', key: route.view }, body())] : [welcome()]);
 }
 
 // What is wrong, and what to do about it
@@ -313,69 +315,6 @@ function question() {
 
 const navigateBack = () => set({ at: connection.chosen });
 
-const isIP = (hostname) => /^[\d.]+$|^\[/.test(hostname);
-const option = (name) => h('span', { class: 'nowrap' }, name);
-
-function refused({ url, status, offered }) {
-  const { hostname, origin } = new URL(url.replace(/^ws/, 'http'));
-  const again = offered && status !== 200 && ' The token that was typed was not accepted.';
-  if (status === 401)
-    return [`${hostOf(url)} wants ${offered ? 'another' : 'a'} token.`, again, tokenForm(url)];
-  if (origin === location.origin)
-    return [
-      `${hostOf(url)} answers, but did not let this page in.`, again,
-      h('ul', { class: 'reasons' },
-        h('li', null, 'Either it is full: see its option ', option('--max-clients'), '.'),
-        !isIP(hostname) && hostname !== 'localhost' && h('li', null,
-          'Or a proxy is between that changes the Host: nginx needs ', h('code', null, 'proxy_set_header Host $http_host'),
-          ', Apache ', h('code', null, 'ProxyPreserveHost On'), '; else the daemon needs ', option(`--public-url ${origin}`), '.'),
-        h('li', null, 'Or a proxy is between that does not pass Upgrade on: nginx needs ',
-          h('code', null, 'proxy_http_version 1.1'), ' and the headers ', option('Upgrade'), ' and ', option('Connection'),
-          ', Apache ', h('code', null, 'upgrade=websocket'), '.'),
-        !status && h('li', null, 'Or it wants a token.')),
-      !status && tokenForm(url),
-    ];
-  return [
-    `${hostOf(url)} answers, but refused this page. Browsers hide the reason; ` +
-      'most likely it does not know the origin of this page. Start that daemon with',
-    code(`introspectd --allow-origin ${location.origin}${isIP(hostname) || hostname === 'localhost' ? '' : ` --allow-host ${hostname}`}`),
-    h('p', null, 'If it knows this page already, it wants a token.', again), tokenForm(url),
-  ];
-}
-
-function tokenForm(url) {
-  const submit = (e) => {
-    e.preventDefault();
-    tokenWrong = !keepToken(url, e.target.elements.token.value.trim());
-    if (!tokenWrong)
-      connection.retryNow();
-    update();
-  };
-  return h('form', { class: 'token', onsubmit: submit },
-    h('input', { name: 'token', type: 'password', 'aria-label': 'Token', placeholder: 'Token', autocomplete: 'off' }),
-    h('button', { type: 'submit' }, 'Use token'),
-    tokenWrong && h('p', { class: 'wrong', role: 'alert' }, 'A token has 16 to 256 letters, digits and . _ ~ -'));
-}
-
-const mixed = (url) => [
-  `This page came by https, and the browser lets it use no ${brief(url)}. `,
-  `Give that daemon TLS and use ${url.replace('ws:', 'wss:')}, or open ${url.replace('ws:', 'http:')} instead.`,
-];
-
-function silent(url) {
-  const { hostname, port } = new URL(url);
-  const here = ['localhost', '127.0.0.1', '[::1]'].includes(hostname);
-  const origin = new URL(url.replace(/^ws/, 'http')).origin === location.origin ? '' : ` --allow-origin ${location.origin}`;
-  const secret = ` --listen 0.0.0.0:${port || (url.startsWith('wss') ? 443 : 80)} --tls-cert cert.pem --tls-key key.pem --token-file token`;
-  const options = (here ? port === '4801' ? '' : ` --listen ${hostname}:${port}` : secret) + origin;
-  return [
-    connection.chosen || connection.lastAt
-      ? `Nothing answers at ${hostOf(url)}${origin && ', or what does lets in no page of this origin'}. Start a daemon there:`
-      : 'No daemon answers on this machine. Start one:',
-    code(`introspectd${options}`),
-  ];
-}
-
 function problem() {
   if (file)
     return file.problems.length > 0 && h('div', { class: 'problem', key: 'file', role: 'alert' },
@@ -384,7 +323,7 @@ function problem() {
       h('button', { type: 'button', class: 'quiet', onclick: () => { file.problems = []; update(); } }, 'Dismiss'));
   const { failure } = connection;
   if (failure && connection.lastAt)
-    return late(explain(failure));
+    return late(explain(connection));
   if (connection.state === 'open' && isStale())
     return late('The daemon is there, but its source has nothing new.');
   return trouble && h('div', { class: 'problem', key: 'trouble', role: 'alert' }, h('p', null, trouble));
@@ -396,19 +335,6 @@ const late = (reason) => h('div', { class: 'problem', key: 'late' },
     h('strong', null, `Last snapshot ${ago(Date.now() - connection.lastAt)}. `),
     h('div', { role: 'alert' }, reason)));
 
-function explain(failure) {
-  const { kind, url, code: status } = failure;
-  if (kind !== 'lost')
-    return { refused: () => refused(failure), silent: () => silent(url), mixed: () => mixed(url) }[kind]();
-  const reason = { 0: ': nothing answers there any more', 1001: ': the daemon went down', 1006: '' }[status] ?? ` (code ${status})`;
-  return `The connection to ${hostOf(url)} was lost${reason}.`;
-}
-
-const FAILURES = {
-  refused: 'The daemon refused this page', silent: 'No daemon that lets this page in', lost: 'Connection lost',
-  mixed: 'Not from a page that came by https',
-};
-
 function welcome() {
   const { failure, state } = connection;
   if (file)
@@ -417,7 +343,7 @@ function welcome() {
   if (failure)
     return h('div', { class: 'empty' },
       h('h1', null, FAILURES[failure.kind]),
-      h('div', { class: 'why' }, explain(failure)),
+      h('div', { class: 'why' }, explain(connection)),
       why('Or open a recording: drop the file anywhere on this page.'));
   return h('div', { class: 'empty' }, h('h1', null, state === 'open' ? 'Waiting for the first snapshot' : 'Connecting…'),
     state === 'open' && why('The daemon is there; its source has not spoken yet.'));
@@ -517,7 +443,7 @@ function navigate() {
   readRoute(VIEWS);
   typedWrong = linked = '';
   const at = get('at');
-  if (at && at !== connection.chosen)
+  if (at && at !== (connection.chosen || connection.url))
     follow(at);
   else if (!at && connection.chosen)
     set({ at: connection.chosen });
@@ -526,8 +452,10 @@ function navigate() {
     wanted = t;
   else if (!t)
     chosen = undefined;
-  if (before !== route.view)
+  if (before !== route.view) {
+    VIEWS[before].leave?.();
     document.getElementById('main').scrollTop = 0;
+  }
   draw();
   document.querySelector('nav [aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'center' });
 }
@@ -535,7 +463,7 @@ function navigate() {
 function follow(address) {
   try {
     const url = parseAddress(address);
-    if (isConfirmed(url))
+    if (isKnown(url))
       return submitAddress(url);
     linked = url;
   } catch (e) {
@@ -573,7 +501,7 @@ function submitAddress(text) {
 function answerLater() {
   clearTimeout(unanswered);
   if (document.hidden)
-    unanswered = setTimeout(() => connection.ready(taken, live.have), HIDDEN);
+    unanswered = setTimeout(() => connection.ready(taken, wishes()), HIDDEN);
 }
 
 connection.addEventListener('change', () => {

@@ -34,6 +34,12 @@ export function parseAddress(typed) {
   return new URL(`${secure ? 'wss' : 'ws'}://${url.hostname}${port === '' ? '' : `:${port}`}${url.pathname}`).href;
 }
 
+// A WebSocket URL as short as it can be typed.
+export function brief(url) {
+  const { protocol, port, pathname, host } = url ? new URL(url) : {};
+  return protocol === 'ws:' && port && pathname === '/' ? host : url;
+}
+
 // Tokens by origin with its scheme: what was typed for wss:// never goes over ws://.
 const TOKENS = new Map();
 
@@ -74,26 +80,26 @@ function sessionItem(method, ...args) {
 
 const httpOf = (url) => url.replace(/^ws/, 'http');
 
-// Answers whether anything that speaks HTTP is there. From another origin that
-// is all a page may know; from our own it also tells an introspectd.
+// Answers whether anything that speaks HTTP is there, and whether it is an introspectd that
+// lets this page read: our own does, and others that allow the page's origin.
 async function probe(url) {
+  const ask = (mode) => fetch(new URL('healthz', httpOf(url)), { mode, cache: 'no-store', signal: AbortSignal.timeout(PROBE) });
   try {
-    const health = new URL('healthz', httpOf(url));
-    const same = health.origin === location.origin;
-    const answer = await fetch(health, {
-      mode: same ? 'same-origin' : 'no-cors', cache: 'no-store', signal: AbortSignal.timeout(PROBE),
-    });
-    return { there: true, daemon: same && answer.ok && (await answer.text()).trim() === 'ok' };
-  } catch {
-    return { there: false, daemon: false };
+    const answer = await ask('cors');
+    return { there: true, daemon: answer.ok && (await answer.text()).trim() === 'ok' };
+  } catch (e) {
+    const there = e.name !== 'TimeoutError' && new URL(httpOf(url)).origin !== location.origin &&
+      await ask('no-cors').then(() => true, () => false);
+    return { there, daemon: false };
   }
 }
 
-// What our own daemon remembers of the time since a moment (ms, of its clock), as a recording;
-// undefined when it remembers nothing, or the way is too slow to wait for it.
+// What the daemon remembers of the time since a moment (ms, of its clock), as a recording;
+// undefined when it remembers nothing, the way is too slow to wait for it, or it wants a token,
+// which browsers show to daemons of other origins in WebSockets alone.
 export const pastOf = async (url, since) => {
   const past = new URL(`past?since=${Math.max(0, since)}`, httpOf(url)), token = tokenFor(url);
-  if (past.origin !== location.origin)
+  if (past.origin !== location.origin && token)
     return undefined;
   try {
     const answer = await fetch(past, {
@@ -110,13 +116,10 @@ async function whyNot(url, offered) {
   return there ? { kind: 'refused', url, offered, status: await verdict(url) } : { kind: 'silent', url };
 }
 
-// Why our own daemon did not let the page in: the status of an answer that needs the same
-// token as a WebSocket, and no Upgrade; 0 when it does not tell.
+// Why a daemon did not let the page in: the status of an answer that needs the same
+// token as a WebSocket, and no Upgrade; 0 when it does not tell, or not to this page.
 async function verdict(url) {
-  const metrics = new URL('metrics', httpOf(url));
-  if (metrics.origin !== location.origin)
-    return 0;
-  const token = tokenFor(url);
+  const metrics = new URL('metrics', httpOf(url)), token = metrics.origin === location.origin && tokenFor(url);
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
   try {
     return (await fetch(metrics, { method: 'HEAD', headers, cache: 'no-store', signal: AbortSignal.timeout(HANDSHAKE) })).status;
@@ -206,14 +209,13 @@ export class Connection extends EventTarget {
   }
 
   // Asks for the next snapshot, when no other came after the first `received` of
-  // this connection. Each one is answered once. have: sequence of the snapshot that is held,
-  // and to which the next may be a difference; 0: none.
-  ready(received, have) {
+  // this connection. Each one is answered once. wishes: what the Ready says, if anything.
+  ready(received, wishes) {
     if (!this.#owing || received !== this.received || this.#socket?.readyState !== WebSocket.OPEN)
       return;
     this.#owing = false;
     this.#askedAt = Date.now();
-    this.#socket.send(have ? encode('Ready', { have }) : 'r');
+    this.#socket.send(wishes ? encode('Ready', wishes) : 'r');
   }
 
   // With what is known now, e.g. a token, whatever an attempt on its way will say.

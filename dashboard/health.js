@@ -21,7 +21,7 @@ const transportOf = ({ multiaddr }) => TRANSPORTS.find(([sign]) => sign.test(mul
 const over = (addresses) => [...new Set(addresses.map(transportOf))].join(', ');
 
 // Whether others can reach the node: a verdict in words, and what it rests on.
-function reachability(m) {
+export function reachability(m) {
   const { addresses } = m.state, direct = addresses.filter((a) => !a.multiaddr.includes('p2p-circuit'));
   const open = direct.filter((a) => a.reachability === 'PUBLIC'), relays = addresses.length - direct.length;
   const closed = direct.filter((a) => a.reachability === 'PRIVATE' && !isLocal(a.multiaddr));
@@ -46,15 +46,15 @@ function reachability(m) {
 
 const isConnections = (r) => /^conn/.test(r.name);
 
-function room(m) {
+export function room(m) {
   const limited = m.state.resources.filter((r) => r.limit);
   const fullest = limited.reduce((worst, r) => !worst || r.used / r.limit > worst.used / worst.limit ? r : worst, undefined);
   const conns = limited.find((r) => isConnections(r) && r.scope === 'system') ?? limited.find(isConnections);
   const part = fullest ? fullest.used / fullest.limit : 0;
-  const text = `${count(m.open.length)}${conns ? ` of ${count(conns.limit)}` : ''}`;
+  const text = `${count(m.snapshot.connections)}${conns ? ` of ${count(conns.limit)}` : ''}`;
   const evidence = limited.sort((a, b) => b.used / b.limit - a.used / a.limit).slice(0, 8)
     .map((r) => [`${Math.round(r.used / r.limit * 100)} %`, `${r.scope} ${r.name}`]);
-  const level = part >= FULL[1] ? 'bad' : part >= FULL[0] ? 'warn' : m.open.length ? 'good' : 'warn';
+  const level = part >= FULL[1] ? 'bad' : part >= FULL[0] ? 'warn' : m.snapshot.connections ? 'good' : 'warn';
   return { level, text: part >= FULL[0] ? `${text}; ${fullest.name} is nearly full` : text, evidence, none: 'No limit is told.' };
 }
 

@@ -3,7 +3,7 @@
 import { h, render } from './dom.js';
 
 const VIEWS = {
-  o: 'overview', p: 'peers', c: 'connections', s: 'streams', d: 'dht', t: 'topics', e: 'events', w: 'swarm',
+  o: 'overview', p: 'peers', c: 'connections', s: 'streams', d: 'dht', t: 'topics', e: 'events', w: 'swarm', f: 'fleet',
 };
 const G_MAX = 1500;   // ms between g and the letter of a view
 

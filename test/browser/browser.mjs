@@ -13,7 +13,7 @@ const AXE = createRequire(import.meta.url).resolve('axe-core/axe.min.js')
 const screenshots = join(build, 'screenshots')
 mkdirSync(screenshots, { recursive: true })
 
-export const VIEWS = ['overview', 'peers', 'connections', 'streams', 'dht', 'topics', 'events', 'swarm']
+export const VIEWS = ['overview', 'peers', 'connections', 'streams', 'dht', 'topics', 'events', 'swarm', 'fleet']
 export const sample = process.env.SAMPLE_RECORDING
 export const needsSample = { skip: !sample && 'SAMPLE_RECORDING is not set' }
 

@@ -43,7 +43,7 @@ test('hostile strings in every text field are shown as text, in every view', { t
   await snapshot(page)
   const elements = () => page.evaluate(() => [...new Set([...document.querySelectorAll('*')].map(el => el.localName))])
   const fine = new Set(('html head meta title link script body a header img div p span button form input datalist option dl dt dd nav label main h1 h2 h3 ' +
-    'section svg path rect ul ol li i b strong select table thead tbody tr th td footer aside figure figcaption pre line circle ellipse g text details summary kbd').split(' '))
+    'section svg path rect ul ol li i b strong select table thead tbody tr th td footer aside figure figcaption pre line circle ellipse g text details summary kbd textarea code').split(' '))
   const visible = async (view, wanted) => {
     const missing = strings => strings.filter(s => !document.querySelector('#main').textContent.includes(s) && !document.querySelector(`#main [aria-label^="${CSS.escape(s)}"]`))
     await when(page, `!(${missing})(${JSON.stringify(wanted)}).length`).catch(() => {})
@@ -59,7 +59,7 @@ test('hostile strings in every text field are shown as text, in every view', { t
   }
   const wanted = {
     overview: [STRINGS[0], STRINGS[1], STRINGS[3]], peers: [STRINGS[0], STRINGS[1]], connections: [STRINGS[0], STRINGS[1], STRINGS[4]], streams: [STRINGS[0], STRINGS[5]],
-    dht: [STRINGS[0]], topics: STRINGS.slice(0, 6), events: [STRINGS[0], STRINGS[4]], swarm: []
+    dht: [STRINGS[0]], topics: STRINGS.slice(0, 6), events: [STRINGS[0], STRINGS[4]], swarm: [], fleet: [STRINGS[0]]
   }
   for (const view of VIEWS) {
     await show(page, view)

@@ -47,7 +47,8 @@ test('the kernel source', limit, async t => {
     dht: 'introspectd --feed',
     topics: 'introspectd --feed',
     events: 'events',
-    swarm: 'tcp'
+    swarm: 'tcp',
+    fleet: '1 of 1 daemon connected'
   })
   const page = await open(t, `${d.url}#/connections`)
   await hasText(page, '[role=gridcell]', `(pid ${process.pid})`)
@@ -70,7 +71,7 @@ test('a real js-libp2p node', limit, async t => {
   const page = await open(t, d.url)
   await snapshot(page)
   const expected = {
-    overview: 'js-libp2p', peers: ids[1].slice(-8), connections: ids[1].slice(-8), streams: '/echo/1.0.0', dht: 'Routing table', topics: 'weather', events: 'vent', swarm: ids[1].slice(-8)
+    overview: 'js-libp2p', peers: ids[1].slice(-8), connections: ids[1].slice(-8), streams: '/echo/1.0.0', dht: 'Routing table', topics: 'weather', events: 'vent', swarm: ids[1].slice(-8), fleet: '1 of 1 daemon connected'
   }
   for (const view of VIEWS) {
     await show(page, view)
@@ -94,7 +95,8 @@ test('the sample recording, played by the daemon', { ...limit, ...needsSample },
     dht: 'Routing table',
     topics: 'takes part in no pubsub topic',
     events: 'DHTQuery',
-    swarm: 'the wider the line'
+    swarm: 'the wider the line',
+    fleet: '1 of 1 daemon connected'
   })
 })
 

@@ -1,7 +1,7 @@
 // HTTP on the same port, asked by curl.
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'node:test'
 import { promisify } from 'node:util'
@@ -177,6 +177,21 @@ test('a page of elsewhere reads no data', async t => {
   const { status } = await curl('--resolve', `node.example:${d.port}:127.0.0.1`,
     `http://node.example:${d.port}/healthz`)
   assert.equal(status, 403)
+})
+
+test('a page of an allowed origin may read every answer, also why it was refused', async t => {
+  const origin = 'https://fleet.example'
+  const file = join(folder(t), 'token')
+  writeFileSync(file, 'correct-horse.battery_staple~1', { mode: 0o600 })
+  const d = await daemon(t, [...HOUR, '--allow-origin', origin, '--token-file', file], { expect: [/^refused /, /token/] })
+  for (const [path, status] of [['healthz', 200], ['metrics', 401], ['nothing', 404]]) {
+    const { headers, status: got } = await curl('--header', `Origin: ${origin}`, `${d.url}${path}`)
+    assert.equal(got, status)
+    assert.equal(headers['access-control-allow-origin'], origin)
+    assert.match(headers.vary, /Origin/)
+    const other = await curl('--header', 'Origin: https://fleet.example.evil', `${d.url}${path}`)
+    assert.equal(other.headers['access-control-allow-origin'], undefined)
+  }
 })
 
 test('a foreign page that asks for /metrics makes it take no snapshot', async t => {
