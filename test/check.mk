@@ -36,9 +36,9 @@ GO = $(shell command -v go || ls /usr/local/go/bin/go 2> /dev/null)
 bridge-check:
 	$(MAKE) -j$(JOBS) all bridge $(BUILD)/test/bridge/trespass
 	$(SANITIZED) all bridge
-	$(if $(GO),$(MAKE) $(KUBO),@echo 'skipped: no go, so the tests with a real Kubo')
-	BUILD=$(ASAN) BRIDGE_BUILD=$(BUILD) KUBO=$(if $(GO),$(KUBO)) \
-		timeout 900 $(TEST) --test-timeout=300000 'test/bridge/*.test.mjs'
+	$(if $(GO),$(MAKE) $(KUBO) kubo-publishing,@echo 'skipped: no go, so the tests with a real Kubo')
+	BUILD=$(ASAN) BRIDGE_BUILD=$(BUILD) KUBO=$(if $(GO),$(KUBO)) KUBO_PUBLISHING=$(if $(GO),$(KUBO_PUBLISHING)) \
+		timeout 900 $(TEST) --test-timeout=300000 'test/bridge/*.test.mjs' 'publishers/go-libp2p/cmd/kubo/*.test.mjs'
 
 # `go install` refuses modules that exclude versions of others.
 $(KUBO):
@@ -48,6 +48,12 @@ $(KUBO):
 	chmod -R u+w $(@D)/source
 	cd $(@D)/source && timeout 1500 $(GO) build -o ../ipfs ./cmd/ipfs
 	rm -r $(@D)/source
+
+# Kubo with go-libp2p's publisher in it.
+KUBO_PUBLISHING = $(abspath $(BUILD))/kubo/publishing/ipfs
+
+kubo-publishing:
+	cd publishers/go-libp2p/cmd/kubo && timeout 1500 $(GO) build -o $(KUBO_PUBLISHING) .
 
 $(BUILD)/test/bridge/trespass: LIBS = $(shell $(PKG_CONFIG) --libs libseccomp)
 $(BUILD)/test/bridge/trespass: $(patsubst %,$(BUILD)/%.o,test/bridge/trespass bridge/confine base/log)
@@ -250,7 +256,7 @@ bench-deps: test-deps
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends \
 		libwebsockets-dev
 
-.PHONY: check core-check bridge-check publishers-check core-size-check unit-tests unit-check size-check text-check model fuzz fuzz-check fuzz-targets \
+.PHONY: check core-check bridge-check kubo-publishing publishers-check core-size-check unit-tests unit-check size-check text-check model fuzz fuzz-check fuzz-targets \
         fault fault-tools load load-tools soak soak-sanitizers soak-valgrind bench bench-serve \
         bench-kernel bench-flow bench-feed bench-dashboard bench-check bench-baseline lint test-deps \
         lint-deps bench-deps

@@ -306,10 +306,12 @@ func (s *states) dht(now time.Time) *pb.DHT {
 		return nil
 	}
 	message := &pb.DHT{Enabled: true, Params: &pb.DHT_Params{K: uint64(d.BucketSize())}}
-	for _, p := range s.host.Mux().Protocols() { // a client of the DHT handles none
-		if strings.HasSuffix(string(p), "/kad/1.0.0") && (message.Protocol == "" || strings.Contains(message.Protocol, "/lan/")) {
-			message.Protocol = text(string(p))
-		}
+	// The DHT does not tell; as a client it handles none, and the LAN half of a dual one is not meant.
+	served := slices.DeleteFunc(s.host.Mux().Protocols(), func(p protocol.ID) bool {
+		return !strings.HasSuffix(string(p), "/kad/1.0.0") || strings.Contains(string(p), "/lan/")
+	})
+	if len(served) == 1 {
+		message.Protocol = text(string(served[0]))
 	}
 	self := kbucket.ConvertPeerID(s.host.ID())
 	buckets := map[int]*pb.DHT_Bucket{}
