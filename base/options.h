@@ -10,7 +10,7 @@
 
 #include "base/listen.h"
 
-#define VERSION "1.0.0"
+#define VERSION "1.1.0"
 
 enum {
 	DEFAULT_INTERVAL_MS = 1000,

@@ -19,6 +19,7 @@ check:
 	$(MAKE) model
 	BUILD=$(ASAN) SANDBOX_BUILD=$(BUILD) $(TEST) --test-timeout=480000 \
 		'test/dashboard/*.test.mjs' 'test/integration/*.test.mjs' 'test/browser/*.test.mjs' \
+		test/upgrade/recording.test.mjs \
 		'publishers/js-libp2p/test/*.test.mjs'
 	$(MAKE) core-check
 

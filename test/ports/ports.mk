@@ -72,6 +72,24 @@ deb-check: deb
 		bogus-mail-host,bogus-mail-host-in-debian-changelog,root-in-contact
 	$(SUDO) test/ports/package $(BUILD)/deb/introspectd_*.deb $(BUILD)/debian
 
+# Programs of the release before with those of this one, both ways. They are built from the
+# history, where that is there; the js publisher with today's libp2p.
+RELEASED = 1.0.0
+RELEASED_COMMIT = e09fbd84eb1102ece756a385ba0a5cd7a8cd122a
+RELEASED_TREE = $(abspath $(BUILD))/released/$(RELEASED)
+
+upgrade-check:
+	$(MAKE) -j$(JOBS) all bridge
+	$(if $(shell git cat-file -e $(RELEASED_COMMIT) 2> /dev/null && echo yes),$(MAKE) released && \
+		GO=$(GO) RELEASED=$(RELEASED_TREE) BUILD=$(BUILD) timeout 600 $(TEST) --test-timeout=480000 \
+		test/upgrade/upgrade.test.mjs,@echo 'skipped: the history has no $(RELEASED), so its programs')
+
+released:
+	mkdir -p $(RELEASED_TREE)
+	git archive $(RELEASED_COMMIT) | tar x -C $(RELEASED_TREE)
+	ln -sfn $(CURDIR)/publishers/js-libp2p/node_modules $(RELEASED_TREE)/publishers/js-libp2p/node_modules
+	$(MAKE) -C $(RELEASED_TREE) -j$(JOBS) BUILD=build all
+
 # The README's two commands in bare Debians, about a quarter of an hour each.
 DEBIANS ?= bookworm trixie
 
@@ -80,4 +98,5 @@ debian-check: $(DEBIANS:%=debian-check-%)
 debian-check-%:
 	test/ports/debian $* $(abspath $(BUILD))/debian
 
-.PHONY: debian-check cross-check cross-deps musl-check musl mbedtls3-check mbedtls3 sizes deb deb-check
+.PHONY: debian-check cross-check cross-deps musl-check musl mbedtls3-check mbedtls3 sizes deb deb-check \
+        upgrade-check released
