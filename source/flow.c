@@ -383,7 +383,8 @@ static int count_lost(struct flow *f, size_t present)
 }
 
 int flow_read(struct flow *f,
-              void (*each)(void *arg, const struct flow_key *key, const struct flow_value *value),
+              void (*each)(void *arg, const struct flow_key *keys, const struct flow_value *values,
+                           size_t n),
               void *arg)
 {
 	uint32_t cursor[2] = {0};   /* where one batch ended and the next goes on, in turns */
@@ -403,8 +404,7 @@ int flow_read(struct flow *f,
 
 		if (!more && errno != ENOENT)
 			return -1;
-		for (uint32_t n = 0; n < attr.batch.count && n < FLOW_BATCH; n++)
-			each(arg, &f->keys[n], &f->values[n]);
+		each(arg, f->keys, f->values, attr.batch.count < FLOW_BATCH ? attr.batch.count : FLOW_BATCH);
 		present += attr.batch.count;
 		if (!more)
 			return count_lost(f, present);

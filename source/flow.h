@@ -65,10 +65,12 @@ void flow_close(struct flow *f);
  * does nothing for it. Counts stay. 0, or -1 with errno. */
 int flow_count(struct flow *f, bool on);
 
-/* Calls each(arg, key, value) for every flow, in no order. One that changes meanwhile may be
- * told twice. Never blocks. 0, or -1 with errno: then some may not have been told. */
+/* Calls each(arg, keys, values, n) until every flow was told, in no order, at most FLOW_BATCH at
+ * a time. One that changes meanwhile may be told twice. Never blocks. 0, or -1 with errno: then
+ * some may not have been told. */
 int flow_read(struct flow *f,
-              void (*each)(void *arg, const struct flow_key *key, const struct flow_value *value),
+              void (*each)(void *arg, const struct flow_key *keys, const struct flow_value *values,
+                           size_t n),
               void *arg);
 
 #endif

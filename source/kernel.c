@@ -129,6 +129,18 @@ struct connection *kernel_find(struct kernel *k, uint64_t cookie)
 	return c;
 }
 
+void kernel_expect(struct kernel *k, uint64_t cookie, bool entry)
+{
+	enum { LINE = 64 };
+	struct connection **list = bucket(k->by_cookie, cookie);
+
+	if (!entry)
+		__builtin_prefetch(list);
+	else if (*list)
+		for (size_t at = 0; at < offsetof(struct connection, id); at += LINE)
+			__builtin_prefetch((char *)*list + at);
+}
+
 /* Whether there is a listener at a socket's local port. */
 static bool *listening(struct kernel *k, const struct tcpdiag_socket *s)
 {

@@ -29,38 +29,40 @@ struct told {
 	uint64_t now, before;            /* the most in the latest dump that told it, in the one before */
 };
 
+/* What is read for every flow in every dump stands first, in few lines of the caches. */
 struct connection {
 	uint64_t cookie;                 /* the kernel's name of the socket, never used again */
-	uint64_t id;                     /* as it is told: the cookie, but of a later flow of the same ends */
 	uint64_t seen;                   /* the last dump it was part of; 0: the entry is free */
 	struct connection *next;         /* with the same hash of cookie, or the next free one */
 	int64_t opened;                  /* ns of CLOCK_BOOTTIME */
-	struct holder holder;            /* of a flow, only pid is used */
-	bool told;                       /* the kernel has told who dialled */
-	bool hidden;                     /* a UDP socket, or a flow that was shown as closed */
-	struct tcpdiag_end local, remote;   /* of a UDP socket ... */
-	struct connection *next_port;    /* ... and the next one with the same local port */
-	bool announced;                  /* it was told, or is not to be told, that it opened */
-	bool quic;                       /* of a flow: it is QUIC's ... */
-	uint64_t of;                     /* ... and belongs to the socket with this cookie */
+	uint64_t of;                     /* of a flow: the cookie of the socket that it belongs to */
 	uint64_t counted;                /* dump in which it was last counted */
 	int64_t last;                    /* datagram, in ns of CLOCK_BOOTTIME */
 	uint64_t begun;                  /* ns of CLOCK_MONOTONIC: what was before is another's */
 	uint64_t initial[2];             /* in, out: as in flow.h, of all interfaces */
+	struct holder holder;            /* of a flow, only pid is used */
+	bool told;                       /* the kernel has told who dialled */
+	bool hidden;                     /* a UDP socket, or a flow that was shown as closed */
+	bool announced;                  /* it was told, or is not to be told, that it opened */
+	bool quic;                       /* of a flow */
 	struct told bytes[2], packets[2];
-	uint32_t packets_in, packets_out;   /* as the kernel counts them, wrapping */
 	uint64_t before_in, before_out;  /* bytes, as of the previous snapshot */
-
-	Introspection__Connection message;
-	Introspection__EndpointPair endpoints;
-	Introspection__Connection__Timeline timeline;
-	Introspection__Traffic traffic;
 	Introspection__DataGauge in, out;
+	Introspection__Connection message;
+	uint64_t id;                     /* as it is told: the cookie, but of a later flow of the same ends */
+	char *tags[4];                   /* name, number, and of a flow what is not known */
+	size_t texts;                    /* bytes of transport, src, dst and tags */
+	uint32_t packets_in, packets_out;   /* as the kernel counts them, wrapping */
+
+	Introspection__Connection__Timeline timeline;
+	Introspection__EndpointPair endpoints;
+	Introspection__Traffic traffic;
 	char transport[sizeof "ip4+udp+quic-v1"];
 	char src[MULTIADDR_MAX], dst[MULTIADDR_MAX];
 	char name[sizeof "process=" + SHOWN_NAME_MAX], number[sizeof "pid=2147483647"];
-	char *tags[4];                   /* name, number, and of a flow what is not known */
-	size_t texts;                    /* bytes of transport, src, dst and tags */
+
+	struct tcpdiag_end local, remote;   /* of a UDP socket ... */
+	struct connection *next_port;    /* ... and the next one with the same local port */
 };
 
 struct kernel {
@@ -116,6 +118,10 @@ struct kernel {
 
 /* NULL: there is none. */
 struct connection *kernel_find(struct kernel *k, uint64_t cookie);
+
+/* It will soon be looked for: asks the processor to fetch the list that it is in or, once that has
+ * come, the first entry of the list. */
+void kernel_expect(struct kernel *k, uint64_t cookie, bool entry);
 
 /* NULL: the table is full, which is counted. */
 struct connection *kernel_add(struct kernel *k, uint64_t cookie);

@@ -16,7 +16,7 @@
 enum {
 	LINGER = 180000,   /* ms for which it is counted on when nobody asks any more */
 	PACKETS_MIN = 4,   /* of what looks like QUIC, before it is taken for that */
-	LISTS = 65536,
+	LISTS = 8192,
 };
 
 /* Without a datagram for so long (ns), a flow is taken for closed: QUIC tells nobody but its
@@ -37,11 +37,11 @@ struct udp {
 	struct connection *sockets[LISTS];   /* of UDP, by local port; connected ones by flow */
 };
 
-static uint64_t flow_cookie(const struct udp *u, const struct tcpdiag_end *local,
-                            const struct tcpdiag_end *remote)
+static uint64_t flow_cookie(const struct udp *u, uint16_t local_port, const struct in6_addr *remote,
+                            uint16_t remote_port)
 {
-	const uint16_t ports[] = {remote->port, local->port};
-	const uint64_t seed = wire_hash(u->seed, &remote->address, sizeof remote->address);
+	const uint16_t ports[] = {remote_port, local_port};
+	const uint64_t seed = wire_hash(u->seed, remote, sizeof *remote);
 
 	return wire_hash(seed, ports, sizeof ports) | FLOW_COOKIE;
 }
@@ -54,7 +54,8 @@ static void on_socket(void *arg, const struct tcpdiag_socket *s)
 	struct connection *c = kernel_find(k, s->cookie);
 	const bool connected = s->remote.port != 0;
 	struct connection **list =
-		&k->udp->sockets[connected ? flow_cookie(k->udp, &s->local, &s->remote) % LISTS : s->local.port];
+		&k->udp->sockets[(connected ? flow_cookie(k->udp, s->local.port, &s->remote.address, s->remote.port)
+	                            : s->local.port) % LISTS];
 
 	if (!c && !(c = kernel_add(k, s->cookie)))
 		return;
@@ -88,7 +89,7 @@ static const struct connection *socket_of(struct kernel *k, const struct connect
                                           const struct tcpdiag_end *local,
                                           const struct tcpdiag_end *remote)
 {
-	const size_t lists[] = {cookie % LISTS, local->port};
+	const size_t lists[] = {cookie % LISTS, local->port % LISTS};
 	const struct connection *best = c ? kernel_find(k, c->of) : NULL;
 	int most = 0;
 
@@ -141,14 +142,14 @@ static void read_initials(const struct kernel *k, struct connection *c, const st
  * that nobody knows who dialled. */
 static void fill_tags(struct udp *u, struct connection *c, const struct connection *of)
 {
-	size_t n = 0;
+	size_t n = of->holder.pid != 0 ? 2 : 0;
 
-	c->holder.pid = of->holder.pid;
-	strcpy(c->name, of->name);
-	strcpy(c->number, of->number);
-	if (of->holder.pid != 0) {
-		c->tags[n++] = c->name;
-		c->tags[n++] = c->number;
+	if (c->holder.pid != of->holder.pid) {
+		c->holder.pid = of->holder.pid;
+		strcpy(c->name, of->name);
+		strcpy(c->number, of->number);
+		c->tags[0] = c->name;
+		c->tags[1] = c->number;
 	}
 	if (!c->told || c->opened < u->since)
 		c->tags[n++] = u->counted_since;
@@ -213,13 +214,12 @@ static void begin_flow(struct kernel *k, struct connection *c, const struct conn
 	c->opened = (int64_t)(v->first > c->begun ? v->first : c->begun) + k->monotonic;
 }
 
-static void on_flow(void *arg, const struct flow_key *key, const struct flow_value *v)
+static void on_flow(struct kernel *k, const struct flow_key *key, const struct flow_value *v,
+                    uint64_t cookie)
 {
-	struct kernel *k = arg;
 	struct udp *u = k->udp;
 	const struct tcpdiag_end local = {v->local, key->local_port};
 	const struct tcpdiag_end remote = {key->remote, key->remote_port};
-	const uint64_t cookie = flow_cookie(u, &local, &remote);
 	struct connection *c = kernel_find(k, cookie);
 	const struct connection *of = socket_of(k, c, cookie, &local, &remote);
 	const int64_t told = (int64_t)v->last + k->monotonic;
@@ -251,6 +251,26 @@ static void on_flow(void *arg, const struct flow_key *key, const struct flow_val
 		return;
 	read_initials(k, c, v);
 	fill_tags(u, c, of);
+}
+
+/* The entries of flows are all over a large table. While one is worked on, the processor fetches
+ * those that come next, which takes as long as all else that is done with them. */
+static void on_flows(void *arg, const struct flow_key *keys, const struct flow_value *values, size_t n)
+{
+	enum { AHEAD = 16 };
+	struct kernel *k = arg;
+	uint64_t cookies[FLOW_BATCH];
+
+	for (size_t i = 0; i < n + 2 * AHEAD; i++) {
+		if (i < n) {
+			cookies[i] = flow_cookie(k->udp, keys[i].local_port, &keys[i].remote, keys[i].remote_port);
+			kernel_expect(k, cookies[i], false);
+		}
+		if (i >= AHEAD && i < n + AHEAD)
+			kernel_expect(k, cookies[i - AHEAD], true);
+		if (i >= 2 * AHEAD)
+			on_flow(k, &keys[i - 2 * AHEAD], &values[i - 2 * AHEAD], cookies[i - 2 * AHEAD]);
+	}
 }
 
 static void udp_close(struct kernel *k);
@@ -293,7 +313,7 @@ static const char *udp_dump(struct kernel *k, int64_t now)
 	if (wrong)
 		return wrong;
 	k->flows.used = 0;
-	if (flow_read(&u->flow, on_flow, k) != 0)
+	if (flow_read(&u->flow, on_flows, k) != 0)
 		return failed(k);
 	if (u->flow.lost / 2 >= u->lost && u->flow.lost > 0) {   /* again when they have doubled */
 		log_event("warning source=kernel reason=\"more than %d flows of UDP: the kernel forgot those "
