@@ -37,13 +37,13 @@ HOSTCC ?= cc
 LIBS = $(shell $(PKG_CONFIG) --libs libprotobuf-c) $(if $(filter 1,$(TLS)),-lmbedtls -lmbedx509) -lmbedcrypto
 
 # Everything but the two programs' main files, which the unit tests cannot have.
-COMMON = ws.c base/log.c base/usage.c guard/auth.c guard/tls.c source/wire.c
+COMMON = ws.c base/log.c base/usage.c guard/auth.c guard/tls.c source/put.c source/wire.c
 DAEMON = snapshot.c $(filter-out base/core.c $(COMMON),$(wildcard base/*.c endpoint/*.c guard/*.c source/*.c))
 # The core alone: pull server and kernel source, without what base/all.c adds.
-CORE = introspectd.c ws.c snapshot.c $(filter-out base/all.c,$(wildcard base/*.c)) guard/rights.c guard/sandbox.c \
-       $(filter-out $(patsubst %,source/%.c,feed replay recording joined join udp flow),$(wildcard source/*.c))
+CORE = introspectd.c ws.c snapshot.c $(filter-out base/all.c,$(wildcard base/*.c)) \
+       $(patsubst %,source/%.c,complete holders kernel process put tcpdiag wire)
 BRIDGE = $(wildcard bridge/*.c) client/json.c guard/auth.c guard/sandbox.c base/log.c base/usage.c \
-         source/wire.c ws.c
+         source/put.c source/wire.c ws.c
 CLIENT = $(filter-out client/introspect.c,$(wildcard client/*.c))
 
 SCHEMA = $(BUILD)/introspection.pb-c
@@ -77,7 +77,7 @@ $(BUILD)/%.o: %.c $(BUILD)/cflags | $(SCHEMA).h
 	$(compile) $(FAST)
 
 # What goes through every byte that comes is worth some more of them.
-$(BUILD)/source/wire.o $(BUILD)/source/complete.o: FAST = $(CFLAGS:-Os=-O2)
+$(BUILD)/source/put.o $(BUILD)/source/wire.o $(BUILD)/source/complete.o: FAST = $(CFLAGS:-Os=-O2)
 
 # The flags of this build, in files on which all objects depend.
 $(BUILD)/%flags: export C = $(FLAGS)
@@ -119,7 +119,7 @@ $(NAMELESS).c: introspection.proto
 	sed '$(RENAME); /^package/s/$$/ option optimize_for = CODE_SIZE;/' $< > $(@D)/introspection.proto
 	cd $(@D) && protoc-c --c_out=. introspection.proto
 
-$(BUILD)/base/http.o: $(BUILD)/introspection.proto.inc
+$(BUILD)/endpoint/files.o: $(BUILD)/introspection.proto.inc
 $(BUILD)/introspection.proto.inc: introspection.proto
 	@mkdir -p $(BUILD)
 	od -An -v -tx1 $< | sed 's/ \(..\)/0x\1,/g' > $@

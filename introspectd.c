@@ -28,10 +28,9 @@
 #include "base/setup.h"
 #include "base/stream.h"
 #include "endpoint/endpoint.h"
-#include "guard/rights.h"
 #include "snapshot.h"
 #include "source/source.h"
-#include "source/wire.h"
+#include "source/put.h"
 #include "ws.h"
 
 enum {
@@ -682,6 +681,7 @@ static void head_bytes(struct server *srv, struct slot *s, size_t len)
 		.origin_count = o->allow_origin.count,
 		.public_url = o->public_url,
 		.admits = parts_guard ? parts_guard->admits : NULL,
+		.files = parts_files,
 		.tls = s->stream.kind->secure,
 		.endpoints = srv->endpoints,
 	};
@@ -1350,7 +1350,7 @@ static int start(struct server *srv)
 	    setup_descriptors(&o->max_clients, SPARE_SLOTS + FD_SLOTS + OTHER_FDS) != 0 ||
 	    make_table(srv) != 0 || (srv->set.fds[FD_SIGNALS].fd = setup_signals()) < 0 ||
 	    (srv->tcp = parts_read(o)) == NULL || open_listeners(srv) != 0 || open_source(srv) != 0 ||
-	    rights_give_up(o, srv->d.source, srv->own, srv->listener_count) != 0)
+	    (parts_rights && parts_rights(o, srv->d.source, srv->own, srv->listener_count) != 0))
 		return -1;
 	srv->d.started = clock_ms(CLOCK_BOOTTIME);
 	listen_announce(srv->listeners, srv->listener_count, srv->tcp->secure,

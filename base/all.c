@@ -4,9 +4,11 @@
 #include <string.h>
 
 #include "base/parts.h"
+#include "endpoint/files.h"
 #include "endpoint/introspect.h"
 #include "endpoint/remember.h"
 #include "endpoint/scrape.h"
+#include "guard/rights.h"
 #include "guard/secure.h"
 #include "guard/token.h"
 
@@ -15,6 +17,9 @@ const struct endpoint *const parts_endpoints[] = {
 	&introspect_endpoint, &scrape_endpoint, &remember_endpoint, NULL,
 };
 const struct guard *const parts_guard = &token_guard;
+bool (*const parts_files)(struct http_answer *a, const struct ws_request *r) = files_answer;
+int (*const parts_rights)(const struct options *o, const struct source *source,
+                          const struct sockaddr_storage *own, size_t own_count) = rights_give_up;
 
 static const struct forms forms = {
 	.open = difference_open,

@@ -1,18 +1,20 @@
 /* The core alone: the pull protocol and the kernel source. */
 
 #include "base/parts.h"
-#include "dashboard/dashboard.h"
 
 const struct stream_kind *const parts_streams[] = {&stream_plain, NULL};
 const struct endpoint *const parts_endpoints[] = {NULL};
 const struct guard *const parts_guard = NULL;
+bool (*const parts_files)(struct http_answer *a, const struct ws_request *r) = NULL;
+int (*const parts_rights)(const struct options *o, const struct source *source,
+                          const struct sockaddr_storage *own, size_t own_count) = NULL;
 const struct forms *const parts_forms = NULL;
 
-extern const struct kernel_udp *const kernel_udp;   /* of source/kernel.h */
+/* Of source/kernel.h and source/events.h. */
+extern const struct kernel_udp *const kernel_udp;
+extern const struct kernel_events *const kernel_events;
 const struct kernel_udp *const kernel_udp = NULL;
-
-const struct dashboard_file dashboard_files[] = {{0}};
-const size_t dashboard_file_count = 0;
+const struct kernel_events *const kernel_events = NULL;
 
 static bool kernel_wanted(const struct options *o)
 {

@@ -7,12 +7,7 @@
 #include <strings.h>
 
 #include "base/log.h"
-#include "dashboard/dashboard.h"
 #include "endpoint/endpoint.h"
-
-static const unsigned char schema[] = {
-#include "introspection.proto.inc"
-};
 
 #define HEALTH_PATH "/healthz"
 
@@ -283,90 +278,6 @@ static void refuse_head(struct http_answer *a, const struct ws_request *r, int s
 		a->reason = r->wrong;
 }
 
-static const struct dashboard_file *find_file(struct ws_text path)
-{
-	for (size_t i = 0; i < dashboard_file_count; i++)
-		if (is(path, dashboard_files[i].path))
-			return &dashboard_files[i];
-	return NULL;
-}
-
-/* Does the parameter say that its element is not wanted (RFC 9110 section 12.4.2)? */
-static bool is_weight_0(struct ws_text parameters)
-{
-	static const char weight[] = "q=0.000";
-	size_t n = 0;
-
-	for (size_t i = 0; i < parameters.len; i++) {
-		char c = parameters.at[i];
-
-		if (c == ';')
-			n = 0;
-		else if (c != ' ' && c != '\t' && n < sizeof weight)
-			n = n < sizeof weight - 1 && (c == weight[n] || (c == 'Q' && n == 0))
-			            ? n + 1
-			            : sizeof weight;
-	}
-	return n >= 3 && n < sizeof weight;
-}
-
-/* What an Accept field says of something: above 0 that it is wanted, below 0 that it is
- * not; 0: nothing. */
-static int accepted(struct ws_list list, const char *what)
-{
-	struct ws_text one;
-
-	while (ws_next_token(&list, &one)) {
-		struct ws_text name = one;
-		const char *parameters = memchr(one.at, ';', one.len);
-
-		if (parameters)
-			name.len = (size_t)(parameters - one.at);
-		while (name.len > 0 && (name.at[name.len - 1] == ' ' || name.at[name.len - 1] == '\t'))
-			name.len--;
-		if (!ws_text_is(name, what))
-			continue;
-		one.len -= parameters ? (size_t)(parameters - one.at) : one.len;
-		one.at = parameters;
-		return parameters && is_weight_0(one) ? -1 : 1;
-	}
-	return 0;
-}
-
-/* Likewise of gzip as a coding (RFC 9110 section 12.5.3). Without the field any will do;
- * with it, what it does not name is not wanted. */
-static int accepts_gzip(const struct ws_request *r)
-{
-	int said;
-
-	if (!r->accept_encoding.line.at)
-		return 0;
-	if ((said = accepted(r->accept_encoding, "gzip")) == 0 &&
-	    (said = accepted(r->accept_encoding, "x-gzip")) == 0)
-		said = accepted(r->accept_encoding, "*");
-	return said == 0 ? -1 : said;
-}
-
-static void serve_file(struct http_answer *a, const struct dashboard_file *file)
-{
-	a->type = file->type;
-	a->body = file->gzip;
-	a->body_len = file->len;
-	a->gzip = true;
-}
-
-/* The page is for browsers: who asks for text/html or gzip. Others get a text. */
-static void serve_page(struct http_answer *a, const struct ws_request *r,
-                       const struct dashboard_file *file)
-{
-	int gzip = accepts_gzip(r);
-
-	if (gzip > 0 || (gzip == 0 && accepted(r->accept, "text/html") > 0))
-		serve_file(a, file);
-	else
-		a->gzip_refused = gzip < 0;
-}
-
 /* The endpoint that takes the request; NULL: none does. */
 static const struct endpoint *find_endpoint(const struct ws_request *r,
                                             const struct http_policy *policy)
@@ -379,11 +290,9 @@ static const struct endpoint *find_endpoint(const struct ws_request *r,
 }
 
 static void route(struct http_answer *a, const struct ws_request *r,
-                  const struct endpoint *endpoint)
+                  const struct endpoint *endpoint, const struct http_policy *policy)
 {
 	static const char ok[] = "ok\n";
-	const struct dashboard_file *file = find_file(r->path);
-	bool page = is(r->path, "/");
 
 	*a = (struct http_answer){
 		.status = 200, .type = "text/plain; charset=utf-8", .no_secret = true};
@@ -393,19 +302,10 @@ static void route(struct http_answer *a, const struct ws_request *r,
 		a->no_secret = false;
 	} else if (r->upgrade) {
 		http_refuse(a, HTTP_NO_SOCKET);
-	} else if (page && file) {
-		serve_page(a, r, file);
-	} else if (file && accepts_gzip(r) < 0) {
-		http_refuse(a, HTTP_NOT_ACCEPTABLE);
-	} else if (file) {
-		serve_file(a, file);
 	} else if (is(r->path, HEALTH_PATH)) {
 		a->body = (const unsigned char *)ok;
 		a->body_len = sizeof ok - 1;
-	} else if (is(r->path, "/introspection.proto")) {
-		a->body = schema;
-		a->body_len = sizeof schema;
-	} else if (!page) {
+	} else if (!(policy->files && policy->files(a, r)) && !is(r->path, "/")) {
 		http_refuse(a, HTTP_NO_PAGE);
 	}
 }
@@ -457,12 +357,12 @@ static void decide(struct http_answer *a, const struct ws_request *r,
 	else if (data && policy->admits && !policy->admits(r))
 		http_refuse(a, HTTP_NO_TOKEN);
 	else
-		route(a, r, endpoint);
+		route(a, r, endpoint, policy);
 	a->takes_options = health;
 	if (listed(r->origin, policy->origins, policy->origin_count))
 		a->origin = r->origin;
 	a->host = r->host;
-	a->endpoints = policy->endpoints;
+	a->policy = policy;
 	a->secure = policy->tls || (host.at && public_origin(&proxy, policy) &&
 	                            is_at(host, port, &proxy) && ws_text_is(proxy.scheme, "https"));
 }
@@ -521,11 +421,12 @@ static size_t write_text(char *out, size_t size, const struct http_answer *a)
 		return write_refusal(out, size, a);
 	size_t n = append(out, size, 0,
 	                  "introspectd serves snapshots of this node over WebSocket.\n\n");
-	for (const struct endpoint *const *e = a->endpoints; e && *e; e++)
+	for (const struct endpoint *const *e = a->policy->endpoints; e && *e; e++)
 		if ((*e)->about)
 			n = append_place(out, size, n, a, (*e)->upgrade ? "ws" : "http", (*e)->path,
 			                 (*e)->about);
-	n = append_place(out, size, n, a, "http", "/introspection.proto", "how to read them");
+	if (a->policy->files)
+		n = append_place(out, size, n, a, "http", HTTP_SCHEMA_PATH, "how to read them");
 	n = append_place(out, size, n, a, "http", HEALTH_PATH, "is it alive");
 	n = append(out, size, n, "\nTry: introspect %s%.*s\n", a->secure ? "wss://" : "",
 	           (int)a->host.len, a->host.at);

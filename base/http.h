@@ -13,6 +13,8 @@
 /* The subprotocol that is picked if it is offered. */
 #define HTTP_PROTOCOL "introspect"
 
+#define HTTP_SCHEMA_PATH "/introspection.proto"
+
 enum { HTTP_ACCEPT_MAX = 192 };   /* bytes that http_accept writes at most */
 
 /* Why a request is not served. */
@@ -45,6 +47,8 @@ extern const struct http_reason {
 
 struct endpoint;
 
+struct http_answer;
+
 /* Names beyond the built-in ones; borrowed, compared whole and without case. */
 struct http_policy {
 	const char *const *hosts;
@@ -53,6 +57,9 @@ struct http_policy {
 	size_t origin_count;
 	const char *public_url;    /* where a proxy shows the daemon; NULL: nowhere */
 	bool (*admits)(const struct ws_request *r);   /* may it have data? NULL: everybody may */
+	/* Answers a request for a file, or with a text in place of the page. False: there is no such
+	 * file. NULL: there are none. */
+	bool (*files)(struct http_answer *a, const struct ws_request *r);
 	bool tls;                  /* the client speaks TLS to this daemon */
 	const struct endpoint *const *endpoints;      /* ended by NULL; or NULL: there are none */
 };
@@ -60,7 +67,7 @@ struct http_policy {
 struct http_answer {
 	int status;                  /* 101: the opening handshake is accepted */
 	const struct endpoint *endpoint;   /* that serves the request; NULL: this answer is all */
-	const struct endpoint *const *endpoints;   /* those that there are, for texts */
+	const struct http_policy *policy;   /* by which it was decided, for texts */
 	enum http_refusal refusal;   /* if there is a reason */
 	const char *reason;          /* for a refusal: what was wrong, in words; else NULL */
 	struct ws_text value;        /* what was refused, bytes of the peer, if it has a name ... */

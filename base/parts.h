@@ -74,6 +74,14 @@ int parts_start(struct daemon *d, const struct endpoint *pull,
 /* Releases streams and endpoints, started or not. */
 void parts_stop(struct daemon *d);
 
+/* Files besides, as files of struct http_policy. NULL: there are none. */
+extern bool (*const parts_files)(struct http_answer *a, const struct ws_request *r);
+
+/* Gives up, for good, all that the loop and its source do without. own: the addresses that
+ * the daemon listens on. 0, or -1 with one line logged. NULL: nothing is given up. */
+extern int (*const parts_rights)(const struct options *o, const struct source *source,
+                                 const struct sockaddr_storage *own, size_t own_count);
+
 /* Options of these parts, as in base/options.h. */
 extern const struct option_row parts_options[];
 

@@ -30,10 +30,9 @@ static Introspection__EventType closed = {
 	PROTOBUF_C_MESSAGE_INIT(&introspection__event_type__descriptor), (char *)"ConnectionClosed",
 	PROPERTIES, properties};
 
-Introspection__EventType *events_types[EVENTS_TYPES] = {&opened, &closed};
+static Introspection__EventType *types[] = {&opened, &closed};
 
-void events_connection(const struct source *s, const Introspection__Connection *c, uint64_t ts,
-                       int64_t now)
+static void tell(const struct source *s, const Introspection__Connection *c, uint64_t ts, int64_t now)
 {
 	Introspection__Event event = INTROSPECTION__EVENT__INIT;
 	bool is_closed = c->status == INTROSPECTION__STATUS__CLOSED;
@@ -60,3 +59,7 @@ void events_connection(const struct source *s, const Introspection__Connection *
 	event.content = content;
 	s->event(s->event_arg, packed, introspection__event__pack(&event, packed), now);
 }
+
+static const struct kernel_events both = {
+	.types = types, .type_count = sizeof types / sizeof *types, .connection = tell};
+const struct kernel_events *const kernel_events = &both;

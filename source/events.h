@@ -6,14 +6,18 @@
 
 #include "source.h"
 
-enum { EVENTS_TYPES = 2 };
+struct kernel_events {
+	/* What they look like, for Runtime.event_types. */
+	Introspection__EventType **types;
+	size_t type_count;
 
-/* Their types, for Runtime.event_types. */
-extern Introspection__EventType *events_types[EVENTS_TYPES];
+	/* Passes an Event on to source->event: ConnectionOpened, or ConnectionClosed when the
+	 * status of the connection is CLOSED. ts: ms since the epoch; now: ms of the loop's clock. */
+	void (*connection)(const struct source *source, const Introspection__Connection *c,
+	                   uint64_t ts, int64_t now);
+};
 
-/* Calls s->event with ConnectionClosed if the connection's status is CLOSED, else with
- * ConnectionOpened. ts: ms since the epoch. now: ms, monotonic. */
-void events_connection(const struct source *s, const Introspection__Connection *c, uint64_t ts,
-                       int64_t now);
+/* NULL: the daemon was linked without (base/parts.h). */
+extern const struct kernel_events *const kernel_events;
 
 #endif

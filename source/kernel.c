@@ -15,7 +15,7 @@
 #include "events.h"
 #include "base/log.h"
 #include "kernel.h"
-#include "wire.h"
+#include "source/put.h"
 
 enum {
 	NUMBERS_MAX = 192,      /* encoded bytes of a connection besides its texts */
@@ -499,10 +499,10 @@ static void fill_connections(struct kernel *k, int64_t elapsed, int64_t now)
 		add_up(&k->out, &c->out);
 		if (c->hidden)
 			continue;
-		if (!c->announced && elapsed > 0)
-			events_connection(&k->source, &c->message, c->timeline.open_ts, now);
-		if (c->announced && c->message.status == INTROSPECTION__STATUS__CLOSED)
-			events_connection(&k->source, &c->message, c->timeline.close_ts, now);
+		if (kernel_events && !c->announced && elapsed > 0)
+			kernel_events->connection(&k->source, &c->message, c->timeline.open_ts, now);
+		if (kernel_events && c->announced && c->message.status == INTROSPECTION__STATUS__CLOSED)
+			kernel_events->connection(&k->source, &c->message, c->timeline.close_ts, now);
 		c->announced = true;
 		k->shown[n++] = &c->message;
 		k->most += NUMBERS_MAX + c->texts;
@@ -584,8 +584,8 @@ static void init_messages(struct kernel *k)
 	runtime->implementation = k->implementation;
 	runtime->version = k->release;
 	runtime->platform = k->platform;
-	runtime->event_types = events_types;
-	runtime->n_event_types = EVENTS_TYPES;
+	runtime->event_types = kernel_events ? kernel_events->types : NULL;
+	runtime->n_event_types = kernel_events ? kernel_events->type_count : 0;
 
 	introspection__state__init(&k->state);
 	introspection__subsystems__init(&k->subsystems);

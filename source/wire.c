@@ -6,10 +6,6 @@ enum {
 	TAG_MAX = 5,   /* bytes of a tag or a length, as most decoders read no more than 32 bits */
 };
 
-enum {
-	SCHEMA_VERSION = 1,
-};
-
 enum state_field {
 	INSTANT_TS = 3,
 	RUNTIME = 100,
@@ -40,29 +36,6 @@ int wire_varint(const uint8_t *in, size_t len, uint64_t *value)
 			return (int)i + 1;
 	}
 	return -1;
-}
-
-size_t wire_put_varint(uint8_t *out, uint64_t value)
-{
-	size_t n = 0;
-
-	for (; value >= 0x80; value >>= 7)
-		out[n++] = (uint8_t)(value | 0x80);
-	out[n++] = (uint8_t)value;
-	return n;
-}
-
-size_t wire_put_prefix(uint8_t out[WIRE_PREFIX_MAX],
-                       Introspection__ServerMessage__PayloadCase kind, size_t payload_len)
-{
-	Introspection__Version version = INTROSPECTION__VERSION__INIT;
-	Introspection__ServerMessage message = INTROSPECTION__SERVER_MESSAGE__INIT;
-
-	version.version = SCHEMA_VERSION;
-	message.version = &version;
-	size_t n = introspection__server_message__pack(&message, out);
-	out[n++] = (uint8_t)(kind << 3 | WIRE_LEN);
-	return n + wire_put_varint(out + n, payload_len);
 }
 
 static bool read_varint(struct wire_reader *r, int max, uint64_t *value)
@@ -166,54 +139,6 @@ void wire_end(struct wire_writer *w, uint8_t *body, uint32_t field)
 	wire_copy_length(w, field, len);
 	memmove(w->at, body, len);
 	w->at += len;
-}
-
-const uint8_t *wire_not_utf8(const uint8_t *s, const uint8_t *end)
-{
-	while (s < end) {
-		uint64_t eight;
-
-		if (end - s >= (ptrdiff_t)sizeof eight) {
-			memcpy(&eight, s, sizeof eight);
-			if ((eight & UINT64_C(0x8080808080808080)) == 0) {   /* ASCII */
-				s += sizeof eight;
-				continue;
-			}
-		}
-		size_t more = *s < 0x80 ? 0 : *s < 0xe0 ? 1 : *s < 0xf0 ? 2 : 3;
-		uint8_t low = *s == 0xe0 ? 0xa0 : *s == 0xf0 ? 0x90 : 0x80;
-		uint8_t high = *s == 0xed ? 0x9f : *s == 0xf4 ? 0x8f : 0xbf;
-
-		if ((*s >= 0x80 && *s < 0xc2) || *s > 0xf4 || (size_t)(end - s) <= more)
-			return s;
-		for (size_t i = 1; i <= more; i++) {
-			if (s[i] < low || s[i] > high)
-				return s;
-			low = 0x80;
-			high = 0xbf;
-		}
-		s += 1 + more;
-	}
-	return s;
-}
-
-size_t wire_text(char *out, size_t size, const char *text, size_t len)
-{
-	const uint8_t *in = (const uint8_t *)text;
-	size_t n = len < size ? len : size - 1;
-
-	for (int back = 0; n < len && n > 0 && (in[n] & 0xc0) == 0x80 && back < 3; back++)
-		n--;
-	const uint8_t *wrong = wire_not_utf8(in, in + n);
-	for (size_t i = 0; i < n; i++) {
-		const bool is_control = (in[i] < ' ' && in[i] != '\n') || in[i] == 0x7f;
-
-		out[i] = (char)(in + i == wrong || is_control ? '?' : in[i]);
-		if (in + i == wrong)
-			wrong = wire_not_utf8(wrong + 1, in + n);
-	}
-	out[n] = '\0';
-	return n;
 }
 
 static unsigned wire_type_of(ProtobufCType type)

@@ -4,6 +4,7 @@
 #include "fuzz.h"
 #include "base/http.h"
 #include "endpoint/endpoint.h"
+#include "endpoint/files.h"
 #include "guard/auth.h"
 #include "base/log.h"
 
@@ -51,7 +52,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct input in = {data, size};
 	uint8_t choice = take_byte(&in);
 	struct http_policy policy = {hosts, 1, origins, 1, choice & 1 ? "https://proxy.example/x" : NULL,
-	                             choice & 2 ? admits : NULL, choice & 4, endpoints};
+	                             choice & 2 ? admits : NULL, files_answer, choice & 4, endpoints};
 	char *head = copy_of(in.at, in.left);
 	struct ws_request r, shorter;
 	struct http_answer a;

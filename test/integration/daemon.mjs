@@ -76,7 +76,7 @@ const blind = /^warning source=kernel reason="QUIC cannot be seen/
 // t: the test at whose end it is stopped and its stderr checked.
 export async function daemon (t, options = [], { expect = [], prefix = [], stdin = 'ignore', env, from = build } = {}) {
   // What a sanitizer or valgrind does beside the daemon is not in the sandbox's list.
-  const sandbox = process.env.SANDBOX ? [] : ['--no-sandbox']
+  const sandbox = process.env.SANDBOX || process.env.CORE ? [] : ['--no-sandbox']
   const runner = [...prefix, ...(from === build ? process.env.RUNNER?.split(' ') ?? [] : [])]
   const listen = options.some(o => o === '--listen') ? [] : ['--listen', '127.0.0.1:0']
   const program = process.env.CORE ? 'core/introspectd' : 'introspectd'

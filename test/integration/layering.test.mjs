@@ -39,10 +39,12 @@ const parts = {
   'base/buffers.o': [/^buffers_/, `${MEMORY}|calloc|free`],
   'base/counters.o': [/^counters_/, 'none'],
   'endpoint/totals.o': [/^totals_/, `${MEMORY}|wire_\\w+|__assert_fail`],
-  'base/http.o': [/^http_/, `${MEMORY}|v?snprintf|inet_pton|gmtime_r|strftime|log_\\w+|dashboard_\\w+|ws_\\w+`],
+  'base/http.o': [/^http_/, `${MEMORY}|v?snprintf|inet_pton|gmtime_r|strftime|log_\\w+|ws_\\w+`],
+  'endpoint/files.o': [/^files_answer$/, `${MEMORY}|http_refuse|dashboard_\\w+|ws_\\w+`],
   'base/log.o': [/^log_/, `${MEMORY}|vsnprintf|fstat|open|poll|write|__errno_location`],
   'source/complete.o': [/^complete_state$/, `${MEMORY}|wire_\\w+`],
-  'source/wire.o': [/^wire_/, `${MEMORY}|${SCHEMA}`]
+  'source/put.o': [/^wire_/, `${MEMORY}|${SCHEMA}`],
+  'source/wire.o': [/^wire_/, `${MEMORY}|${SCHEMA}|wire_put_varint|wire_not_utf8`]
 }
 
 for (const [object, [own, others]] of Object.entries(parts)) {
@@ -63,7 +65,7 @@ test('the loop knows none of the parts that may be left out', () => {
 // One kind of stream, no endpoint but the pull protocol, one source, no page.
 test('the core is made of nothing else', () => {
   const names = execFileSync('nm', ['--format=posix', join(build, 'core/introspectd')], { encoding: 'utf8' })
-  const found = names.match(/^(tls|auth|commands?|metrics|totals|history|feed|replay|token|secure|scrape|past|remember)_\w+/gm)
+  const found = names.match(/^(tls|auth|commands?|metrics|totals|history|feed|replay|token|secure|scrape|past|remember|files|sandbox|difference)_\w+/gm)
   assert.equal(found, null)
   assert.match(names, /^kernel_open /m)
 })

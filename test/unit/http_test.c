@@ -13,6 +13,7 @@
 #include "guard.h"
 #include "base/http.h"
 #include "endpoint/endpoint.h"
+#include "endpoint/files.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
@@ -24,13 +25,13 @@ static const struct endpoint metrics = {.path = "/metrics", .about = "for Promet
 static const struct endpoint *const endpoints[] = {&pull, &commands, &metrics, NULL};
 
 static const struct http_policy allowing = {
-	.endpoints = endpoints,
+	.endpoints = endpoints, .files = files_answer,
 	.hosts = hosts,
 	.host_count = COUNT(hosts),
 	.origins = origins,
 	.origin_count = COUNT(origins),
 };
-static const struct http_policy standard = {.endpoints = endpoints};
+static const struct http_policy standard = {.endpoints = endpoints, .files = files_answer};
 
 /* Decides on a request whose head is text. */
 static void decide_text(struct http_answer *a, const char *text, const struct http_policy *policy)
@@ -103,8 +104,8 @@ static void host_table(void **state)
 /* Judged where data is shown; the page's own files are for everybody. */
 static void origin_table(void **state)
 {
-	static const struct http_policy proxied = {.endpoints = endpoints, .public_url = "https://node.example/below"};
-	static const struct http_policy tls = {.endpoints = endpoints, .tls = true};
+	static const struct http_policy proxied = {.endpoints = endpoints, .files = files_answer, .public_url = "https://node.example/below"};
+	static const struct http_policy tls = {.endpoints = endpoints, .files = files_answer, .tls = true};
 	static const struct {
 		const char *host, *origin;
 		int standard, allowing, tls, proxied;
@@ -673,9 +674,9 @@ static void refusal_texts(void **state)
 /* The text for terminals names the address by which it was asked, with TLS or without. */
 static void own_address(void **state)
 {
-	static const struct http_policy tls = {.endpoints = endpoints, .tls = true};
-	static const struct http_policy proxied = {.endpoints = endpoints, .public_url = "https://node.example"};
-	static const struct http_policy unsafe = {.endpoints = endpoints, .public_url = "http://node.example:81"};
+	static const struct http_policy tls = {.endpoints = endpoints, .files = files_answer, .tls = true};
+	static const struct http_policy proxied = {.endpoints = endpoints, .files = files_answer, .public_url = "https://node.example"};
+	static const struct http_policy unsafe = {.endpoints = endpoints, .files = files_answer, .public_url = "http://node.example:81"};
 	static const struct {
 		const struct http_policy *policy;
 		const char *host, *socket, *try;
@@ -703,7 +704,8 @@ static void own_address(void **state)
 static void long_host(void **state)
 {
 	static char host[WS_HEAD_MAX - 100], out[WS_HEAD_MAX];
-	struct http_answer a = {.status = 200, .type = "text/plain; charset=utf-8", .no_secret = true};
+	struct http_answer a = {
+		.status = 200, .type = "text/plain; charset=utf-8", .no_secret = true, .policy = &standard};
 
 	(void)state;
 	memset(host, '0', sizeof host);

@@ -1,0 +1,10 @@
+#ifndef FILES_H
+#define FILES_H
+
+#include "base/http.h"
+
+/* Answers a request for a file of the dashboard, or for the schema: as files of struct
+ * http_policy. *a is an answer with status 200 and without a body. */
+bool files_answer(struct http_answer *a, const struct ws_request *r);
+
+#endif
