@@ -37,7 +37,7 @@ _Static_assert(sizeof(struct flow_key) == 24, "the program fills all of it");
 _Static_assert(sizeof(struct flow_value) == 88, "the program clears all of it");
 
 /* Instructions. w: a size, BPF_B, BPF_H, BPF_W or BPF_DW. A jump names the label that it goes
- * to, which is itself an instruction that does nothing; link_jumps makes that a distance. */
+ * to, which is itself an instruction that does nothing; link_program makes that a distance. */
 #define INSN(c, d, s, o, i) \
 	{.code = (c), .dst_reg = (d), .src_reg = (s), .off = (int16_t)(o), .imm = (int32_t)(i)}
 #define MOVE(d, s) INSN(BPF_ALU64 | BPF_MOV | BPF_X, d, s, 0, 0)
@@ -51,7 +51,7 @@ _Static_assert(sizeof(struct flow_value) == 88, "the program clears all of it");
 #define PACKET(w, o) INSN(BPF_LD | BPF_ABS | (w), 0, 0, 0, o)        /* R0 = packet[o] */
 #define PACKET_R(w, r, o) INSN(BPF_LD | BPF_IND | (w), 0, r, 0, o)   /* R0 = packet[r + o] */
 #define CALL(f) INSN(BPF_JMP | BPF_CALL, 0, 0, 0, f)
-#define MAP(d, fd) INSN(BPF_LD | BPF_DW | BPF_IMM, d, BPF_PSEUDO_MAP_FD, 0, fd), INSN(0, 0, 0, 0, 0)
+#define MAP(d, map) INSN(BPF_LD | BPF_DW | BPF_IMM, d, BPF_PSEUDO_MAP_FD, 0, map), INSN(0, 0, 0, 0, 0)
 #define JUMP(to) INSN(BPF_JMP | BPF_JA, 0, 0, to, 0)
 #define IF(op, d, i, to) INSN(BPF_JMP | (op) | BPF_K, d, 0, to, i)
 #define LABEL(l) INSN(BPF_JMP | BPF_JA, 0, 0, 0, l)
@@ -79,26 +79,12 @@ _Static_assert(sizeof(struct flow_value) == 88, "the program clears all of it");
 
 enum { R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, FP };
 
+enum map { FLOWS, CREATED, MAPS };
+
 enum label {
 	NOWHERE, WAY_KNOWN, IPV4, UDP, LONG, LONG_V2, SHORT, OTHER, CLASSIFIED, MADE, KNOWN, GOES_ON,
 	SEGMENTED, GOES_OUT, END, LABELS,
 };
-
-/* Turns the labels that jumps name into distances. */
-static void link_jumps(struct bpf_insn *program, size_t n)
-{
-	size_t at[LABELS] = {0};
-
-	for (size_t i = 0; i < n; i++) {
-		if (program[i].code == (BPF_JMP | BPF_JA) && program[i].off == NOWHERE) {
-			at[program[i].imm] = i;
-			program[i].imm = 0;
-		}
-	}
-	for (size_t i = 0; i < n; i++)
-		if (BPF_CLASS(program[i].code) == BPF_JMP && program[i].off != NOWHERE)
-			program[i].off = (int16_t)(at[program[i].off] - i - 1);
-}
 
 /* last: the last member that counts. The kernel takes what is beyond it for 0, and refuses other
  * bytes there, which an initializer of a union need not clear. */
@@ -111,195 +97,215 @@ static uint64_t pointer(const void *p)
 	return (uintptr_t)p;
 }
 
-/* Loads the program that counts a packet in the maps. What it reads beyond the packet's end
- * ends it with 0, which is also what it returns otherwise: the socket gets nothing.
+/* Counts a packet in the maps. What it reads beyond the packet's end ends it with 0, which is
+ * also what it returns otherwise: the socket gets nothing.
  * Registers: R6 the packet, R7 0 when it comes in and 1 when it goes out, R8 where its UDP
  * header begins and later the time, R9 its length. */
+static const struct bpf_insn instructions[] = {
+	MOVE(R6, R1),
+
+	/* Which way does it go? Packets to other hosts are not this machine's, nor is what
+	 * goes out and came in before: that is forwarded. */
+	LOAD(BPF_W, R0, R6, offsetof(struct __sk_buff, pkt_type)),
+	SET(R7, 0),
+	IF(BPF_JLT, R0, PACKET_OTHERHOST, WAY_KNOWN),
+	SET(R7, 1),
+	IF(BPF_JNE, R0, PACKET_OUTGOING, END),
+	LOAD(BPF_W, R0, R6, offsetof(struct __sk_buff, ingress_ifindex)),
+	IF(BPF_JNE, R0, 0, END),
+	LABEL(WAY_KNOWN),
+
+	PACKET(BPF_B, 0),
+	DO(BPF_RSH, R0, 4),
+	IF(BPF_JEQ, R0, 4, IPV4),
+	IF(BPF_JNE, R0, 6, END),
+
+	/* RFC 8200, section 3: next header, payload length, addresses */
+	PACKET(BPF_B, 6),
+	IF(BPF_JNE, R0, IPPROTO_UDP, END),
+	PACKET(BPF_H, 4),
+	MOVE(R9, R0),
+	DO(BPF_ADD, R9, 40),
+	SET(R8, 40),
+	ADDRESS(REMOTE_END, 8, 16, REMOTE),
+	ADDRESS(LOCAL_END, 8, 16, LOCAL),
+	JUMP(UDP),
+
+	/* RFC 791, section 3.1: protocol, fragment offset (only the first fragment has
+	 * ports), total length, header length, addresses */
+	LABEL(IPV4),
+	PACKET(BPF_B, 9),
+	IF(BPF_JNE, R0, IPPROTO_UDP, END),
+	PACKET(BPF_H, 6),
+	DO(BPF_AND, R0, 0x1fff),
+	IF(BPF_JNE, R0, 0, END),
+	PACKET(BPF_H, 2),
+	MOVE(R9, R0),
+	PACKET(BPF_B, 0),
+	DO(BPF_AND, R0, 15),
+	DO(BPF_LSH, R0, 2),
+	MOVE(R8, R0),
+	MAPPED(REMOTE),
+	MAPPED(LOCAL),
+	ADDRESS(REMOTE_END, 12, 4, REMOTE + 12),
+	ADDRESS(LOCAL_END, 12, 4, LOCAL + 12),
+
+	/* RFC 768: ports; the remote one is the source of what comes in */
+	LABEL(UDP),
+	MOVE(R2, R7),
+	DO(BPF_MUL, R2, 2),
+	DO_R(BPF_ADD, R2, R8),
+	PACKET_R(BPF_H, R2, 0),
+	STORE(BPF_H, FP, REMOTE_PORT, R0),
+	MOVE(R2, R7),
+	DO(BPF_XOR, R2, 1),
+	DO(BPF_MUL, R2, 2),
+	DO_R(BPF_ADD, R2, R8),
+	PACKET_R(BPF_H, R2, 0),
+	STORE(BPF_H, FP, LOCAL_PORT, R0),
+	LOAD(BPF_W, R0, R6, offsetof(struct __sk_buff, ifindex)),
+	STORE(BPF_W, FP, INTERFACE, R0),
+	MOVE(R0, R8),
+	DO(BPF_ADD, R0, 8),
+	STORE(BPF_DW, FP, HEADERS, R0),
+
+	/* QUIC or not? A datagram too short for a long header's version is OTHER. */
+	PACKET_R(BPF_H, R8, 4),
+	IF(BPF_JLT, R0, 8 + 5, OTHER),
+	PACKET_R(BPF_B, R8, 8),
+	STORE(BPF_DW, FP, SEEN, R0),
+	DO(BPF_AND, R0, 0xc0),
+	IF(BPF_JGE, R0, 0x80, LONG),   /* whatever the fixed bit is: RFC 9287 lets it be cleared */
+	IF(BPF_JEQ, R0, 0x40, SHORT),
+	LABEL(OTHER),
+	STORE_K(BPF_DW, FP, SEEN, FLOW_OTHER),
+	JUMP(CLASSIFIED),
+	LABEL(SHORT),
+	STORE_K(BPF_DW, FP, SEEN, FLOW_SHORT),
+	JUMP(CLASSIFIED),
+	/* RFC 9000, 17.2: bits 4 and 5 are the type, 0 an Initial; in version 2 that is 1 */
+	LABEL(LONG),
+	PACKET_R(BPF_W, R8, 9),
+	LOAD(BPF_DW, R1, FP, SEEN),
+	DO(BPF_AND, R1, 0x30),
+	IF(BPF_JEQ, R0, QUIC_V2, LONG_V2),
+	IF(BPF_JNE, R0, QUIC_V1, OTHER),
+	STORE_K(BPF_DW, FP, SEEN, FLOW_QUIC_V1),
+	IF(BPF_JNE, R1, 0x00, CLASSIFIED),
+	STORE_K(BPF_DW, FP, SEEN, FLOW_QUIC_V1 | FLOW_INITIAL),
+	JUMP(CLASSIFIED),
+	LABEL(LONG_V2),
+	STORE_K(BPF_DW, FP, SEEN, FLOW_QUIC_V2),
+	IF(BPF_JNE, R1, 0x10, CLASSIFIED),
+	STORE_K(BPF_DW, FP, SEEN, FLOW_QUIC_V2 | FLOW_INITIAL),
+	LABEL(CLASSIFIED),
+
+	CALL(BPF_FUNC_ktime_get_ns),
+	MOVE(R8, R0),
+	MAP(R1, FLOWS),
+	POINTER(R2, KEY),
+	CALL(BPF_FUNC_map_lookup_elem),
+	IF(BPF_JNE, R0, 0, KNOWN),
+
+	/* A new flow: all zero but the times and the local address, which is there already */
+	STORE_K(BPF_DW, FP, BYTES, 0),
+	STORE_K(BPF_DW, FP, BYTES + 8, 0),
+	STORE_K(BPF_DW, FP, PACKETS, 0),
+	STORE_K(BPF_DW, FP, PACKETS + 8, 0),
+	STORE_K(BPF_DW, FP, INITIALS, 0),
+	STORE_K(BPF_DW, FP, INITIALS + 8, 0),
+	STORE(BPF_DW, FP, FIRST, R8),
+	STORE(BPF_DW, FP, LAST, R8),
+	STORE_K(BPF_DW, FP, ALL_SEEN, 0),
+	MAP(R1, FLOWS),
+	POINTER(R2, KEY),
+	POINTER(R3, VALUE),
+	SET(R4, BPF_NOEXIST),
+	CALL(BPF_FUNC_map_update_elem),
+	IF(BPF_JNE, R0, 0, MADE),   /* by another CPU, a moment ago */
+	STORE_K(BPF_W, FP, COUNTER, 0),
+	MAP(R1, CREATED),
+	POINTER(R2, COUNTER),
+	CALL(BPF_FUNC_map_lookup_elem),
+	IF(BPF_JEQ, R0, 0, END),
+	SET(R1, 1),
+	COUNT(R0, 0, R1),
+	LABEL(MADE),
+	MAP(R1, FLOWS),
+	POINTER(R2, KEY),
+	CALL(BPF_FUNC_map_lookup_elem),
+	IF(BPF_JEQ, R0, 0, END),
+
+	/* R0 is the flow's value. After a silence it is another connection of the same ends.
+	 * Another CPU's datagram may be a little later: the difference has a sign. */
+	LABEL(KNOWN),
+	LOAD(BPF_DW, R1, R0, offsetof(struct flow_value, last)),
+	MOVE(R2, R8),
+	DO_R(BPF_SUB, R2, R1),
+	DO(BPF_ARSH, R2, 30),
+	IF(BPF_JSLT, R2, FLOW_SILENCE, GOES_ON),
+	STORE(BPF_DW, R0, offsetof(struct flow_value, first), R8),
+	STORE_K(BPF_DW, R0, offsetof(struct flow_value, initial), 0),
+	STORE_K(BPF_DW, R0, offsetof(struct flow_value, initial) + 8, 0),
+	LABEL(GOES_ON),
+
+	/* What the kernel handles as one packet was or will be gso_segs of them on the wire,
+	 * each with headers of its own. */
+	LOAD(BPF_W, R1, R6, offsetof(struct __sk_buff, gso_segs)),
+	IF(BPF_JGT, R1, 0, SEGMENTED),
+	SET(R1, 1),
+	LABEL(SEGMENTED),
+	MOVE(R2, R1),
+	DO(BPF_SUB, R2, 1),
+	LOAD(BPF_DW, R3, FP, HEADERS),
+	DO_R(BPF_MUL, R2, R3),
+	DO_R(BPF_ADD, R9, R2),
+	STORE(BPF_DW, R0, offsetof(struct flow_value, last), R8),
+	LOAD(BPF_DW, R2, FP, SEEN),
+	LOAD(BPF_DW, R3, R0, offsetof(struct flow_value, seen)),
+	DO_R(BPF_OR, R3, R2),
+	STORE(BPF_DW, R0, offsetof(struct flow_value, seen), R3),
+	DO(BPF_AND, R2, FLOW_INITIAL),
+	IF(BPF_JNE, R7, 0, GOES_OUT),
+	ADD_UP(0),
+	JUMP(END),
+	LABEL(GOES_OUT),
+	ADD_UP(1),
+	LABEL(END),
+	SET(R0, 0),
+	INSN(BPF_JMP | BPF_EXIT, 0, 0, 0, 0),
+};
+
+/* Puts in the descriptors of the maps, and distances for the labels that jumps name. */
+static void link_program(struct bpf_insn *linked, size_t n, const int maps[MAPS])
+{
+	size_t at[LABELS] = {0};
+
+	for (size_t i = 0; i < n; i++) {
+		if (linked[i].code == (BPF_LD | BPF_DW | BPF_IMM)) {
+			linked[i].imm = maps[linked[i].imm];
+		} else if (linked[i].code == (BPF_JMP | BPF_JA) && linked[i].off == NOWHERE) {
+			at[linked[i].imm] = i;
+			linked[i].imm = 0;
+		}
+	}
+	for (size_t i = 0; i < n; i++)
+		if (BPF_CLASS(linked[i].code) == BPF_JMP && linked[i].off != NOWHERE)
+			linked[i].off = (int16_t)(at[linked[i].off] - i - 1);
+}
+
 static int load_program(int map, int created)
 {
-	struct bpf_insn program[] = {
-		MOVE(R6, R1),
-
-		/* Which way does it go? Packets to other hosts are not this machine's, nor is what
-		 * goes out and came in before: that is forwarded. */
-		LOAD(BPF_W, R0, R6, offsetof(struct __sk_buff, pkt_type)),
-		SET(R7, 0),
-		IF(BPF_JLT, R0, PACKET_OTHERHOST, WAY_KNOWN),
-		SET(R7, 1),
-		IF(BPF_JNE, R0, PACKET_OUTGOING, END),
-		LOAD(BPF_W, R0, R6, offsetof(struct __sk_buff, ingress_ifindex)),
-		IF(BPF_JNE, R0, 0, END),
-		LABEL(WAY_KNOWN),
-
-		PACKET(BPF_B, 0),
-		DO(BPF_RSH, R0, 4),
-		IF(BPF_JEQ, R0, 4, IPV4),
-		IF(BPF_JNE, R0, 6, END),
-
-		/* RFC 8200, section 3: next header, payload length, addresses */
-		PACKET(BPF_B, 6),
-		IF(BPF_JNE, R0, IPPROTO_UDP, END),
-		PACKET(BPF_H, 4),
-		MOVE(R9, R0),
-		DO(BPF_ADD, R9, 40),
-		SET(R8, 40),
-		ADDRESS(REMOTE_END, 8, 16, REMOTE),
-		ADDRESS(LOCAL_END, 8, 16, LOCAL),
-		JUMP(UDP),
-
-		/* RFC 791, section 3.1: protocol, fragment offset (only the first fragment has
-		 * ports), total length, header length, addresses */
-		LABEL(IPV4),
-		PACKET(BPF_B, 9),
-		IF(BPF_JNE, R0, IPPROTO_UDP, END),
-		PACKET(BPF_H, 6),
-		DO(BPF_AND, R0, 0x1fff),
-		IF(BPF_JNE, R0, 0, END),
-		PACKET(BPF_H, 2),
-		MOVE(R9, R0),
-		PACKET(BPF_B, 0),
-		DO(BPF_AND, R0, 15),
-		DO(BPF_LSH, R0, 2),
-		MOVE(R8, R0),
-		MAPPED(REMOTE),
-		MAPPED(LOCAL),
-		ADDRESS(REMOTE_END, 12, 4, REMOTE + 12),
-		ADDRESS(LOCAL_END, 12, 4, LOCAL + 12),
-
-		/* RFC 768: ports; the remote one is the source of what comes in */
-		LABEL(UDP),
-		MOVE(R2, R7),
-		DO(BPF_MUL, R2, 2),
-		DO_R(BPF_ADD, R2, R8),
-		PACKET_R(BPF_H, R2, 0),
-		STORE(BPF_H, FP, REMOTE_PORT, R0),
-		MOVE(R2, R7),
-		DO(BPF_XOR, R2, 1),
-		DO(BPF_MUL, R2, 2),
-		DO_R(BPF_ADD, R2, R8),
-		PACKET_R(BPF_H, R2, 0),
-		STORE(BPF_H, FP, LOCAL_PORT, R0),
-		LOAD(BPF_W, R0, R6, offsetof(struct __sk_buff, ifindex)),
-		STORE(BPF_W, FP, INTERFACE, R0),
-		MOVE(R0, R8),
-		DO(BPF_ADD, R0, 8),
-		STORE(BPF_DW, FP, HEADERS, R0),
-
-		/* QUIC or not? A datagram too short for a long header's version is OTHER. */
-		PACKET_R(BPF_H, R8, 4),
-		IF(BPF_JLT, R0, 8 + 5, OTHER),
-		PACKET_R(BPF_B, R8, 8),
-		STORE(BPF_DW, FP, SEEN, R0),
-		DO(BPF_AND, R0, 0xc0),
-		IF(BPF_JGE, R0, 0x80, LONG),   /* whatever the fixed bit is: RFC 9287 lets it be cleared */
-		IF(BPF_JEQ, R0, 0x40, SHORT),
-		LABEL(OTHER),
-		STORE_K(BPF_DW, FP, SEEN, FLOW_OTHER),
-		JUMP(CLASSIFIED),
-		LABEL(SHORT),
-		STORE_K(BPF_DW, FP, SEEN, FLOW_SHORT),
-		JUMP(CLASSIFIED),
-		/* RFC 9000, 17.2: bits 4 and 5 are the type, 0 an Initial; in version 2 that is 1 */
-		LABEL(LONG),
-		PACKET_R(BPF_W, R8, 9),
-		LOAD(BPF_DW, R1, FP, SEEN),
-		DO(BPF_AND, R1, 0x30),
-		IF(BPF_JEQ, R0, QUIC_V2, LONG_V2),
-		IF(BPF_JNE, R0, QUIC_V1, OTHER),
-		STORE_K(BPF_DW, FP, SEEN, FLOW_QUIC_V1),
-		IF(BPF_JNE, R1, 0x00, CLASSIFIED),
-		STORE_K(BPF_DW, FP, SEEN, FLOW_QUIC_V1 | FLOW_INITIAL),
-		JUMP(CLASSIFIED),
-		LABEL(LONG_V2),
-		STORE_K(BPF_DW, FP, SEEN, FLOW_QUIC_V2),
-		IF(BPF_JNE, R1, 0x10, CLASSIFIED),
-		STORE_K(BPF_DW, FP, SEEN, FLOW_QUIC_V2 | FLOW_INITIAL),
-		LABEL(CLASSIFIED),
-
-		CALL(BPF_FUNC_ktime_get_ns),
-		MOVE(R8, R0),
-		MAP(R1, map),
-		POINTER(R2, KEY),
-		CALL(BPF_FUNC_map_lookup_elem),
-		IF(BPF_JNE, R0, 0, KNOWN),
-
-		/* A new flow: all zero but the times and the local address, which is there already */
-		STORE_K(BPF_DW, FP, BYTES, 0),
-		STORE_K(BPF_DW, FP, BYTES + 8, 0),
-		STORE_K(BPF_DW, FP, PACKETS, 0),
-		STORE_K(BPF_DW, FP, PACKETS + 8, 0),
-		STORE_K(BPF_DW, FP, INITIALS, 0),
-		STORE_K(BPF_DW, FP, INITIALS + 8, 0),
-		STORE(BPF_DW, FP, FIRST, R8),
-		STORE(BPF_DW, FP, LAST, R8),
-		STORE_K(BPF_DW, FP, ALL_SEEN, 0),
-		MAP(R1, map),
-		POINTER(R2, KEY),
-		POINTER(R3, VALUE),
-		SET(R4, BPF_NOEXIST),
-		CALL(BPF_FUNC_map_update_elem),
-		IF(BPF_JNE, R0, 0, MADE),   /* by another CPU, a moment ago */
-		STORE_K(BPF_W, FP, COUNTER, 0),
-		MAP(R1, created),
-		POINTER(R2, COUNTER),
-		CALL(BPF_FUNC_map_lookup_elem),
-		IF(BPF_JEQ, R0, 0, END),
-		SET(R1, 1),
-		COUNT(R0, 0, R1),
-		LABEL(MADE),
-		MAP(R1, map),
-		POINTER(R2, KEY),
-		CALL(BPF_FUNC_map_lookup_elem),
-		IF(BPF_JEQ, R0, 0, END),
-
-		/* R0 is the flow's value. After a silence it is another connection of the same ends.
-		 * Another CPU's datagram may be a little later: the difference has a sign. */
-		LABEL(KNOWN),
-		LOAD(BPF_DW, R1, R0, offsetof(struct flow_value, last)),
-		MOVE(R2, R8),
-		DO_R(BPF_SUB, R2, R1),
-		DO(BPF_ARSH, R2, 30),
-		IF(BPF_JSLT, R2, FLOW_SILENCE, GOES_ON),
-		STORE(BPF_DW, R0, offsetof(struct flow_value, first), R8),
-		STORE_K(BPF_DW, R0, offsetof(struct flow_value, initial), 0),
-		STORE_K(BPF_DW, R0, offsetof(struct flow_value, initial) + 8, 0),
-		LABEL(GOES_ON),
-
-		/* What the kernel handles as one packet was or will be gso_segs of them on the wire,
-		 * each with headers of its own. */
-		LOAD(BPF_W, R1, R6, offsetof(struct __sk_buff, gso_segs)),
-		IF(BPF_JGT, R1, 0, SEGMENTED),
-		SET(R1, 1),
-		LABEL(SEGMENTED),
-		MOVE(R2, R1),
-		DO(BPF_SUB, R2, 1),
-		LOAD(BPF_DW, R3, FP, HEADERS),
-		DO_R(BPF_MUL, R2, R3),
-		DO_R(BPF_ADD, R9, R2),
-		STORE(BPF_DW, R0, offsetof(struct flow_value, last), R8),
-		LOAD(BPF_DW, R2, FP, SEEN),
-		LOAD(BPF_DW, R3, R0, offsetof(struct flow_value, seen)),
-		DO_R(BPF_OR, R3, R2),
-		STORE(BPF_DW, R0, offsetof(struct flow_value, seen), R3),
-		DO(BPF_AND, R2, FLOW_INITIAL),
-		IF(BPF_JNE, R7, 0, GOES_OUT),
-		ADD_UP(0),
-		JUMP(END),
-		LABEL(GOES_OUT),
-		ADD_UP(1),
-		LABEL(END),
-		SET(R0, 0),
-		INSN(BPF_JMP | BPF_EXIT, 0, 0, 0, 0),
-	};
-	const size_t n = sizeof program / sizeof *program;
+	struct bpf_insn linked[sizeof instructions / sizeof *instructions];
 	union bpf_attr attr = {
 		.prog_type = BPF_PROG_TYPE_SOCKET_FILTER,
-		.insn_cnt = (uint32_t)n,
-		.insns = pointer(program),
+		.insn_cnt = sizeof instructions / sizeof *instructions,
+		.insns = pointer(linked),
 		.license = pointer("Dual MIT/GPL"),
 	};
 
-	link_jumps(program, n);
+	memcpy(linked, instructions, sizeof linked);
+	link_program(linked, attr.insn_cnt, (const int[MAPS]){[FLOWS] = map, [CREATED] = created});
 	return BPF(BPF_PROG_LOAD, attr, license);
 }
 

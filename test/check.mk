@@ -83,8 +83,8 @@ CORE_TEXT_MAX = 71500
 CORE_LINES_MAX = 8060
 FIRST_LINES_MAX = 2060
 size-check:
-	$(MAKE) -j$(JOBS) TLS=0 BUILD=$(BUILD)/tls0 TEXT_MAX=209500 text-check
-	$(MAKE) -j$(JOBS) TLS=1 TEXT_MAX=217000 text-check
+	$(MAKE) -j$(JOBS) TLS=0 BUILD=$(BUILD)/tls0 TEXT_MAX=208000 text-check
+	$(MAKE) -j$(JOBS) TLS=1 TEXT_MAX=215000 text-check
 	$(MAKE) -j$(JOBS) core-size-check
 
 core-size-check: $(BUILD)/core/introspectd
