@@ -184,7 +184,7 @@ install: all
 	install $(BUILD)/introspect $(DESTDIR)$(PREFIX)/bin/
 	install -m 644 dist/introspect.1 $(DESTDIR)$(PREFIX)/share/man/man1/
 	install -m 644 dist/introspectd.8 $(DESTDIR)$(PREFIX)/share/man/man8/
-	install -m 644 dist/grafana.json $(DESTDIR)$(PREFIX)/share/introspectd/
+	install -m 644 dist/grafana.json dist/prometheus-rules.yml $(DESTDIR)$(PREFIX)/share/introspectd/
 	$(if $(UNITDIR),install -D -m 644 dist/introspectd.service \
 		$(DESTDIR)$(UNITDIR)/introspectd.service)
 

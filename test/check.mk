@@ -66,6 +66,18 @@ publishers-check:
 	$(if $(GO),cd publishers/go-libp2p && timeout 900 $(GO) vet ./... && timeout 900 $(GO) test -race -timeout 240s ./...,@echo 'skipped: no go, so the publisher of go-libp2p')
 	BUILD=$(BUILD) GO=$(GO) timeout 900 $(TEST) --test-timeout=240000 'publishers/contract/*.test.mjs'
 
+# README's ways for many nodes, with the real engines: Kafka, whose jars Maven brings, and Prometheus.
+KAFKA = $(abspath $(BUILD))/kafka/lib
+
+fleet-check: all $(KAFKA)
+	BUILD=$(BUILD) KAFKA=$(KAFKA) timeout 1800 $(TEST) --test-timeout=1500000 'test/fleet/*.test.mjs'
+
+$(KAFKA): test/fleet/pom.xml
+	mvn -q -B -f $< -Dmaven.repo.local=$(abspath $(BUILD))/kafka/m2 dependency:copy-dependencies \
+		-DoutputDirectory=$@
+	rm -r $(BUILD)/kafka/m2
+	touch $@
+
 UNIT_TESTS = $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/*_test.c))
 
 unit-tests: $(UNIT_TESTS)
@@ -253,12 +265,16 @@ lint-deps: deps bridge-deps
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends \
 		clang clang-tidy cppcheck libclang-rt-dev mandoc
 
+fleet-deps: test-deps
+	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends \
+		default-jre-headless kcat maven
+
 bench-deps: test-deps
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends \
 		libwebsockets-dev
 
-.PHONY: check core-check bridge-check kubo-publishing publishers-check core-size-check unit-tests unit-check size-check text-check model fuzz fuzz-check fuzz-targets \
+.PHONY: check core-check bridge-check fleet-check kubo-publishing publishers-check core-size-check unit-tests unit-check size-check text-check model fuzz fuzz-check fuzz-targets \
         fault fault-tools load load-tools soak soak-sanitizers soak-valgrind bench bench-serve \
         bench-kernel bench-flow bench-feed bench-dashboard bench-check bench-baseline lint test-deps \
-        lint-deps bench-deps
+        lint-deps fleet-deps bench-deps
 include test/ports/ports.mk

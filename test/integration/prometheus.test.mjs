@@ -1,43 +1,17 @@
 // A Prometheus that scrapes three daemons, and the queries of the Grafana dashboard.
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
+import { spawnSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
 import test from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { client, daemon, folder, root } from './daemon.mjs'
 import { encodeState, feedDaemon, node } from './feed-node.mjs'
+import { dashboardIsAnswered, prometheus } from './prometheus.mjs'
 import { bigState, recording, save } from './recording.mjs'
 
 const SHORT = ['--interval', '10']
 const TOKEN = 'correct-horse.battery_staple~1'
-
-// A Prometheus; ask(path) is what its HTTP API answers.
-async function prometheus (t, config) {
-  const path = folder(t)
-  writeFileSync(join(path, 'prometheus.yml'), JSON.stringify(config))
-  const child = spawn('prometheus', [`--config.file=${join(path, 'prometheus.yml')}`,
-    `--storage.tsdb.path=${join(path, 'data')}`, '--web.listen-address=127.0.0.1:0', '--log.format=json'],
-  { stdio: ['ignore', 'ignore', 'pipe'] })
-  const exited = once(child, 'exit')
-  t.after(async () => {
-    child.kill()
-    await exited
-  })
-  for await (const line of createInterface({ input: child.stderr })) {
-    const { msg, address } = JSON.parse(line)
-    if (msg !== 'Listening on') continue
-    child.stderr.resume()
-    return async (path, parameters) => {
-      const { status, data, error } = await (await fetch(`http://${address}/api/v1/${path}?${new URLSearchParams(parameters)}`)).json()
-      assert.equal(status, 'success', `${error}: ${JSON.stringify(parameters)}`)
-      return data
-    }
-  }
-  throw new Error('no Prometheus')
-}
 
 test('a fleet, scraped by Prometheus and shown by Grafana', async t => {
   const token = join(folder(t), 'token')
@@ -82,27 +56,7 @@ test('a fleet, scraped by Prometheus and shown by Grafana', async t => {
     assert.ok(Number(grown.value[1]) > 3)
   })
 
-  await t.test('every query of the dashboard has an answer', async () => {
-    const { panels, templating } = JSON.parse(readFileSync(join(root, 'dist/grafana.json'), 'utf8'))
-    const variable = templating.list.find(({ name }) => name === 'instance')
-    const [, metric, label] = variable.query.query.match(/^label_values\((\w+), (\w+)\)$/)
-    const values = await ask(`label/${label}/values`, { 'match[]': metric })
-    assert.deepEqual(values, fleet.map(d => d.host).sort())
-    const all = values.map(value => value.replaceAll('.', '\\\\.')).join('|')   // as Grafana escapes
-    let count = 0
-    for (const { title, type, targets } of panels) {
-      for (const { expr, datasource } of targets ?? []) {
-        assert.equal(datasource.uid, '${datasource}')
-        const expression = expr.replaceAll('$instance', all).replaceAll('$__rate_interval', '10s')
-        assert.ok(!expression.includes('$'), expression)
-        const result = await query(expression)
-        assert.ok(result.length > 0, `${title}: ${expression}`)
-        if (type === 'stat') assert.equal(result.length, 1, title)
-        count++
-      }
-    }
-    assert.ok(count > 30)
-  })
+  await t.test('every query of the dashboard has an answer', () => dashboardIsAnswered(ask, fleet.map(d => d.host)))
 
   await t.test('every metric is on the dashboard', async () => {
     const dashboard = readFileSync(join(root, 'dist/grafana.json'), 'utf8')
@@ -111,4 +65,11 @@ test('a fleet, scraped by Prometheus and shown by Grafana', async t => {
     assert.ok(names.length > 25)
     assert.deepEqual(names.filter(name => !dashboard.includes(name)), [])
   })
+})
+
+test('alert rules: what wakes an operator, and what does not', () => {
+  for (const [what, file] of [['check', 'dist/prometheus-rules.yml'], ['test', 'test/integration/prometheus-rules.test.yml']]) {
+    const { status, stdout, stderr } = spawnSync('promtool', [what, 'rules', join(root, file)], { encoding: 'utf8' })
+    assert.equal(status, 0, stdout + stderr)
+  }
 })
