@@ -64,7 +64,7 @@ test('each question has its answer within two clicks', limit, async t => {
     assert.ok(clicks.length <= 2, question)
     await show(page, 'overview')
     for (const selector of clicks) await page.click(selector)
-    await page.locator(where, { hasText: answer }).first().waitFor({ timeout: 10000 }).catch(async () => {
+    await page.locator(where, { hasText: answer }).first().waitFor({ timeout: 60000 }).catch(async () => {
       assert.fail(`${question}: ${answer} is not in ${await page.textContent('main')}`)
     })
   }

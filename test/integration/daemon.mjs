@@ -31,7 +31,7 @@ process.once('exit', () => {
 })
 
 // Resolves with the value once it is truthy; checked again after every event.
-export async function until (emitter, event, value, ms = 10000) {
+export async function until (emitter, event, value, ms = 60000) {
   const signal = AbortSignal.timeout(ms)
   for (;;) {
     const found = value()

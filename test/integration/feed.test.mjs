@@ -278,7 +278,7 @@ test('a path that is taken', async t => {
   const { path } = await feedDaemon(t)
   const start = at => {
     const { status, stderr } = spawnSync(join(build, 'introspectd'),
-      ['--listen', '127.0.0.1:0', '--feed', at], { encoding: 'utf8', timeout: 10000 })
+      ['--listen', '127.0.0.1:0', '--feed', at], { encoding: 'utf8', timeout: 60000 })
     assert.equal(status, 1)
     return stderr
   }

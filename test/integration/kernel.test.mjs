@@ -272,7 +272,7 @@ test('a process by its number, to its end', async t => {
 
 test('a process that does not exist: one line, and no daemon', () => {
   const { status, stderr } = spawnSync(join(build, 'introspectd'), ['--listen', '127.0.0.1:0', '--pid', '4194303'],
-    { encoding: 'utf8', timeout: 10000 })
+    { encoding: 'utf8', timeout: 60000 })
   assert.ok(status > 0)
   assert.deepEqual(stderr.split('\n').filter(line => !line.startsWith('listening ')),
     ['error pid="4194303" reason="there is no such process"', ''])

@@ -11,7 +11,7 @@ import { build, client, daemon, folder, root } from './daemon.mjs'
 const program = join(build, 'introspectd')
 
 function run (...args) {
-  const { status, stdout, stderr } = spawnSync(program, args, { encoding: 'utf8', timeout: 10000 })
+  const { status, stdout, stderr } = spawnSync(program, args, { encoding: 'utf8', timeout: 60000 })
   return { status, stdout, stderr }
 }
 

@@ -160,7 +160,7 @@ describe('replay', { concurrency: true }, () => {
       [recording(runtime), 'no state in it']
     ]
     const start = path => new Promise(resolve => {
-      execFile(join(build, 'introspectd'), ['--listen', '127.0.0.1:0', '--replay', path], { timeout: 10000 },
+      execFile(join(build, 'introspectd'), ['--listen', '127.0.0.1:0', '--replay', path], { timeout: 60000 },
         (error, _, stderr) => resolve({ status: error?.code, stderr }))
     })
     for (const [bytes, reason] of rows) {

@@ -238,7 +238,7 @@ for (const [name, [cc, ...options]] of Object.entries(compilers)) {
     const built = join(path, 'sandboxed')
     writeFileSync(join(path, 'token'), `${TOKEN}\n`)
     build(built, '', [join(root, 'test/integration/sandboxed.c')])
-    const { stdout, stderr, signal } = spawnSync(built, [path], { encoding: 'utf8', timeout: 20000 })
+    const { stdout, stderr, signal } = spawnSync(built, [path], { encoding: 'utf8', timeout: 60000 })
     assert.deepEqual({ stdout, stderr, signal }, { stdout: 'done\n', stderr: '', signal: null })
   })
 
@@ -484,6 +484,6 @@ test('it becomes another user, and none that does not exist', { skip: asRoot }, 
   const c = await client(t, d.ws)
   await c.next()
   const { status: code, stderr } = spawnSync(program, ['--listen', '127.0.0.1:0', '--user', 'nonexistent'],
-    { encoding: 'utf8', timeout: 10000 })
+    { encoding: 'utf8', timeout: 60000 })
   assert.deepEqual([code, stderr], [1, 'error user=nonexistent reason="no such user"\n'])
 })

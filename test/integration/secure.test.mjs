@@ -42,7 +42,7 @@ async function ask (t, target, fields) {
 
 // A program that ends by itself.
 function run (name, args) {
-  const { status, stderr, stdout } = spawnSync(join(build, name), args, { timeout: 20000, encoding: 'utf8' })
+  const { status, stderr, stdout } = spawnSync(join(build, name), args, { timeout: 60000, encoding: 'utf8' })
   return { status, stdout, lines: stderr.split('\n').filter(line => line) }
 }
 
