@@ -38,10 +38,11 @@ int wire_varint(const uint8_t *in, size_t len, uint64_t *value)
 	return -1;
 }
 
-static bool read_varint(struct wire_reader *r, int max, uint64_t *value)
+static bool read_long_varint(struct wire_reader *r, int max, uint64_t *value)
 {
-	if (r->at < r->end && *r->at < 0x80) {   /* most are short */
-		*value = *r->at++;
+	if (r->end - r->at > 1 && r->at[1] < 0x80) {
+		*value = (r->at[0] & 0x7fu) | (unsigned)r->at[1] << 7;
+		r->at += 2;
 		return true;
 	}
 	int n = wire_varint(r->at, (size_t)(r->end - r->at), value);
@@ -54,23 +55,25 @@ static bool read_varint(struct wire_reader *r, int max, uint64_t *value)
 	return true;
 }
 
+/* Most are short. */
+static inline bool read_varint(struct wire_reader *r, int max, uint64_t *value)
+{
+	if (r->at == r->end || *r->at >= 0x80)
+		return read_long_varint(r, max, value);
+	*value = *r->at++;
+	return true;
+}
+
 static bool read_value(struct wire_reader *r, unsigned type, uint64_t *value)
 {
 	const uint8_t *start = r->at;
 
-	switch (type) {
-	case WIRE_VARINT:
+	if (type == WIRE_VARINT)
 		return read_varint(r, WIRE_VARINT_MAX, value);
-	case WIRE_I64:
-		*value = 8;
-		break;
-	case WIRE_LEN:
-		if (!read_varint(r, TAG_MAX, value))
-			return false;
-		break;
-	default:   /* WIRE_I32 */
-		*value = 4;
-	}
+	if (type != WIRE_LEN)
+		*value = type == WIRE_I64 ? 8 : 4;
+	else if (!read_varint(r, TAG_MAX, value))
+		return false;
 	if (*value > (uint64_t)(r->end - r->at))
 		return fail(r, start, "value runs past the end of its message");
 	r->at += *value;
@@ -88,8 +91,7 @@ bool wire_next(struct wire_reader *r, struct wire_field *f)
 		return fail(r, f->start, "field number is out of range");
 	f->number = (uint32_t)(tag >> 3);
 	f->type = tag & 7;
-	if (f->type != WIRE_VARINT && f->type != WIRE_I64 && f->type != WIRE_LEN &&
-	    f->type != WIRE_I32)
+	if (!(1u << f->type & (1u << WIRE_VARINT | 1u << WIRE_I64 | 1u << WIRE_LEN | 1u << WIRE_I32)))
 		return fail(r, f->start, "wire type is a group or unknown");
 	return read_value(r, f->type, &f->value);
 }
