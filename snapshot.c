@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "source/complete.h"
 #include "source/wire.h"
 
 /* Bytes before the State, and around the runtime and the sequence number: two tags of two
@@ -72,7 +71,7 @@ size_t snapshot_take(struct snapshot_store *store, const struct snapshot_input *
 	 * an encoded State is a second State packed right behind it. */
 	Introspection__State added = INTROSPECTION__STATE__INIT;
 	Introspection__State *state = input->state ? input->state : &added;
-	size_t len = 0;
+	size_t len = input->state ? 0 : input->len;
 	struct snapshot *snapshot = find_room(store);
 	uint8_t prefix[WIRE_PREFIX_MAX];
 
@@ -80,8 +79,6 @@ size_t snapshot_take(struct snapshot_store *store, const struct snapshot_input *
 	uint8_t *begin = snapshot->buffer + STATE_AT;
 	state->runtime = runtime;
 	state->sequence = store->sequence + 1;
-	if (!input->state)
-		len = complete_state(begin, store->max, input->bytes, input->len, 0);
 	if (!surely_fits(store, input, runtime)) {
 		size_t all = len + introspection__state__get_packed_size(state);
 
@@ -89,6 +86,8 @@ size_t snapshot_take(struct snapshot_store *store, const struct snapshot_input *
 		if (all > store->max)
 			return all;
 	}
+	if (!input->state)
+		memcpy(begin, input->bytes, len);
 	len += introspection__state__pack(state, begin + len);
 	size_t n = wire_put_prefix(prefix, INTROSPECTION__SERVER_MESSAGE__PAYLOAD_STATE, len);
 	snapshot->message = begin - n;
@@ -97,14 +96,6 @@ size_t snapshot_take(struct snapshot_store *store, const struct snapshot_input *
 	assert(snapshot->len <= store->max);
 	snapshot->sequence = ++store->sequence;
 	snapshot->taken = now;
-	snapshot->checksum = 0;
 	store->latest = snapshot;
 	return snapshot->len;
-}
-
-uint32_t snapshot_checksum(struct snapshot *snapshot)
-{
-	if (snapshot->checksum == 0)
-		snapshot->checksum = wire_checksum(snapshot->message, snapshot->len);
-	return snapshot->checksum;
 }

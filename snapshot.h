@@ -15,9 +15,8 @@ enum {
 	SNAPSHOT_HEADROOM = 16,   /* bytes before a message */
 };
 
-/* What a source hands over: either a struct, in which nothing is missing of what
- * complete_state puts in, or the bytes of an encoded State that has no field 100 and
- * 101. Borrowed until the source is called again. */
+/* What a source hands over: either a struct, or the bytes of an encoded State that has no field
+ * 100 and 101. Borrowed until the source is called again. */
 struct snapshot_input {
 	Introspection__State *state;   /* NULL: bytes are meant */
 	const uint8_t *bytes;
@@ -35,7 +34,6 @@ struct snapshot {
 	uint8_t *frame;      /* set by the loop: where the frame begins, within the headroom */
 	unsigned pins;       /* clients to which it is being sent */
 	size_t pace;         /* set by the loop: bytes that the fastest of them took of late */
-	uint32_t checksum;   /* see snapshot_checksum; 0: not computed yet */
 };
 
 struct snapshot_store {
@@ -59,8 +57,5 @@ struct snapshot *snapshot_in_the_way(struct snapshot_store *store);
  * and no number is used. There must be room. */
 size_t snapshot_take(struct snapshot_store *store, const struct snapshot_input *input,
                      Introspection__Runtime *runtime, int64_t now);
-
-/* FNV-1a of the message, computed when first asked for. */
-uint32_t snapshot_checksum(struct snapshot *snapshot);
 
 #endif

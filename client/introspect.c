@@ -23,6 +23,7 @@
 #include "client/json.h"
 #include "link.h"
 #include "record.h"
+#include "source/complete.h"
 #include "view.h"
 
 enum {
@@ -206,10 +207,24 @@ static int record_runtime(struct program *p)
 	return record_message(p, &message);
 }
 
+/* What the observer toolkit's UI takes for granted stands in every State of a recording. */
+static int record_complete(struct program *p)
+{
+	const size_t max = p->arguments.max_message;
+	size_t len = p->link.message_len;
+	uint8_t *room = malloc(max);
+
+	if (!room)
+		return -1;
+	const uint8_t *message = complete_message(room, max, p->link.message, &len);
+	const int result = record_write(&p->record, message, len);
+	free(room);
+	return result;
+}
+
 static void record_state(struct program *p)
 {
-	if ((p->record.messages == 0 && record_runtime(p) < 0) ||
-	    record_write(&p->record, p->link.message, p->link.message_len) < 0) {
+	if ((p->record.messages == 0 && record_runtime(p) < 0) || record_complete(p) < 0) {
 		output_failed(p, p->record.path);
 		return;
 	}

@@ -1,7 +1,7 @@
 // Recording files: a version, then (checksum, length, ServerMessage) each.
 // The same three numbers head the frames of the command protocol.
 
-import { decode, encode } from './decode.js';
+import { decode, delimited, eachField, encode } from './decode.js';
 
 const VERSION = 1;
 const TEXT_VERSION = 0x30303031;   // "1000": how the observer toolkit's UI writes its version
@@ -55,10 +55,48 @@ function configured(messages) {
   return [messages[0], response, ...messages.slice(1)];
 }
 
+// What that UI takes for granted in a State, by number of the field: '' stands for a message
+// that need only be there. A State's second Subsystems need not say again what the first did.
+const GRANTED = {
+  message: {}, state: { 1: 'subsystems' }, subsystems: { 2: 'dht' }, more: {}, dht: { 4: '', 5: '' }, '': {},
+  connection: { 6: '', 8: 'traffic', 11: 'streams' }, streams: {}, stream: { 4: 'traffic', 6: '' }, traffic: { 1: '', 2: '' },
+};
+const WITHIN = { message: { 2: 'state' }, subsystems: { 1: 'connection' }, more: { 1: 'connection' }, streams: { 2: 'stream' } };
+
+// The parts of an encoded message with what it lacks; undefined: it lacks nothing.
+function lacking(kind, bytes, start, end) {
+  const seen = new Set(), parts = [];
+  let kept = start;
+  if (kind)
+    eachField(bytes, start, end, (number, tag, from, to) => {
+      const inner = GRANTED[kind][number] ?? WITHIN[kind]?.[number];
+      const value = inner && lacking(inner === 'subsystems' && seen.has(number) ? 'more' : inner, bytes, from, to);
+      if (value) {
+        parts.push(bytes.subarray(kept, tag), ...delimited(number, value));
+        kept = to;
+      }
+      seen.add(number);
+    });
+  const missing = Object.entries(GRANTED[kind]).filter(([number]) => !seen.has(Number(number)));
+  if (!parts.length && !missing.length)
+    return undefined;
+  return [...parts, bytes.subarray(kept, end),
+    ...missing.flatMap(([number, inner]) => delimited(Number(number), lacking(inner, bytes, end, end) ?? []))];
+}
+
+function complete(message) {
+  const parts = lacking('message', message, 0, message.length);
+  if (!parts)
+    return message;
+  const whole = new Uint8Array(parts.reduce((n, part) => n + part.length, 0));
+  parts.reduce((at, part) => (whole.set(part, at), at + part.length), 0);
+  return whole;
+}
+
 // A Blob of the messages in the order given, with a configuration behind the runtime.
 export function writeRecording(messages) {
   const parts = [littleEndian([VERSION])];
-  for (const message of configured(messages))
+  for (const message of configured(messages).map(complete))
     parts.push(littleEndian([fnv1a(message), message.length]), message);
   return new Blob(parts, { type: 'application/octet-stream' });
 }

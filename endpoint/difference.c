@@ -542,7 +542,6 @@ struct snapshot *difference_form(struct difference *d, const struct snapshot *la
 		s->len = w.over || n + len >= latest->len ? 0 : n + len;
 		s->sequence = latest->sequence;
 		s->taken = latest->taken;
-		s->checksum = 0;
 		s->frame = NULL;
 		form->base = base;
 	}

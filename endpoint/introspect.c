@@ -1,14 +1,26 @@
 #include "endpoint/introspect.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
 #include "endpoint/command.h"
+#include "source/complete.h"
+#include "source/wire.h"
 
 static struct commands all;
 static struct client *readers;   /* clients that have something pushed or are being sent an item */
 static size_t event_readers;     /* how many of them have events pushed */
+
+/* A snapshot in the form that the observer toolkit needs, made when the first client is due it. */
+static struct whole {
+	uint64_t sequence;        /* of that snapshot; 0: there is none */
+	uint8_t *buffer;          /* owned; NULL: the source's States lack nothing */
+	const uint8_t *message;   /* in buffer, or the snapshot's */
+	size_t len;
+	uint32_t checksum;
+} wholes[SNAPSHOT_BUFFERS];   /* of each snapshot of the store: it is kept while that is pinned */
 
 /* The memory of a connection. */
 struct client {
@@ -104,9 +116,35 @@ static void tell_source(struct daemon *d)
 		d->source->events_since = d->now;
 }
 
+static const struct whole *whole_of(const struct daemon *d, const struct snapshot *s)
+{
+	struct whole *w = &wholes[s - d->store.all];
+
+	if (w->sequence == s->sequence)
+		return w;
+	w->sequence = s->sequence;
+	w->message = s->message;
+	w->len = s->len;
+	if (w->buffer)
+		w->message = complete_message(w->buffer, d->store.max, s->message, &w->len);
+	w->checksum = wire_checksum(w->message, w->len);
+	return w;
+}
+
+/* The kernel source alone makes States itself, and leaves nothing out. Untouched pages cost nothing. */
+static bool open_wholes(const struct options *o)
+{
+	if (!o->feed && !o->replay)
+		return true;
+	for (int i = 0; i < SNAPSHOT_BUFFERS; i++)
+		if (!(wholes[i].buffer = malloc(o->max_snapshot)))
+			return false;
+	return true;
+}
+
 static int introspect_start(struct daemon *d)
 {
-	if (commands_open(&all, d->options.history) != 0) {
+	if (commands_open(&all, d->options.history) != 0 || !open_wholes(&d->options)) {
 		log_event("error reason=\"%s\" history=%zu", strerror(errno), d->options.history);
 		return -1;
 	}
@@ -120,6 +158,10 @@ static void introspect_stop(void)
 {
 	commands_close(&all);
 	memset(&all, 0, sizeof all);
+	for (int i = 0; i < SNAPSHOT_BUFFERS; i++) {
+		free(wholes[i].buffer);
+		wholes[i] = (struct whole){0};
+	}
 }
 
 static void introspect_open(struct daemon *d, struct connection *c, const struct ws_request *r,
@@ -160,12 +202,12 @@ static void put_state(struct daemon *d, struct client *client, struct message *m
 {
 	struct command *command = &client->command;
 	struct snapshot *latest = d->store.latest;
-	const struct command_frame frame =
-		command_state(command, latest->len, snapshot_checksum(latest));
+	const struct whole *whole = whole_of(d, latest);
+	const struct command_frame frame = command_state(command, whole->len, whole->checksum);
 
 	put_frame(client, &frame, m);
-	m->body = latest->message;
-	m->body_len = latest->len;
+	m->body = whole->message;
+	m->body_len = whole->len;
 	m->snapshot = latest;
 	m->sequence = latest->sequence;
 	command->requests -= command->requests > 0;
@@ -255,16 +297,17 @@ static const char *introspect_event(struct daemon *d, const uint8_t *event, size
 /* Puts the snapshot in the history if a paused client has states pushed: once for all of them. */
 static void introspect_taken(struct daemon *d)
 {
-	struct snapshot *latest = d->store.latest;
 	bool held = false;
 
 	for (struct client *c = readers; c; c = c->next) {
 		if (!watches(d, &c->command))
 			continue;
 		c->command.pushed_at = d->now;
-		if (c->command.push_states && !held)
-			commands_state(&all, latest->message, latest->len, snapshot_checksum(latest),
-			               latest->sequence, d->now);
+		if (c->command.push_states && !held) {
+			const struct whole *w = whole_of(d, d->store.latest);
+
+			commands_state(&all, w->message, w->len, w->checksum, w->sequence, d->now);
+		}
 		held |= c->command.push_states;
 	}
 }

@@ -4,12 +4,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "source/complete.h"
 #include "source/recording.h"
 #include "source/wire.h"
 
 enum {
 	FILE_VERSION = 1,
 	HEAD_MAX = WIRE_RUNTIME_MAX + 256,
+	MISSING_MAX = 1024,   /* bytes that complete_state adds to a State of the past, unless it is odd */
 	ALIGNMENT = 8,
 
 	/* fields of the schema */
@@ -303,7 +305,7 @@ static void write_runtime(struct wire_writer *w, struct wire_reader in)
 void past_state(struct past *p, int64_t now, const struct snapshot *totals,
                 const struct snapshot *latest)
 {
-	static uint8_t point[PAST_POINT_MAX];
+	static uint8_t point[PAST_POINT_MAX - MISSING_MAX], completed[PAST_POINT_MAX];
 	struct wire_writer w = {.at = point, .end = point + sizeof point};
 	const struct wire_reader whole = state_of(latest);
 	struct wire_reader in = totals ? state_of(totals) : whole;
@@ -317,7 +319,11 @@ void past_state(struct past *p, int64_t now, const struct snapshot *totals,
 		         f.number != STATE_TOPICS)
 			copy(&w, &in, &f);
 	}
-	add(p, now, INTROSPECTION__SERVER_MESSAGE__PAYLOAD_STATE, point, (size_t)(w.at - point));
+	const size_t n = (size_t)(w.at - point);
+	const size_t len = complete_state(completed, sizeof completed, point, n, 0);
+	const bool fits = len <= sizeof completed;
+	add(p, now, INTROSPECTION__SERVER_MESSAGE__PAYLOAD_STATE, fits ? completed : point,
+	    fits ? len : n);
 }
 
 struct past_reader past_reader(const struct past *p, int64_t since)

@@ -134,3 +134,25 @@ size_t complete_state(uint8_t *out, size_t max, const uint8_t *in, size_t len, u
 	put_fields(&o, STATE, in, in + len);
 	return o.len;
 }
+
+/* How long the prefix is shows only when all is written. */
+const uint8_t *complete_message(uint8_t *out, size_t max, const uint8_t *message, size_t *len)
+{
+	struct wire_reader r = {.at = message, .end = message + *len}, state = {0};
+	uint8_t prefix[WIRE_PREFIX_MAX];
+	struct wire_field f;
+
+	if (max < sizeof prefix)
+		return message;
+	while (r.at < r.end && wire_next(&r, &f))
+		if (f.number == INTROSPECTION__SERVER_MESSAGE__PAYLOAD_STATE)
+			state = wire_inside(&r, &f);
+	const size_t most = max - sizeof prefix;
+	const size_t n = complete_state(out + sizeof prefix, most, state.at,
+	                                (size_t)(state.end - state.at), 0);
+	if (n > most)
+		return message;
+	const size_t before = wire_put_prefix(prefix, INTROSPECTION__SERVER_MESSAGE__PAYLOAD_STATE, n);
+	*len = before + n;
+	return memcpy(out + sizeof prefix - before, prefix, before);
+}

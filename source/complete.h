@@ -14,4 +14,8 @@
  * than max, out is of no use. */
 size_t complete_state(uint8_t *out, size_t max, const uint8_t *in, size_t len, uint64_t shift);
 
+/* The same, without a shift, for the ServerMessage of a snapshot. Returns where the result, then
+ * *len bytes, begins in out; or message as it is, when the result takes more than max bytes. */
+const uint8_t *complete_message(uint8_t *out, size_t max, const uint8_t *message, size_t *len);
+
 #endif

@@ -7,6 +7,7 @@ import test from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { commandClient, encode, fedDaemon } from './command-client.mjs'
 import { client } from './daemon.mjs'
+import { completed } from './recording.mjs'
 
 const SEED = Number(process.env.SEED ?? Date.now() % 2 ** 32)
 const SECONDS = Number(process.env.SECONDS ?? 12)
@@ -273,7 +274,7 @@ async function walk (t, { clients, history, lossy, padding, last }) {
   const pulling = async () => {
     while (going()) {
       await pull.next(30000)
-      world.assertSame(Number(pull.snapshots[0].state.sequence), pull.raw[0])
+      world.assertSame(Number(pull.snapshots[0].state.sequence), await completed(pull.raw[0]))
       pull.snapshots.length = pull.raw.length = 0
       await delay(random(300))
     }

@@ -7,6 +7,7 @@ import test from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { commandClient, delimited, encode, eventOf, fedDaemon } from './command-client.mjs'
 import { client, daemon, FRUGAL, memory } from './daemon.mjs'
+import { completed } from './recording.mjs'
 
 const INTERVAL_MIN = 500
 const RETENTION_MAX = 120000
@@ -154,7 +155,7 @@ test('a requested state may be an old one only if the node has no other', async 
   c.send('REQUEST', { source: 'STATE' })
   await c.count('states', 2)
   assert.equal(c.states[1].sequence, last)
-  assert.deepEqual(c.received.at(-1).message, pull.raw[2])
+  assert.deepEqual(c.received.at(-1).message, await completed(pull.raw[2]))
   c.send('REQUEST', { source: 'STATE' })
   await delay(1200)   // longer than the daemon waits for the node
   assert.equal(c.states.length, 2)
@@ -485,7 +486,7 @@ test('push clients at different intervals and pull clients share what is taken',
   }
   for (const c of pulls) {
     assertRising(c.sequences())
-    c.raw.forEach((raw, i) => check(c.sequences()[i], raw))
+    for (const [i, raw] of c.raw.entries()) check(c.sequences()[i], await completed(raw))
   }
   for (const [i, ms] of [500, 700].entries()) {
     const c = pushes[i]

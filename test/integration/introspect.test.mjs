@@ -11,6 +11,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { WebSocketServer } from 'ws'
 import { build, daemon, folder, root, schema, ServerMessage, until } from './daemon.mjs'
+import { completed } from './recording.mjs'
 
 const program = join(build, 'introspect')
 // A daemon that shows this test's sockets alone, however many the machine may have.
@@ -306,14 +307,14 @@ describe('introspect as JSON', () => {
 })
 
 describe('introspect --record', () => {
-  test('writes the runtime and each message as it came', async t => {
+  test('writes the runtime and each message, with what the observer toolkit needs', async t => {
     const path = join(folder(t), 'r')
     const sent = [everything, { ...everything, sequence: 8 }, { sequence: 9, runtime: { peerId: 'p' } }].map(encode)
     const s = await server(t, (socket, n) => socket.send(sent[n]))
     const p = introspect(t, ['--record', path, '--count', '3', s.name])
     assert.deepEqual(await p.end, { code: 0, signal: null, errors: ['introspect: snapshots recorded: 3'] })
     const [first, second, ...rest] = recording(path)
-    assert.deepEqual(rest, sent)
+    assert.deepEqual(rest, await Promise.all(sent.map(completed)))
     // without which the observer toolkit's UI ends
     const { result, effectiveConfig } = ServerMessage.decode(second).response
     assert.deepEqual([result, Number(effectiveConfig.retentionPeriodMs), Number(effectiveConfig.stateSnapshotIntervalMs)],

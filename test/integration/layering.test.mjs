@@ -26,12 +26,12 @@ const SCHEMA = '(introspection_|protobuf_c)_\\w+'
 // object: what it may export, what it may import.
 const parts = {
   'ws.o': [/^ws_/, `${MEMORY}|mbedtls_sha1|mbedtls_sha1_ret|mbedtls_base64_(en|de)code`],
-  'snapshot.o': [/^snapshot_/, `${MEMORY}|${SCHEMA}|wire_\\w+|complete_state|malloc|free|__assert_fail`],
+  'snapshot.o': [/^snapshot_/, `${MEMORY}|${SCHEMA}|wire_\\w+|malloc|free|__assert_fail`],
   'endpoint/command.o': [/^commands?_/, `${MEMORY}|${SCHEMA}|(history|json|wire|ws|log)_\\w+|calloc|malloc|free`],
   'endpoint/history.o': [/^history_/, `${MEMORY}|calloc|malloc|free`],
   'endpoint/json.o': [/^json_/, MEMORY],
-  'endpoint/introspect.o': [/^introspect_endpoint$/, `${MEMORY}|strerror|(commands?|snapshot|log)_\\w+|__errno_location`],
-  'endpoint/past.o': [/^past_/, `${MEMORY}|${SCHEMA}|wire_\\w+|malloc|free`],
+  'endpoint/introspect.o': [/^introspect_endpoint$/, `${MEMORY}|strerror|(commands?|complete|wire|log)_\\w+|malloc|free|__errno_location`],
+  'endpoint/past.o': [/^past_/, `${MEMORY}|${SCHEMA}|complete_state|wire_\\w+|malloc|free`],
   'endpoint/remember.o': [/^remember_endpoint$/, `${MEMORY}|strerror|snprintf|(past|log|http)_\\w+|parts_forms|__errno_location`],
   'endpoint/metrics.o': [/^metrics_/, `${MEMORY}|v?snprintf|(totals|counters)_\\w+|http_reasons`],
   'endpoint/scrape.o': [/^scrape_endpoint$/, `${MEMORY}|(metrics|http)_\\w+`],
@@ -42,7 +42,7 @@ const parts = {
   'base/http.o': [/^http_/, `${MEMORY}|v?snprintf|inet_pton|gmtime_r|strftime|log_\\w+|ws_\\w+`],
   'endpoint/files.o': [/^files_answer$/, `${MEMORY}|http_refuse|dashboard_\\w+|ws_\\w+`],
   'base/log.o': [/^log_/, `${MEMORY}|vsnprintf|fstat|open|poll|write|__errno_location`],
-  'source/complete.o': [/^complete_state$/, `${MEMORY}|wire_\\w+`],
+  'source/complete.o': [/^complete_(state|message)$/, `${MEMORY}|wire_\\w+`],
   'source/put.o': [/^wire_/, `${MEMORY}|${SCHEMA}`],
   'source/wire.o': [/^wire_/, `${MEMORY}|${SCHEMA}|wire_put_varint|wire_not_utf8`]
 }

@@ -1,6 +1,7 @@
 // Makes recordings, with an encoder of its own, and states to record.
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { load } from '../dashboard/page.mjs'
 import { folder, ServerMessage } from './daemon.mjs'
 
 export function checksum (bytes) {
@@ -18,6 +19,12 @@ export function uint32 (...numbers) {
 export const framed = message => Buffer.concat([uint32(checksum(message), message.length), message])
 export const encoded = message => Buffer.from(ServerMessage.encode(ServerMessage.fromObject(message)).finish())
 export const recording = (...messages) => Buffer.concat([uint32(1), ...messages.map(m => framed(encoded(m)))])
+
+// The message of a snapshot with all that the observer toolkit's UI needs, as the page exports it.
+export async function completed (message) {
+  const { readRecording, writeRecording } = await load('recording.js')
+  return Buffer.from(readRecording(new Uint8Array(await writeRecording([message]).arrayBuffer())).messages[0])
+}
 
 export function save (t, bytes) {
   const path = join(folder(t), 'recording')

@@ -1,5 +1,6 @@
-// What the observer toolkit's UI takes for granted stands in every State, wherever it
-// comes from and however it is asked for: it shows a white page otherwise.
+// What the observer toolkit's UI takes for granted stands in every State that it can get, by the
+// command protocol or in a recording: it shows a white page otherwise. Pull clients get what the
+// source said.
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { once } from 'node:events'
@@ -11,7 +12,7 @@ import { promisify } from 'node:util'
 import { build, client, daemon, folder, ServerMessage } from './daemon.mjs'
 import { commandClient } from './command-client.mjs'
 import { encodeState, feedDaemon, node } from './feed-node.mjs'
-import { recording, save } from './recording.mjs'
+import { completed, recording, save } from './recording.mjs'
 
 const has = (message, ...fields) => {
   for (const field of fields) assert.ok(message[field] != null && Object.hasOwn(message, field), field)
@@ -45,39 +46,44 @@ async function socketPair (t) {
 }
 
 const sources = {
-  async kernel (t) {
+  async kernel (t, options) {
     await socketPair(t)
-    return daemon(t, ['--pid', `${process.pid}`, '--interval', '10'], { expect: [/^watching /] })
+    return daemon(t, ['--pid', `${process.pid}`, ...options], { expect: [/^watching /] })
   },
-  async feed (t) {
-    const d = await feedDaemon(t, ['--interval', '10'])
+  async feed (t, options) {
+    const d = await feedDaemon(t, options)
     await node(t, d, () => encodeState(0, bare))
     return d
   },
-  async joined (t) {
+  async joined (t, options) {
     await socketPair(t)
-    const d = await feedDaemon(t, ['--interval', '10', '--pid', `${process.pid}`], { expect: [/^watching /] })
+    const d = await feedDaemon(t, ['--pid', `${process.pid}`, ...options], { expect: [/^watching /] })
     await node(t, d, () => encodeState(0, bare))
     return d
   },
-  async replay (t) {
+  async replay (t, options) {
     const states = [1, 2, 3, 4, 5, 6].map(n => ({ state: { instantTs: 1000 + n, ...bare } }))
-    return daemon(t, ['--replay', save(t, recording(...states)), '--loop', '--interval', '10'])
+    return daemon(t, ['--replay', save(t, recording(...states)), '--loop', ...options])
   }
 }
 
+function messagesOf (bytes) {
+  const all = []
+  for (let at = 4; at < bytes.length; at += 8 + bytes.readUInt32LE(at + 4)) {
+    all.push(bytes.subarray(at + 8, at + 8 + bytes.readUInt32LE(at + 4)))
+  }
+  return all
+}
+
 for (const [name, begin] of Object.entries(sources)) {
-  test(`${name}: pulled, pushed, requested and recorded`, async t => {
-    const d = await begin(t)
+  test(`${name}: pushed, requested, recorded and remembered`, async t => {
+    const d = await begin(t, ['--interval', '10', '--remember', '1h', '--remember-every', '0.02'])
     const expected = ['feed', 'replay'].includes(name) ? [2, 2] : undefined
     const check = state => {
       const counts = assertComplete(state)
       assert.ok(counts[0] > 0)
       if (expected) assert.deepEqual(counts, expected)
     }
-
-    const pull = await client(t, d.ws)
-    check((await pull.received(1)).state)
 
     const c = await commandClient(t, d.ws)
     await c.ok('HELLO')
@@ -91,19 +97,39 @@ for (const [name, begin] of Object.entries(sources)) {
 
     const path = join(folder(t), 'r')
     await promisify(execFile)(join(build, 'introspect'), ['--record', path, '--count', '2', d.host])
-    const bytes = readFileSync(path), kinds = []
-    for (let at = 4; at < bytes.length; at += 8 + bytes.readUInt32LE(at + 4)) {
-      const message = ServerMessage.decode(bytes.subarray(at + 8, at + 8 + bytes.readUInt32LE(at + 4)))
+    const kinds = []
+    for (const bytes of messagesOf(readFileSync(path))) {
+      const message = ServerMessage.decode(bytes)
       kinds.push(message.payload)
       if (message.state) check(message.state)
       if (message.response) assert.equal(Number(message.response.effectiveConfig.stateSnapshotIntervalMs), 10)
     }
     assert.deepEqual(kinds, ['runtime', 'response', 'state', 'state'])
+
+    const past = messagesOf(Buffer.from(await (await fetch(`${d.url}past`)).arrayBuffer()))
+    const remembered = past.map(bytes => ServerMessage.decode(bytes)).filter(m => m.state)
+    assert.ok(remembered.length > 0)
+    for (const { state } of remembered) assert.ok(assertComplete(state)[0] > 0)
+  })
+
+  // The page exports what the terminal client would record, to the byte.
+  test(`${name}: the same snapshot for a page, a pull client and the toolkit`, async t => {
+    const d = await begin(t, ['--interval', '60000'])
+    const pull = await client(t, d.ws)
+    await pull.received(1)
+    const c = await commandClient(t, d.ws)
+    await c.ok('HELLO')
+    c.send('REQUEST', { source: 'STATE' })
+    await c.count('states', 1)
+    const toolkit = c.received.find(m => m.payload === 'state').message
+    assert.equal(Buffer.compare(await completed(pull.raw[0]), toolkit), 0)
+    if (name === 'kernel') assert.equal(Buffer.compare(pull.raw[0], toolkit), 0)
+    else assert.throws(() => assertComplete(pull.snapshots[0].state))
   })
 }
 
 test('the empty DHT of the kernel source is none for Prometheus', async t => {
-  const d = await sources.kernel(t)
+  const d = await sources.kernel(t, ['--interval', '10'])
   const { stdout } = await promisify(execFile)(join(build, 'introspect'), ['--json', '--count', '1', d.host])
   assert.equal(JSON.parse(stdout).subsystems.dht.enabled ?? false, false)
   assert.doesNotMatch(await (await fetch(`${d.url}metrics`)).text(), /libp2p_dht/)

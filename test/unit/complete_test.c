@@ -254,6 +254,47 @@ static void too_long(void **state)
 	assert_memory_equal(short_of, out, len);
 }
 
+/* The message of a snapshot: complete, or as it is where there is no room. */
+static void messages(void **state)
+{
+	static uint8_t room[4096];
+	const Introspection__Version version = {PROTOBUF_C_MESSAGE_INIT(&introspection__version__descriptor), 1};
+	Introspection__ServerMessage m = INTROSPECTION__SERVER_MESSAGE__INIT;
+	Introspection__Subsystems subsystems = INTROSPECTION__SUBSYSTEMS__INIT;
+	Introspection__Connection connections[100], *list[100];
+	Introspection__State s = INTROSPECTION__STATE__INIT;
+
+	(void)state;
+	for (size_t n = 0; n < 100; n++) {
+		introspection__connection__init(list[n] = &connections[n]);
+		subsystems.n_connections = n;
+		subsystems.connections = list;
+		s.subsystems = &subsystems;
+		s.sequence = 9;
+		m.version = (Introspection__Version *)(uintptr_t)&version;
+		m.payload_case = INTROSPECTION__SERVER_MESSAGE__PAYLOAD_STATE;
+		m.state = &s;
+		const size_t len = introspection__server_message__pack(&m, packed);
+		size_t all = len;
+		const uint8_t *at = complete_message(room, sizeof room, packed, &all);
+		assert_ptr_not_equal(at, packed);
+		Introspection__ServerMessage *got = introspection__server_message__unpack(NULL, all, at);
+		assert_non_null(got);
+		assert_int_equal(got->version->version, 1);
+		assert_int_equal(got->state->sequence, 9);
+		assert_int_equal(got->state->subsystems->n_connections, n);
+		assert_complete(got->state);
+		introspection__server_message__free_unpacked(got, NULL);
+		for (size_t max = 0; max < all; max++) {
+			size_t same = len;
+			uint8_t *exact = malloc(max > 0 ? max : 1);
+			assert_ptr_equal(complete_message(exact, max, packed, &same), packed);
+			assert_int_equal(same, len);
+			free(exact);
+		}
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -263,6 +304,7 @@ int main(void)
 		cmocka_unit_test(a_second_part_lacks_nothing),
 		cmocka_unit_test(times_are_shifted),
 		cmocka_unit_test(too_long),
+		cmocka_unit_test(messages),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
