@@ -245,7 +245,7 @@ test-deps: deps
 	dpkg -s prometheus > /dev/null 2>&1 || ! command -v systemctl > /dev/null || \
 		$(SUDO) systemctl mask prometheus
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends \
-		binutils chromium curl iproute2 jq libcmocka-dev musl-tools nftables openssl procps prometheus \
+		binutils chromium curl firefox-esr iproute2 jq libcmocka-dev musl-tools nftables openssl procps prometheus \
 		protobuf-compiler python3-protobuf spin strace tmux util-linux valgrind \
 		$$([ "$$(dpkg --print-architecture)" != amd64 ] || echo libc6-dev-i386 lib32gcc-$$(gcc -dumpversion)-dev) \
 		$$(command -v npm > /dev/null || echo nodejs npm)

@@ -1,4 +1,5 @@
-// A real Chromium, and what the tests of the page share.
+// A real browser, and what the tests of the page share. BROWSER=firefox is Firefox, by WebDriver
+// BiDi, else it is Chromium.
 import assert from 'node:assert/strict'
 import { mkdirSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
@@ -6,7 +7,7 @@ import { createRequire } from 'node:module'
 import net from 'node:net'
 import { join } from 'node:path'
 import { after, before } from 'node:test'
-import { chromium } from 'playwright-core'
+import { chromium, firefox } from 'playwright-core'
 import { build, daemon, folder, ServerMessage } from '../integration/daemon.mjs'
 
 const AXE = createRequire(import.meta.url).resolve('axe-core/axe.min.js')
@@ -17,33 +18,94 @@ export const VIEWS = ['overview', 'peers', 'connections', 'streams', 'dht', 'top
 export const sample = process.env.SAMPLE_RECORDING
 export const needsSample = { skip: !sample && 'SAMPLE_RECORDING is not set' }
 
-let chrome
+export const isFirefox = process.env.BROWSER === 'firefox'
+let browser
+
+const startChromium = () => chromium.launch({
+  executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+  args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+    '--disable-component-update', '--disable-sync', '--host-resolver-rules=MAP example.test 127.0.0.1, MAP node.example 127.0.0.1']
+})
+
+const implementation = started => started._connection.toImpl(started)
+
+// Playwright asks for emulation that Firefox's ESR does not know, and can do without: the scheme
+// is a preference of a browser of its own here.
+async function startFirefox (scheme) {
+  const started = await firefox.launch({
+    channel: 'moz-firefox',
+    executablePath: process.env.FIREFOX ?? '/usr/bin/firefox-esr',
+    firefoxUserPrefs: {
+      'ui.prefersReducedMotion': 1, 'ui.systemUsesDarkTheme': scheme === 'dark' ? 1 : 0, 'dom.events.testing.asyncClipboard': true,
+      'network.dns.localDomains': 'example.test,node.example'
+    }
+  })
+  const session = Object.getPrototypeOf(implementation(started)._browserSession), { send } = session
+  session.send = function (method, ...rest) {
+    const answer = send.call(this, method, ...rest)
+    return method.startsWith('emulation.') ? answer.catch(e => assert.match(e.message, /unknown command/)) : answer
+  }
+  return started
+}
 
 // Call once in a file of tests. The names example.test and node.example lead to this
 // machine, so that a page can have an origin which is not local.
 export function withBrowser () {
-  before(async () => {
-    chrome = await chromium.launch({
-      executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-      args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-        '--disable-component-update', '--disable-sync', '--host-resolver-rules=MAP example.test 127.0.0.1, MAP node.example 127.0.0.1']
+  before(async () => { browser = await (isFirefox ? startFirefox() : startChromium()) })
+  // Firefox may take a minute to end in peace.
+  after(() => isFirefox ? implementation(browser).options.browserProcess.kill() : browser.close())
+}
+
+// What browsers log of connections that could not be made; Firefox also that the page's policy
+// forbids the styles of Playwright and axe.
+const HARMLESS = /WebSocket connection|Failed to load resource|^Mixed Content|blocked by CORS policy/
+const HARMLESS_IN_FIREFOX = /connection to the server at|connection to ws.* was interrupted|Cross-Origin|inline style \(style-src-elem\)/
+
+// Calls opened, came and sent for what the sockets of the pull protocol do. Firefox does not tell:
+// the page does.
+async function watchSockets (page, { opened, came, sent }) {
+  const isPull = url => new URL(url).pathname === '/'
+  if (!isFirefox) {
+    return page.on('websocket', socket => {
+      if (!isPull(socket.url())) return
+      opened(socket.url())
+      socket.on('framereceived', ({ payload }) => came(socket.url(), payload))
+      socket.on('framesent', sent)
     })
+  }
+  await page.exposeFunction('socketDid', (what, url, text) => {
+    if (isPull(url)) ({ opened, came, sent })[what](url, text && Buffer.from(text, 'latin1'))
   })
-  after(() => chrome.close())
+  await page.addInitScript(() => {
+    window.WebSocket = class extends WebSocket {
+      constructor (...args) {
+        super(...args)
+        window.socketDid('opened', this.url)
+        const text = data => Array.from(new Uint8Array(data), c => String.fromCharCode(c)).join('')
+        this.addEventListener('message', ({ data }) => window.socketDid('came', this.url, text(data)))
+      }
+
+      send (data) {
+        window.socketDid('sent', this.url)
+        super.send(data)
+      }
+    }
+  })
 }
 
 // A page of its own at an address; insecure: whatever its certificate. Any error in it fails the test, but for
 // messages of the browser about connections that could not be made.
 export async function open (t, url, { width = 1280, height = 800, scheme = 'light', init, insecure = false } = {}) {
-  const context = await chrome.newContext({
+  const context = await browser.newContext({
     viewport: { width, height }, colorScheme: scheme, reducedMotion: 'reduce', ignoreHTTPSErrors: insecure
   })
-  await context.grantPermissions(['clipboard-read', 'clipboard-write'])
+  if (!isFirefox) await context.grantPermissions(['clipboard-read', 'clipboard-write'])
   const page = await context.newPage()
   const errors = []
-  page.on('pageerror', error => errors.push(error.stack))
+  const harmless = isFirefox ? HARMLESS_IN_FIREFOX : HARMLESS
+  page.on('pageerror', error => { if (!isFirefox || !harmless.test(error.message)) errors.push(error.stack ?? error.message) })
   page.on('console', message => {
-    if (message.type() === 'error' && !/WebSocket connection|Failed to load resource|^Mixed Content|blocked by CORS policy/.test(message.text())) errors.push(message.text())
+    if (message.type() === 'error' && !harmless.test(message.text())) errors.push(message.text())
   })
   page.on('dialog', dialog => { errors.push(`dialog: ${dialog.message()}`); dialog.dismiss() })
   if (init) await page.addInitScript(init)
@@ -52,15 +114,16 @@ export async function open (t, url, { width = 1280, height = 800, scheme = 'ligh
   page.wire = []
   page.differences = 0
   page.sockets = []   // addresses of the pull protocol's
-  page.on('websocket', socket => {
-    if (new URL(socket.url()).pathname !== '/') return
-    page.sockets.push(socket.url())
-    socket.on('framereceived', ({ payload }) => {
+  page.hear = () => {}   // called with the address and each State
+  await watchSockets(page, {
+    opened: url => page.sockets.push(url),
+    came: (url, payload) => {
       const { state } = ServerMessage.decode(payload)
       page.wire.push(Number(state.sequence))
       page.differences += Number(state.base) > 0
-    })
-    socket.on('framesent', () => page.wire.push('r'))
+      page.hear(url, state)
+    },
+    sent: () => page.wire.push('r')
   })
   t.after(async () => {
     await context.close()

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { daemon, folder, ServerMessage } from '../integration/daemon.mjs'
+import { daemon, folder } from '../integration/daemon.mjs'
 import { accessible, hasText, noOverflow, open, published, screenshot, snapshot, traffic, watched, when, withBrowser } from './browser.mjs'
 
 withBrowser()
@@ -37,13 +37,11 @@ test('a list of daemons by totals: here, away, refused, behind a token; kept, li
   const d = await daemon(t, [], { expect: [/origin/i] })
   const page = await open(t, `${a.url}#/fleet`)
   const whole = {}, totals = {}
-  page.on('websocket', socket => socket.on('framereceived', ({ payload }) => {
-    const { host, pathname } = new URL(socket.url())
-    if (pathname !== '/') return
-    const { state } = ServerMessage.decode(payload), seen = state.counts ? totals : whole
+  page.hear = (url, state) => {
+    const { host } = new URL(url), seen = state.counts ? totals : whole
     seen[host] = (seen[host] ?? 0) + 1
     if (state.counts) assert.equal(state.subsystems?.connections.length ?? 0, 0)
-  }))
+  }
   await hasText(page, '.tools .aside', '1 of 1 daemon connected')
   await hasText(page, '.why', `introspectd --allow-origin ${a.url.slice(0, -1)}`)
   await add(page, `${b.host}, http://${c.host}/ \n ${d.host} ftp://no.example foo:::`)
