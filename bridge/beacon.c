@@ -1,5 +1,5 @@
 /* Consensus clients of Ethereum, by the standard Beacon API (GET /eth/v1/node/...), which all of
- * them have; of a Lighthouse or a Nimbus, also by what these add to it. */
+ * them have; of a Lighthouse, a Lodestar or a Nimbus, also by what these add to it. */
 
 #include "bridge/bridge.h"
 
@@ -80,6 +80,37 @@ static void fill_lighthouse(struct round *r, const json_t *index)
 	}
 }
 
+/* Lodestar, where its --rest.namespace has lodestar: agent and score of each peer, and of later
+ * versions since when it is connected. An agent that it does not know yet is "NA". */
+static void fill_lodestar(struct round *r, const json_t *index)
+{
+	const json_t *peers = array_at(r, node_ask(r->node, "/eth/v1/lodestar/peers", GET | OPTIONAL), "data");
+
+	for (size_t i = 0; i < json_array_size(peers); i++) {
+		const json_t *peer = json_array_get(peers, i);
+		const uint64_t since = number_at(r, peer, "connected_unix_ts_ms");
+		Introspection__Connection *c = find_peer(r, index, text_at(r, peer, "peer_id"));
+
+		if (!c)
+			continue;
+		char *agent = text_at(r, peer, "agent_version");
+		if (strcmp(agent, "NA") != 0)
+			c->agent_version = agent;
+		if (since > 0)
+			c->timeline->open_ts = since;
+	}
+	const json_t *scores = array_at(
+		r, node_ask(r->node, "/eth/v1/lodestar/lodestar-peer-score-stats", GET | OPTIONAL), "data");
+
+	for (size_t i = 0; i < json_array_size(scores); i++) {
+		const json_t *peer = json_array_get(scores, i), *score = json_object_get(peer, "score");
+		Introspection__Connection *c = find_peer(r, index, text_at(r, peer, "peer_id"));
+
+		if (c && c->n_user_provided_tags == 0 && json_is_number(score))
+			add_tag(c, take_text("score=%.3f", json_number_value(score)));
+	}
+}
+
 /* Nimbus: agent and score of each peer. */
 static void fill_nimbus(struct round *r, const json_t *index)
 {
@@ -136,7 +167,8 @@ static void fill_identity(struct round *r)
 		add_resource(r, "age-seconds", "addresses", age, IDENTITY_EVERY);
 }
 
-/* Lighthouse/v5.3.0-.../x86_64-linux, as RFC 9110 has it for User-Agent. */
+/* Lighthouse/v5.3.0-.../x86_64-linux, as RFC 9110 has it for User-Agent. What follows Lodestar's
+ * version is a commit, maybe with its branch. */
 static void fill_version(struct round *r)
 {
 	const json_t *answer = node_recall(r->node, "/eth/v1/node/version", GET, IDENTITY_EVERY, NULL);
@@ -146,7 +178,8 @@ static void fill_version(struct round *r)
 
 	r->runtime.implementation = take_text("%.*s", (int)name, version);
 	r->runtime.version = take_text("%.*s", (int)number, version + rest);
-	r->runtime.platform = take_text("%s", version + after + (version[after] ? 1 : 0));
+	if (strcmp(r->runtime.implementation, "Lodestar") != 0)
+		r->runtime.platform = take_text("%s", version + after + (version[after] ? 1 : 0));
 }
 
 /* How many slots it is behind the chain. */
@@ -172,6 +205,8 @@ static bool fill(struct round *r)
 	json_t *index = index_peers(r);
 	if (strcmp(r->runtime.implementation, "Lighthouse") == 0)
 		fill_lighthouse(r, index);
+	if (strcmp(r->runtime.implementation, "Lodestar") == 0)
+		fill_lodestar(r, index);
 	if (strcmp(r->runtime.implementation, "Nimbus") == 0) {
 		fill_nimbus(r, index);
 		fill_gossip(r);

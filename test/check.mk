@@ -28,18 +28,21 @@ core-check: core
 	CORE=1 BUILD=$(BUILD) $(TEST) --test-timeout=480000 \
 		$(patsubst %,test/integration/%.test.mjs,pull frames handshake limits kernel)
 
-# The bridge: against a fake node with sanitizers, against a real one as it is installed. Kubo is
-# built from Go's module proxy where there is Go, once for each version.
+# The bridge: against a fake node with sanitizers, against real ones as it is installed. Kubo is
+# built from Go's module proxy where there is Go, once for each version; Lodestar comes from npm.
 KUBO_VERSION = v0.42.0
 KUBO = $(abspath $(BUILD))/kubo/$(KUBO_VERSION)/ipfs
+LODESTAR = $(abspath $(BUILD))/lodestar/node_modules/.bin/lodestar
 GO = $(shell command -v go || ls /usr/local/go/bin/go 2> /dev/null)
 
 bridge-check:
 	$(MAKE) -j$(JOBS) all bridge $(BUILD)/test/bridge/trespass
 	$(SANITIZED) all bridge
 	$(if $(GO),$(MAKE) $(KUBO) kubo-publishing,@echo 'skipped: no go, so the tests with a real Kubo')
+	$(MAKE) $(LODESTAR) || echo 'skipped: npm cannot install Lodestar, so the tests with a real one'
 	BUILD=$(ASAN) BRIDGE_BUILD=$(BUILD) KUBO=$(if $(GO),$(KUBO)) KUBO_PUBLISHING=$(if $(GO),$(KUBO_PUBLISHING)) \
-		timeout 900 $(TEST) --test-timeout=300000 'test/bridge/*.test.mjs' 'publishers/go-libp2p/cmd/kubo/*.test.mjs'
+		LODESTAR=$$(ls $(LODESTAR) 2> /dev/null) \
+		timeout 1200 $(TEST) --test-timeout=300000 'test/bridge/*.test.mjs' 'publishers/go-libp2p/cmd/kubo/*.test.mjs'
 
 # `go install` refuses modules that exclude versions of others.
 $(KUBO):
@@ -55,6 +58,14 @@ KUBO_PUBLISHING = $(abspath $(BUILD))/kubo/publishing/ipfs
 
 kubo-publishing:
 	cd publishers/go-libp2p/cmd/kubo && timeout 1500 $(GO) build -o $(KUBO_PUBLISHING) .
+
+# Parts of Lodestar that would be compiled or downloaded are left out; for the one that it cannot do
+# without, snappy, snappyjs stands in.
+$(LODESTAR): test/bridge/lodestar/package-lock.json
+	@rm -rf $(BUILD)/lodestar && mkdir -p $(BUILD)
+	cp -r test/bridge/lodestar $(BUILD)/
+	cd $(BUILD)/lodestar && timeout 600 npm ci --ignore-scripts --no-audit --no-fund
+	@touch $@
 
 $(BUILD)/test/bridge/trespass: LIBS = $(shell $(PKG_CONFIG) --libs libseccomp)
 $(BUILD)/test/bridge/trespass: $(patsubst %,$(BUILD)/%.o,test/bridge/trespass bridge/confine base/log)

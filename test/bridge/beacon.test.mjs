@@ -1,5 +1,5 @@
 // What the Beacon API answers becomes a State. The shapes are those of its specification and, for
-// Lighthouse and Nimbus, of their documentation and source; the programs themselves are not run.
+// Lighthouse and Nimbus, of their documentation and source; these programs themselves are not run.
 import assert from 'node:assert/strict'
 import test from 'node:test'
 import { ask, fakeNode } from './fake.mjs'
@@ -47,6 +47,28 @@ test('Lighthouse: agents, scores and subnets', async t => {
   assert.equal(said, '')
   assert.equal(state.subsystems.connections[0].agentVersion, 'Prysm/v3.1.1')
   assert.deepEqual(state.subsystems.connections[0].userProvidedTags, ['score=-0.250', 'subnets=2'])
+})
+
+test('Lodestar: agents, scores, and of later versions the time of opening', async t => {
+  const lodestar = {
+    '/eth/v1/node/version': { data: { version: 'Lodestar/v1.36.0/unstable/2115aa7' } },
+    '/eth/v1/lodestar/peers': { data: [peer('16UiuA', { agent_version: 'Teku/v1', connected_unix_ts_ms: 1700000000123 }), peer('16UiuB', { agent_version: 'NA' })], meta: { count: 2 } },
+    '/eth/v1/lodestar/lodestar-peer-score-stats': { data: [{ peer_id: '16UiuA', score: -1.5 }, { peer_id: '16UiuZ', score: 0 }] }
+  }
+  const { state: { runtime, subsystems: { connections: [a, b] } }, said } = await told(t, lodestar)
+  assert.equal(said, '')
+  assert.deepEqual(runtime, { implementation: 'Lodestar', version: 'v1.36.0', peerId: '16UiuSelf' })
+  assert.deepEqual([a.agentVersion, a.userProvidedTags, a.timeline.openTs], ['Teku/v1', ['score=-1.500'], '1700000000123'])
+  assert.deepEqual([b.agentVersion, b.userProvidedTags], [undefined, undefined])
+  for (const [path, wrong] of [
+    ['/eth/v1/lodestar/peers', []], ['/eth/v1/lodestar/peers', { data: 5 }], ['/eth/v1/lodestar/peers', { data: [{ peer_id: 5 }] }],
+    ['/eth/v1/lodestar/peers', { data: [peer('16UiuA', { agent_version: {} })] }], ['/eth/v1/lodestar/peers', { data: [peer('16UiuA', { connected_unix_ts_ms: [] })] }],
+    ['/eth/v1/lodestar/lodestar-peer-score-stats', { data: {} }], ['/eth/v1/lodestar/lodestar-peer-score-stats', { data: [7] }]
+  ]) {
+    const { n, lines, code } = await told(t, { ...lodestar, [path]: wrong })
+    assert.deepEqual([code, lines.length], [1, 1], `${path} ${JSON.stringify(wrong)}: ${lines}`)
+    assert.ok(lines[0].startsWith(`introspect-bridge: ${n.url}${path}: `), lines[0])
+  }
 })
 
 test('Nimbus: agents, scores, topics and meshes', async t => {

@@ -4,7 +4,6 @@ import { execFile, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { join, resolve } from 'node:path'
 import test from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -12,20 +11,13 @@ import { promisify } from 'node:util'
 import { client, daemon, folder, root } from '../integration/daemon.mjs'
 import { feedDaemon } from '../integration/feed-node.mjs'
 import { ask, bridge } from './fake.mjs'
+import { equal, freePort, shows } from './real.mjs'
 
 const KUBO = process.env.KUBO
 const skip = !KUBO && 'no Kubo: make bridge-check builds it where there is Go'
 const plain = resolve(root, process.env.BRIDGE_BUILD ?? 'build')
 const run = promisify(execFile)
 const SIZE = 3e6
-
-async function freePort () {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address()
-  server.close()
-  return port
-}
 
 async function kubo (t) {
   const port = await freePort()
@@ -71,16 +63,6 @@ async function fetched (from, to, t) {
   // Who is asked before the other knows the connection is asked again after a minute only.
   for (let i = 0; i < 12; i++) if (await to.ipfs('--timeout=5s', 'pin', 'add', cid).catch(() => false)) return
   assert.fail('the content did not come')
-}
-
-// What the two say at one time differs by what happened between them, so they are asked again.
-async function equal (told, printed) {
-  let last
-  for (const end = Date.now() + 100000; Date.now() < end; await sleep(200)) {
-    const [a, b] = [await told(), await printed()]
-    try { return assert.deepEqual(a, b) } catch (error) { last = error }
-  }
-  throw last
 }
 
 // As `ipfs stats bw` prints bytes.
@@ -147,17 +129,8 @@ test('with --pid the kernel\'s bytes stand on the connections, over TCP and QUIC
   await c.next()
   await connect()
   await Promise.all([fetched(two, one, t), fetched(three_, one, t)])
-  const shows = async (part, wanted) => {
-    let found
-    for (const end = Date.now() + 60000; Date.now() < end;) {
-      const { state } = await c.next()
-      found = state.subsystems.connections.find(each => each.peerId && each.endpoints.dstMultiaddr.includes(part))
-      if (found && wanted(found)) return found
-    }
-    assert.fail(`never: ${wanted}: ${JSON.stringify(found)}`)
-  }
   for (const [part, peer] of [['/tcp/', two], ['/quic-v1', three_]]) {
-    const found = await shows(part, each => each.kernelTraffic && Number(each.traffic.trafficIn.cumBytes) > SIZE)
+    const found = await shows(c, each => each.peerId && each.endpoints.dstMultiaddr.includes(part), each => each.kernelTraffic && Number(each.traffic.trafficIn.cumBytes) > SIZE)
     assert.equal(found.peerId, peer.id)
     assert.match(found.agentVersion, /^kubo\//)
     assert.ok(found.streams.streams.length > 0)
