@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { client, daemon, folder, schema } from '../../test/integration/daemon.mjs'
+import { collect, isTrue } from './fields.mjs'
 import { publishers, run } from './publishers.mjs'
 
 const { values: { CLOSED } } = schema.lookupEnum('introspection.Status')
@@ -13,13 +14,23 @@ const PATIENCE = 120_000 // ms
 const SENT = 1024 * 1024
 const NEGOTIATION = 100 // bytes of multistream-select, which some publishers count with the stream
 const ECHO = '/echo/1.0.0'
+const KERNEL = 'kernel'
+
+/** By publisher, the fields that its nodes told. */
+const told = new Map([...publishers.map(({ name }) => name), KERNEL].map(name => [name, new Set()]))
 
 /** A node with a daemon of its own. */
 async function watched (t, publisher) {
   const feed = join(folder(t), 'feed.sock')
   const d = await daemon(t, ['--feed', feed, '--interval', '20'], { expect: [/^feed_(connected|disconnected)$/] })
   const [node, c] = [await run(t, publisher, feed, { swarm: true }), await client(t, d.ws)]
-  return { ...node, url: d.url, state: async () => (await c.next()).state }
+  return { ...node, state: () => teller(c, publisher.name) }
+}
+
+async function teller (c, name) {
+  const { state } = await c.next()
+  collect(told.get(name), state)
+  return state
 }
 
 /** Asks until what is told agrees: `assertions` gets a new State of each node. */
@@ -98,6 +109,8 @@ for (const { transport, part, overhead } of TRANSPORTS) {
     const pairs = nodes.flatMap((a, i) => nodes.slice(i + 1).map(b => [a, b]))
     assert.ok(pairs.length > 0)
 
+    const watcher = await client(t, (await daemon(t, ['--pid', `${nodes.at(-1).child.pid}`, '--interval', '20'], { expect: [/^watching /] })).ws)
+
     for (const [a, b] of pairs) await a.tell(`dial ${address(b)}`)
     await agreed(nodes, state => {
       for (const node of nodes) {
@@ -137,8 +150,27 @@ for (const { transport, part, overhead } of TRANSPORTS) {
       }
     }))
 
+    await teller(watcher, KERNEL)
     const [gone, ...others] = nodes
     await gone.kill()
+    do await teller(watcher, KERNEL)
+    while (!told.get(KERNEL).has('connections.timeline.close_ts'))
     await agreed(others, state => others.forEach(node => assert.deepEqual(connections(state(node), gone), [])))
+  })
+}
+
+// What only a relay, a ping or chance (Go's rates, of what moves for seconds) brings about is in the
+// publishers' own tests.
+const ELSEWHERE = ['connections.limited', 'connections.conn_id', 'connections.latency_ns', 'connections.lost_packets',
+  'connections.close_reason', 'dht.buckets.cpl', 'dht.buckets.peers.status', 'streams.status',
+  'snapshot_duration_ms', 'traffic.inst_bw', 'protocols.traffic.inst_bw']
+
+test('the README tells what the kernel tells', { skip: process.getuid() !== 0 && 'needs root' }, () => {
+  isTrue(KERNEL, told.get(KERNEL), [...ELSEWHERE, 'connections.retransmitted_bytes', 'connections.user_provided_tags'])
+})
+
+for (const publisher of publishers) {
+  test(`the README tells what ${publisher.name} tells`, { skip: publisher.skip }, () => {
+    isTrue(`${publisher.name}-libp2p`, told.get(publisher.name), ELSEWHERE)
   })
 }

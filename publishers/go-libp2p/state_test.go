@@ -181,6 +181,11 @@ func TestBandwidth(t *testing.T) {
 		return now.TrafficOut.CumBytes-before.TrafficOut.CumBytes >= mebibyte &&
 			now.TrafficIn.CumBytes-before.TrafficIn.CumBytes >= mebibyte
 	})
+	d.askUntil(func(s *pb.State) bool { // of what moves for more than a second
+		again(t, stream, 1)
+		of := protocolOf(s, echo).Traffic
+		return min(s.Traffic.TrafficIn.InstBw, s.Traffic.TrafficOut.InstBw, of.TrafficIn.InstBw, of.TrafficOut.InstBw) > 0
+	})
 }
 
 func TestLatency(t *testing.T) {

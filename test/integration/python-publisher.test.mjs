@@ -6,6 +6,7 @@ import { connect } from 'node:net'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { test } from 'node:test'
+import { collect, isTrue } from '../../publishers/contract/fields.mjs'
 import { client, daemon, folder, root, schema } from './daemon.mjs'
 
 const { values: Role } = schema.lookupEnum('introspection.Role')
@@ -43,7 +44,11 @@ test('the Python example publishes its connections', {
   let echoed = 0
   while (echoed < 1000) echoed += (await once(socket, 'data'))[0].length
 
-  const { state: { subsystems: { connections: [connection] } } } = await c.next()
+  const { state } = await c.next()
+  const { subsystems: { connections: [connection] } } = state
+  const told = new Set()
+  collect(told, state)
+  isTrue('Python', told)
   assert.equal(connection.role, Role.RESPONDER)
   assert.equal(connection.transportId.toString(), 'ip4+tcp')
   assert.equal(connection.endpoints.srcMultiaddr, `/ip4/127.0.0.1/tcp/${port}`)

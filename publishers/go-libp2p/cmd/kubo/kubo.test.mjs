@@ -1,16 +1,23 @@
-// A real Kubo that publishes itself to the daemon, and another that connects to it.
+// A real Kubo that publishes itself to the daemon, another that connects to it, and what the bridge
+// tells of the first.
 import assert from 'node:assert/strict'
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import test from 'node:test'
 import { promisify } from 'node:util'
+import { bridge } from '../../../../test/bridge/fake.mjs'
 import { client, daemon, folder } from '../../../../test/integration/daemon.mjs'
+import { collect, isTrue } from '../../../contract/fields.mjs'
 
 const { KUBO_PUBLISHING: program } = process.env
 const skip = !program && 'no Kubo: make bridge-check builds it where there is Go'
 const run = promisify(execFile)
+
+// What chance or AutoNAT brings about; the tests with a fake Kubo have it.
+const ELSEWHERE = ['dht.buckets.cpl', 'dht.buckets.peers.status', 'addresses.reachability', 'snapshot_duration_ms']
 
 /** A Kubo that knows nobody and, if there is a feed, publishes to it. */
 async function kubo (t, feed) {
@@ -31,7 +38,8 @@ async function kubo (t, feed) {
     for await (const line of createInterface({ input: k.child.stdout })) if (line === 'Daemon is ready') break
     assert.equal(k.child.exitCode, null, 'Kubo ended')
     const { ID, AgentVersion, Addresses } = JSON.parse(await k.ipfs('id'))
-    Object.assign(k, { id: ID, agent: AgentVersion, address: part => Addresses.find(a => a.includes(part)) })
+    const port = readFileSync(join(env.IPFS_PATH, 'api'), 'utf8').split('/').at(-1)
+    Object.assign(k, { id: ID, url: `http://127.0.0.1:${port}`, agent: AgentVersion, address: part => Addresses.find(a => a.includes(part)) })
   }
   k.stop = async () => { k.child.kill(); await once(k.child, 'exit') }
   t.after(() => k.child?.kill('SIGKILL'))
@@ -68,6 +76,27 @@ test('what a Kubo publishes is shown, whichever of the two is there first', { sk
     await one.start()
   }
   await shows(state => state.runtime.peerId === one.id && !sees(state, other))
+})
+
+test('the README tells what the bridge to Kubo tells', { skip, timeout: 240_000 }, async t => {
+  const feed = join(folder(t), 'feed.sock')
+  const [one, other] = await Promise.all([kubo(t), kubo(t)])
+  const d = await daemon(t, ['--feed', feed, '--interval', '100'], { expect: [/^feed_(connected|disconnected)$/] })
+  bridge(t, ['kubo', one.url, '--to', feed])
+  const c = await client(t, d.ws)
+  await other.ipfs('swarm', 'connect', one.address('/tcp/')) // so that one is the responder
+  const subscription = spawn('curl', ['-sN', '-X', 'POST', `${one.url}/api/v0/pubsub/sub?arg=udG9waWMx`], { stdio: 'ignore' })
+  const others = spawn('curl', ['-sN', '-X', 'POST', `${other.url}/api/v0/pubsub/sub?arg=udG9waWMx`], { stdio: 'ignore' })
+  t.after(() => { subscription.kill(); others.kill() })
+
+  const told = new Set()
+  const missing = () => {
+    try { return isTrue('bridge to Kubo', told, ELSEWHERE) } catch (error) { return error }
+  }
+  for (const end = Date.now() + 100_000; missing() && Date.now() < end;) {
+    collect(told, (await c.next(60_000)).state)
+  }
+  assert.ifError(missing())
 })
 
 test('a configuration that is none is refused', { skip, timeout: 120_000 }, async t => {

@@ -35,8 +35,12 @@ func main() {
 	ctx := context.Background()
 
 	bandwidth, tracer := metrics.NewBandwidthCounter(), introspect.NewTracer(nil)
-	h := node(libp2p.ListenAddrStrings("/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/udp/0/quic-v1"),
-		libp2p.Transport(libp2pquic.NewTransport), libp2p.BandwidthReporter(bandwidth), libp2p.SwarmOpts(tracer.Swarm()))
+	own := []libp2p.Option{libp2p.ListenAddrStrings("/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/udp/0/quic-v1"),
+		libp2p.Transport(libp2pquic.NewTransport), libp2p.BandwidthReporter(bandwidth), libp2p.SwarmOpts(tracer.Swarm())}
+	if !*swarm {
+		own = append(own, unlimited)
+	}
+	h := node(own...)
 	h.SetStreamHandler(echo, func(s network.Stream) {
 		io.Copy(s, s)
 		s.Close()
@@ -50,13 +54,12 @@ func main() {
 	check(introspect.Publish(ctx, h, options))
 
 	fmt.Println("publishing", h.ID())
-	own := peer.AddrInfo{ID: h.ID(), Addrs: h.Addrs()}
-	for _, a := range own.Addrs {
+	for _, a := range h.Addrs() {
 		fmt.Printf("listening %s/p2p/%s\n", a, h.ID())
 	}
 	for range *peers {
-		other := node(libp2p.NoListenAddrs)
-		check(other.Connect(ctx, own))
+		other := node(libp2p.NoListenAddrs, unlimited)
+		check(other.Connect(ctx, peer.AddrInfo{ID: h.ID(), Addrs: h.Addrs()}))
 		fmt.Println("connected", other.ID())
 	}
 	fmt.Println("ready")
@@ -79,11 +82,12 @@ func obey(ctx context.Context, h host.Host, line string) {
 	must(io.CopyN(io.Discard, s, bytes))
 }
 
-// node has no limits: a thousand others come from one address.
+// A thousand others come from one address.
+var unlimited = libp2p.ResourceManager(&network.NullResourceManager{})
+
 func node(options ...libp2p.Option) host.Host {
 	return must(libp2p.New(append(options, libp2p.Transport(tcp.NewTCPTransport), libp2p.Security(noise.ID, noise.New),
-		libp2p.Muxer(yamux.ID, yamux.DefaultTransport), libp2p.ResourceManager(&network.NullResourceManager{}),
-		libp2p.DisableRelay(), libp2p.DisableMetrics())...))
+		libp2p.Muxer(yamux.ID, yamux.DefaultTransport), libp2p.DisableRelay(), libp2p.DisableMetrics())...))
 }
 
 func must[T any](v T, err error) T {
