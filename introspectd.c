@@ -22,6 +22,7 @@
 #include "base/listen.h"
 #include "base/log.h"
 #include "base/options.h"
+#include "base/pace.h"
 #include "base/parts.h"
 #include "base/peers.h"
 #include "base/pollset.h"
@@ -30,7 +31,6 @@
 #include "endpoint/endpoint.h"
 #include "snapshot.h"
 #include "source/source.h"
-#include "source/put.h"
 #include "ws.h"
 
 enum {
@@ -39,7 +39,6 @@ enum {
 	RECEIVE_MAX = 4096,     /* bytes read from one client in one turn */
 	SHARE_MAX = 256 << 10,  /* bytes written to one client in one turn; each message counts for */
 	MESSAGE_COST = 8192,    /* so many more */
-	PACE_MS = 1000,         /* over which a client's pace is measured */
 	ACCEPT_MAX = 64,        /* connections accepted in one turn from one listener */
 	HANDSHAKE_MS = 5000,
 	HANDSHAKES_MS = 5,      /* of a turn, for TLS handshakes; the last one begun may take longer */
@@ -81,6 +80,7 @@ struct buffer {
 			uint8_t out[WS_HEADER_MAX + HTTP_ACCEPT_MAX];   /* a control frame, or the answer
 			                                                   to its handshake */
 			uint8_t in[RECEIVE_MAX];   /* received while its endpoint pauses */
+			uint8_t pong[WS_CONTROL_MAX];   /* payload of the pong that is due */
 		};
 	};
 	_Alignas(16) uint8_t memory[];         /* the endpoint's */
@@ -92,25 +92,25 @@ struct slot {
 	struct stream stream;
 	struct place place;
 	uint8_t state;
-	bool pong_due;           /* with the payload that stands in pong */
+	bool pong_due;           /* with a payload that stands in the buffer */
 	bool ping_due;
 	bool close_due;          /* with close_code */
 	bool eof;                /* the peer sends no more */
 	bool sends_state;        /* the message being written is a State */
 	bool last;               /* ... the last of an answer over HTTP */
 	uint8_t pings;           /* sent and not answered */
+	uint8_t pong_len;
 	uint16_t close_code;     /* WS_NO_STATUS: an empty close frame */
 	uint16_t head_len;       /* bytes of the request head that have come */
+	uint32_t share;          /* bytes that may be written before its next turn */
 	uint16_t in_at, in_len;  /* bytes received and not decoded, within buffer->in */
-	struct buffer *buffer;   /* held while it reads a head or writes anything but a snapshot, and
-	                            by an endpoint with memory as long as it has the slot */
+	struct buffer *buffer;   /* held while it reads a head, owes a pong or writes anything but a
+	                            snapshot, and by an endpoint with memory as long as it has the slot */
 	int64_t since;           /* start of the state's time limit: accept, last bytes written, shutdown */
 	int64_t held_until;      /* when its request is judged; 0: it is not held back */
 	int64_t quiet;           /* since when it is silent: last bytes from it, or last ping to it */
 	uint64_t delivered;      /* States */
-	uint32_t share;          /* bytes that may be written before its next turn */
-	size_t took, took_before;   /* bytes in this period of PACE_MS and in the one before */
-	int64_t period;          /* when this one began */
+	struct pace pace;
 	const uint8_t *tx;       /* being written, c.tx_left bytes: in the buffer or the snapshot */
 	const uint8_t *body;     /* written after tx: wherever the message says */
 	size_t body_left;
@@ -120,21 +120,17 @@ struct slot {
 		struct sockaddr_in v4;
 		struct sockaddr_in6 v6;
 	} peer;
-	uint8_t pong[WS_CONTROL_MAX];
-	uint8_t pong_len;
 };
 
 struct server {
 	struct daemon d;             /* what endpoints see of it */
 	const struct endpoint *endpoints[ENDPOINTS_MAX];   /* the pull protocol first; ended by NULL */
+	struct http_policy policy;
 	const struct stream_kind *tcp;   /* of TCP connections */
 	struct listener listeners[LISTENERS_MAX];
 	size_t listener_count;
 	struct pollset set;
 	struct slot *slots;
-	int64_t *deadlines;          /* of each slot; NEVER: none */
-	int64_t slots_deadline;      /* none of them is earlier */
-	size_t earliest;             /* the slot that has it; slot_count: to be looked for */
 	struct buffers buffers;      /* as many as slots */
 	struct peers peers;
 	size_t slot_count;
@@ -150,7 +146,6 @@ struct server {
 	bool too_big;                /* the last snapshot was, and that was logged */
 	bool event_came;             /* and was not sent on yet */
 	struct sockaddr_storage own[LISTENERS_MAX];
-	char hostname[256];
 	uint8_t received[WS_HEAD_MAX];
 };
 
@@ -194,10 +189,9 @@ static int pull_input(struct daemon *d, struct connection *c, const struct ws_de
 	if (!has_credit(c))
 		c->asked = d->now;
 	c->ready = true;
-	c->wish = wish;
-	if (wish.have != c->sent || wish.have != c->base)
-		c->wish.have = 0;
-	else if (wish.have > 0)
+	c->wants_totals = wish.totals;
+	c->wants_difference = wish.have > 0 && wish.have == c->sent && wish.have == c->base;
+	if (c->wants_difference)
 		parts_forms->wanted(d->forms, d->store.latest, wish.have);
 	return 0;
 }
@@ -207,8 +201,8 @@ static struct snapshot *wished(const struct daemon *d, const struct connection *
 {
 	struct snapshot *latest = d->store.latest, *form = NULL;
 
-	if (c->sent > 0 && (c->wish.totals || c->wish.have > 0))
-		form = parts_forms->form(d->forms, latest, c->wish.totals ? 0 : c->wish.have);
+	if (c->sent > 0 && (c->wants_totals || c->wants_difference))
+		form = parts_forms->form(d->forms, latest, c->wants_totals ? 0 : c->base);
 	if (form && !form->frame)
 		frame_snapshot(form);
 	return form ? form : latest;
@@ -225,9 +219,10 @@ static int pull_next(struct daemon *d, struct connection *c, struct message *m)
 	m->head_len = (size_t)(form->message - form->frame) + form->len;
 	m->snapshot = form;
 	m->sequence = form->sequence;
-	c->base = form != d->store.latest && c->wish.totals ? 0 : form->sequence;
-	c->wish = first ? c->wish : (struct wish){0};
+	c->base = form != d->store.latest && c->wants_totals ? 0 : form->sequence;
 	c->ready = first && c->ready;
+	c->wants_totals = c->wants_totals && first;
+	c->wants_difference = false;
 	return 1;
 }
 
@@ -289,30 +284,6 @@ static void give_up(struct server *srv, struct slot *s, const char *reason)
 	slot_drop(srv, s, reason);
 }
 
-/* All deadlines are looked through only when the slot with the earliest has put it off, which
- * among many is seldom the one that is served. */
-static void set_deadline(struct server *srv, size_t i, int64_t deadline)
-{
-	srv->deadlines[i] = deadline;
-	if (deadline <= srv->slots_deadline) {
-		srv->slots_deadline = deadline;
-		srv->earliest = i;
-	} else if (i == srv->earliest) {
-		srv->earliest = srv->slot_count;
-	}
-}
-
-static void find_earliest(struct server *srv)
-{
-	srv->slots_deadline = NEVER;
-	srv->earliest = 0;
-	for (size_t i = 0; i < srv->high; i++)
-		if (srv->deadlines[i] < srv->slots_deadline) {
-			srv->slots_deadline = srv->deadlines[i];
-			srv->earliest = i;
-		}
-}
-
 /* As an endpoint wants it; the slot is freed when its deadline is seen. */
 static void drop_connection(struct daemon *d, struct connection *c, const char *reason)
 {
@@ -320,7 +291,7 @@ static void drop_connection(struct daemon *d, struct connection *c, const char *
 	struct slot *s = (struct slot *)c;
 
 	give_up(srv, s, reason);
-	set_deadline(srv, (size_t)(s - srv->slots), d->now);
+	pollset_until(&srv->set, (size_t)(s - srv->slots), d->now);
 }
 
 static struct buffer *take_buffer(struct server *srv, struct slot *s)
@@ -391,10 +362,10 @@ static bool begin_control(struct server *srv, struct slot *s)
 		write_control(srv, s, WS_CLOSE, code, s->close_code == WS_NO_STATUS ? 0 : sizeof code);
 		enter(srv, s, SLOT_ENDING);
 	} else if (s->pong_due) {
-		write_control(srv, s, WS_PONG, s->pong, s->pong_len);
+		write_control(srv, s, WS_PONG, s->buffer->pong, s->pong_len);
 		s->pong_due = false;
 	} else if (s->ping_due) {
-		write_control(srv, s, WS_PING, s->pong, 0);
+		write_control(srv, s, WS_PING, s->ws.control, 0);
 		s->ping_due = false;
 	} else {
 		return false;
@@ -467,7 +438,7 @@ static void end_message(struct server *srv, struct slot *s)
 		enter(srv, s, SLOT_LINGERING);
 	} else if (s->eof) {
 		slot_drop(srv, s, "closed by the client");
-	} else if (s->c.endpoint->size == 0) {
+	} else if (s->c.endpoint->size == 0 && !s->pong_due) {
 		release_buffer(srv, s);
 	}
 }
@@ -480,32 +451,6 @@ static void stream_failed(struct server *srv, struct slot *s)
 
 	if (error != EAGAIN && error != EINTR)
 		slot_drop(srv, s, s->stream.kind->error(&s->stream, error, why));
-}
-
-static void count_sent(struct server *srv, struct slot *s, size_t n)
-{
-	const int64_t now = srv->d.now, gone = now - s->period;
-
-	if (gone >= PACE_MS) {
-		s->took_before = gone / 2 < PACE_MS ? s->took : 0;
-		s->took = 0;
-		s->period = now;
-	}
-	s->took += n;
-	s->share -= (uint32_t)n;
-	s->since = now;
-	srv->d.counters.sent_bytes += n;
-}
-
-/* Bytes that the client took in the last second or two, LISTEN_UNSENT at once when it has just come.
- * One whose endpoint still reads the snapshot waits for the daemon: no pace is higher. */
-static size_t pace_of(const struct server *srv, const struct slot *s)
-{
-	const int64_t gone = srv->d.now - s->period;
-
-	if (s->c.tx_left == 0)
-		return SIZE_MAX;
-	return gone < PACE_MS ? s->took + s->took_before : gone / 2 < PACE_MS ? s->took : 0;
 }
 
 static void slot_write(struct server *srv, struct slot *s)
@@ -522,20 +467,14 @@ static void slot_write(struct server *srv, struct slot *s)
 			return;
 		s->tx += n;
 		s->c.tx_left -= (size_t)n;
-		count_sent(srv, s, (size_t)n);
+		s->share -= (uint32_t)n;
+		s->since = srv->d.now;
+		pace_add(&s->pace, (size_t)n, srv->d.now);
+		srv->d.counters.sent_bytes += (uint64_t)n;
 		if (s->c.tx_left > 0)
 			return;
 		end_message(srv, s);
 	}
-}
-
-/* The payload is kept, since whatever control frame comes next, even in part,
- * takes its place in the decoder. */
-static void owe_pong(struct slot *s)
-{
-	memcpy(s->pong, s->ws.control, s->ws.control_len);
-	s->pong_len = s->ws.control_len;
-	s->pong_due = true;
 }
 
 static bool pauses(const struct slot *s)
@@ -568,7 +507,9 @@ static size_t client_bytes(struct server *srv, struct slot *s, uint8_t *in, size
 		} else if (s->ws.event == WS_GOT_PING) {
 			/* Written at once, so that each of several is answered; if the
 			 * socket is full or there are too many, the newest (section 5.5.3). */
-			owe_pong(s);
+			memcpy(take_buffer(srv, s)->pong, s->ws.control, s->ws.control_len);
+			s->pong_len = s->ws.control_len;
+			s->pong_due = true;
 			slot_write(srv, s);
 		}
 	}
@@ -673,18 +614,6 @@ static bool held_back(struct server *srv, struct slot *s, const struct ws_reques
 /* What came of a request head; len 0: it was held back until now. */
 static void head_bytes(struct server *srv, struct slot *s, size_t len)
 {
-	const struct options *o = &srv->d.options;
-	const struct http_policy policy = {
-		.hosts = o->allow_host.text,
-		.host_count = o->allow_host.count,
-		.origins = o->allow_origin.text,
-		.origin_count = o->allow_origin.count,
-		.public_url = o->public_url,
-		.admits = parts_guard ? parts_guard->admits : NULL,
-		.files = parts_files,
-		.tls = s->stream.kind->secure,
-		.endpoints = srv->endpoints,
-	};
 	char *head = s->buffer->head;
 	struct ws_request request;
 	struct http_answer a;
@@ -695,10 +624,11 @@ static void head_bytes(struct server *srv, struct slot *s, size_t len)
 		return;
 	if (n > 0 && held_back(srv, s, &request))
 		return;
-	http_decide(&a, &request, n, &policy);
+	srv->policy.tls = s->stream.kind->secure;
+	http_decide(&a, &request, n, &srv->policy);
 	if (n > 0 && parts_guard)
 		parts_guard->judged(&request, &s->peer.any, srv->d.now, a.status);
-	if (a.status == 101 && srv->d.counters.clients[SLOT_OPEN] >= o->max_clients)
+	if (a.status == 101 && srv->d.counters.clients[SLOT_OPEN] >= srv->d.options.max_clients)
 		http_refuse(&a, HTTP_CLIENTS_MAX);
 	if (a.reason)
 		count_refusal(srv, s, &a);
@@ -784,7 +714,7 @@ static void slot_free(struct server *srv, struct slot *s, size_t i)
 	peers_leave(&srv->peers, &s->place);
 	memset(s, 0, sizeof *s);
 	pollset_remove(&srv->set, i);
-	set_deadline(srv, i, NEVER);
+	pollset_until(&srv->set, i, NEVER);
 	while (srv->high > 0 && srv->slots[srv->high - 1].state == SLOT_FREE)
 		srv->high--;
 	if (i < srv->first_free)
@@ -819,7 +749,7 @@ static void slot_settle(struct server *srv, size_t i)
 	pollset_want(&srv->set, i, slot_events(s));
 	const bool speaks = s->state == SLOT_OPEN || s->state == SLOT_ANSWER;
 	const bool goes_on = has_unread(s) || (speaks && s->share < MESSAGE_COST && s->c.tx_left == 0);
-	set_deadline(srv, i, goes_on ? srv->d.now : slot_deadline(srv, s));
+	pollset_until(&srv->set, i, goes_on ? srv->d.now : slot_deadline(srv, s));
 }
 
 /* The deadline has passed: of the endpoint, slot_settle sees to it. */
@@ -861,7 +791,7 @@ static void slot_serve(struct server *srv, size_t i)
 	 * taken all that its socket had, so that there is room again. */
 	if (revents & POLLOUT)
 		slot_write(srv, s);
-	if (s->state != SLOT_DROPPED && srv->deadlines[i] <= srv->d.now &&
+	if (s->state != SLOT_DROPPED && pollset_is_past(&srv->set, i, srv->d.now) &&
 	    slot_deadline(srv, s) <= srv->d.now)
 		slot_expire(srv, s);
 	slot_settle(srv, i);
@@ -903,26 +833,23 @@ static bool address_is_full(struct server *srv, const struct sockaddr *peer)
 	const struct options *o = &srv->d.options;
 	const bool given = o->max_per_address != NOT_GIVEN;
 	const size_t most = given ? o->max_per_address : srv->slot_count / 2;
-	char text[ADDRESS_TEXT_MAX];
 
-	if (peer->sa_family == AF_UNIX || most == 0 ||
-	    (!given && (o->public_url || address_is_loopback(peer))))
-		return false;
-	if (peers_count(&srv->peers, peer) < most)
-		return false;
-	log_limited(&srv->refusals, srv->d.now, "refused status=503 peer=%s reason=\"%s\"",
-	            address_text(text, peer), http_reasons[HTTP_ADDRESS_MAX].words);
-	return true;
+	return peer->sa_family != AF_UNIX && most > 0 &&
+	       (given || !(o->public_url || address_is_loopback(peer))) &&
+	       peers_count(&srv->peers, peer) >= most;
 }
 
 static void slot_open(struct server *srv, int fd, const struct sockaddr_in6 *peer)
 {
 	const struct sockaddr *address = (const struct sockaddr *)peer;
+	char text[ADDRESS_TEXT_MAX];
 
 	while (srv->first_free < srv->slot_count &&
 	       srv->slots[srv->first_free].state != SLOT_FREE)
 		srv->first_free++;
 	if (address_is_full(srv, address)) {
+		log_limited(&srv->refusals, srv->d.now, "refused status=503 peer=%s reason=\"%s\"",
+		            address_text(text, address), http_reasons[HTTP_ADDRESS_MAX].words);
 		refuse_at_once(srv, fd, HTTP_ADDRESS_MAX);
 		return;
 	}
@@ -993,7 +920,10 @@ static void make_room(struct server *srv)
 		store->all[i].pace = 0;
 	for (size_t i = 0; i < srv->high; i++) {
 		struct snapshot *pinned = srv->slots[i].c.pinned;
-		const size_t pace = pace_of(srv, &srv->slots[i]);
+		/* One whose endpoint still reads the snapshot waits for the daemon: no pace is higher. */
+		const size_t pace = srv->slots[i].c.tx_left == 0
+		                            ? SIZE_MAX
+		                            : pace_now(&srv->slots[i].pace, srv->d.now);
 
 		if (pinned && pace > pinned->pace)
 			pinned->pace = pace;
@@ -1141,9 +1071,7 @@ static int64_t prepare(struct server *srv, int64_t *source_deadline)
 		deadline = earlier(deadline, srv->stop_at);
 	else if (!srv->asked)
 		deadline = earlier(deadline, take_due(srv));
-	if (srv->earliest == srv->slot_count)
-		find_earliest(srv);
-	return earlier(deadline, srv->slots_deadline);
+	return earlier(deadline, pollset_deadline(&srv->set));
 }
 
 static void serve_source(struct server *srv, int64_t deadline)
@@ -1167,11 +1095,6 @@ static bool in_handshake(const struct slot *s)
 	return s->state == SLOT_HEAD && s->held_until == 0 && s->stream.kind->secure;
 }
 
-static bool is_due(const struct server *srv, size_t i)
-{
-	return srv->deadlines[i] <= srv->d.now || pollset_revents(&srv->set, i);
-}
-
 /* Serves the slot, unless it is in a TLS handshake; those have their own turn. */
 static void serve_client(struct server *srv, size_t i)
 {
@@ -1185,8 +1108,8 @@ static void serve_clients(struct server *srv)
 {
 	ssize_t found;
 
-	for (size_t i = 0; srv->slots_deadline <= srv->d.now && i < srv->high; i++)
-		if (srv->deadlines[i] <= srv->d.now)
+	for (size_t i = 0; pollset_deadline(&srv->set) <= srv->d.now && i < srv->high; i++)
+		if (pollset_is_past(&srv->set, i, srv->d.now))
 			serve_client(srv, i);
 	while ((found = pollset_next(&srv->set)) >= 0)
 		serve_client(srv, (size_t)found);
@@ -1202,7 +1125,8 @@ static void serve_handshakes(struct server *srv)
 	for (size_t n = 0; n < high; n++) {
 		size_t i = (first + n) % high;
 
-		if (!is_due(srv, i) || !in_handshake(&srv->slots[i]))
+		if (!in_handshake(&srv->slots[i]) ||
+		    !(pollset_revents(&srv->set, i) || pollset_is_past(&srv->set, i, srv->d.now)))
 			continue;
 		slot_serve(srv, i);
 		srv->handshake = i + 1;
@@ -1271,9 +1195,7 @@ static int make_table(struct server *srv)
 	if (parts_start(&srv->d, &pull_endpoint, srv->endpoints, &memory) != 0)
 		return -1;
 	srv->slots = calloc(n, sizeof *srv->slots);
-	srv->deadlines = calloc(n, sizeof *srv->deadlines);
-	srv->slots_deadline = NEVER;
-	if (pollset_open(&srv->set, FD_SLOTS, n) != 0 || !srv->slots || !srv->deadlines ||
+	if (pollset_open(&srv->set, FD_SLOTS, n) != 0 || !srv->slots ||
 	    buffers_open(&srv->buffers, n, sizeof(struct buffer) + memory) != 0 ||
 	    peers_open(&srv->peers, n) != 0 ||
 	    snapshot_open(&srv->d.store, o->max_snapshot) != 0) {
@@ -1281,6 +1203,14 @@ static int make_table(struct server *srv)
 		          o->max_clients, o->max_snapshot);
 		return -1;
 	}
+	srv->policy = (struct http_policy){
+		.hosts = &o->allow_host,
+		.origins = &o->allow_origin,
+		.public_url = o->public_url,
+		.admits = parts_guard ? parts_guard->admits : NULL,
+		.files = parts_files,
+		.endpoints = srv->endpoints,
+	};
 	srv->set.fds[FD_SIGNALS].events = POLLIN;
 	srv->d.clock_ms = clock_ms;
 	srv->d.drop = drop_connection;
@@ -1304,22 +1234,10 @@ static int open_listeners(struct server *srv)
 
 static int open_source(struct server *srv)
 {
-	struct daemon *d = &srv->d;
-	const struct source_kind *kind = parts_sources;
-	char hostname[sizeof srv->hostname] = "";
-
-	while (!kind->wanted(&d->options))
-		kind++;
-	d->source = kind->open(&d->options, srv->own, srv->listener_count);
-	if (!d->source)
+	if (!(srv->d.source = parts_open_source(&srv->d.options, srv->own, srv->listener_count)))
 		return -1;
-	gethostname(hostname, sizeof hostname - 1);
-	wire_text(srv->hostname, sizeof srv->hostname, hostname, strlen(hostname));
-	d->source->runtime.source = (char *)(uintptr_t)kind->name;
-	d->source->runtime.hostname = srv->hostname;
-	d->source->runtime.interval_ms = (uint32_t)d->options.interval;
-	d->source->event = take_event;
-	d->source->event_arg = srv;
+	srv->d.source->event = take_event;
+	srv->d.source->event_arg = srv;
 	return 0;
 }
 
@@ -1335,7 +1253,6 @@ static void release(struct server *srv)
 	parts_stop(&srv->d);
 	pollset_close(&srv->set);
 	free(srv->slots);
-	free(srv->deadlines);
 	buffers_close(&srv->buffers);
 	peers_close(&srv->peers);
 }

@@ -30,26 +30,24 @@ bool ws_text_is(struct ws_text text, const char *s)
 static int head_length(const char *head, size_t len)
 {
 	for (size_t i = 0; i < len; i++) {
-		unsigned char c = (unsigned char)head[i];
+		const unsigned char c = (unsigned char)head[i];
 
-		if (c == '\n') {
-			if (i == 0 || head[i - 1] != '\r')
-				return -1;
-			if (i >= 3 && head[i - 2] == '\n')
-				return (int)i + 1;
-		} else if (i > 0 && head[i - 1] == '\r') {
+		if ((unsigned char)(c - ' ') <= '~' - ' ')   /* nearly all are ASCII */
+			continue;
+		if (c >= 0x80 || c == '\t' || (c == '\r' && (i + 1 == len || head[i + 1] == '\n')))
+			continue;
+		if (c != '\n' || i == 0 || head[i - 1] != '\r')
 			return -1;
-		} else if ((c < ' ' && c != '\t' && c != '\r') || c == 0x7f) {
-			return -1;
-		}
+		if (i >= 3 && head[i - 2] == '\n')
+			return (int)i + 1;
 	}
 	return 0;
 }
 
 static bool is_token_char(char c)
 {
-	return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-	       (c != '\0' && strchr("!#$%&'*+-.^_`|~", c));
+	return (c >= 'a' && c <= 'z') || c == '-' || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+	       (c != '\0' && strchr("!#$%&'*+.^_`|~", c));
 }
 
 static struct ws_text trim(struct ws_text text)

@@ -117,10 +117,10 @@ static bool is_ip_literal(struct ws_text host)
 	return inet_pton(family, text, address) == 1;
 }
 
-static bool listed(struct ws_text text, const char *const *list, size_t count)
+static bool listed(struct ws_text text, const struct option_list *list)
 {
-	for (size_t i = 0; i < count; i++)
-		if (ws_text_is(text, list[i]))
+	for (size_t i = 0; list && i < list->count; i++)
+		if (ws_text_is(text, list->text[i]))
 			return true;
 	return false;
 }
@@ -214,7 +214,7 @@ static bool host_allowed(struct ws_text host, const struct http_policy *policy)
 	struct origin proxy;
 
 	return ws_text_is(host, "localhost") || is_ip_literal(host) ||
-	       listed(host, policy->hosts, policy->host_count) ||
+	       listed(host, policy->hosts) ||
 	       (public_origin(&proxy, policy) && same_host(host, proxy.host));
 }
 
@@ -231,7 +231,7 @@ static bool origin_allowed(struct ws_text text, struct ws_text host, struct ws_t
 {
 	struct origin o, proxy;
 
-	if (listed(text, policy->origins, policy->origin_count))
+	if (listed(text, policy->origins))
 		return true;
 	if (!read_origin(&o, text) || !*o.standard)
 		return false;
@@ -359,7 +359,7 @@ static void decide(struct http_answer *a, const struct ws_request *r,
 	else
 		route(a, r, endpoint, policy);
 	a->takes_options = health;
-	if (listed(r->origin, policy->origins, policy->origin_count))
+	if (listed(r->origin, policy->origins))
 		a->origin = r->origin;
 	a->host = r->host;
 	a->policy = policy;

@@ -46,15 +46,12 @@ extern const struct http_reason {
 } http_reasons[HTTP_REFUSALS];
 
 struct endpoint;
-
 struct http_answer;
+struct option_list;
 
 /* Names beyond the built-in ones; borrowed, compared whole and without case. */
 struct http_policy {
-	const char *const *hosts;
-	size_t host_count;
-	const char *const *origins;
-	size_t origin_count;
+	const struct option_list *hosts, *origins;   /* NULL: none */
 	const char *public_url;    /* where a proxy shows the daemon; NULL: nowhere */
 	bool (*admits)(const struct ws_request *r);   /* may it have data? NULL: everybody may */
 	/* Answers a request for a file, or with a text in place of the page. False: there is no such

@@ -1,6 +1,10 @@
 #include "base/parts.h"
 
+#include <string.h>
+#include <unistd.h>
+
 #include "base/log.h"
+#include "source/put.h"
 
 const struct stream_kind *parts_read(const struct options *o)
 {
@@ -52,6 +56,26 @@ int parts_start(struct daemon *d, const struct endpoint *pull,
 		list[n++] = e;
 	}
 	return 0;
+}
+
+struct source *parts_open_source(const struct options *o, const struct sockaddr_storage *own,
+                                 size_t own_count)
+{
+	static char shown[256];
+	char hostname[sizeof shown] = "";
+	const struct source_kind *kind = parts_sources;
+
+	while (!kind->wanted(o))
+		kind++;
+	struct source *source = kind->open(o, own, own_count);
+	if (!source)
+		return NULL;
+	gethostname(hostname, sizeof hostname - 1);
+	wire_text(shown, sizeof shown, hostname, strlen(hostname));
+	source->runtime.source = (char *)(uintptr_t)kind->name;
+	source->runtime.hostname = shown;
+	source->runtime.interval_ms = (uint32_t)o->interval;
+	return source;
 }
 
 void parts_stop(struct daemon *d)

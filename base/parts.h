@@ -31,6 +31,11 @@ struct source_kind {
 };
 extern const struct source_kind parts_sources[];
 
+/* Opens the first source that the options ask for, and says in its runtime what the daemon
+ * owns of that. NULL with one line logged. own: borrowed for the life of the source. */
+struct source *parts_open_source(const struct options *o, const struct sockaddr_storage *own,
+                                 size_t own_count);
+
 /* The smaller forms of a snapshot that a ready may ask for, as in endpoint/difference.h. */
 struct forms {
 	struct difference *(*open)(size_t max);

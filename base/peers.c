@@ -17,10 +17,7 @@ int peers_open(struct peers *p, size_t count)
 	p->table = calloc(size, sizeof(struct peer *));
 	for (size_t i = 0; i < 2; i++)
 		p->seed[i] = setup_seed() | 1;
-	for (size_t i = 0; p->all && i < count; i++) {
-		p->all[i].next = p->free;
-		p->free = &p->all[i];
-	}
+	p->unused = p->all;
 	return p->all && p->table ? 0 : -1;
 }
 
@@ -95,8 +92,8 @@ void peers_enter(struct peers *p, struct place *at, const struct sockaddr *addre
 	peers_owner(owner, address);
 	struct peer **link = find(p, owner), *peer = *link;
 	if (!peer) {
-		peer = *link = p->free;
-		p->free = peer->next;
+		peer = *link = p->free ? p->free : p->unused++;
+		p->free = p->free ? p->free->next : NULL;
 		*peer = (struct peer){0};
 		memcpy(peer->owner, owner, sizeof owner);
 	}

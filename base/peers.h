@@ -32,7 +32,7 @@ struct place {
 };
 
 struct peers {
-	struct peer *all, **table, *free;
+	struct peer *all, **table, *free, *unused;   /* unused: from here on none was ever used */
 	size_t mask;
 	uint64_t seed[2];
 	struct place *oldest, **newest;   /* of those that are no clients, and where the next goes */

@@ -11,13 +11,15 @@ _Static_assert(EPOLLIN == POLLIN && EPOLLERR == POLLERR && EPOLLHUP == POLLHUP, 
 
 int pollset_open(struct pollset *p, size_t fixed, size_t slots)
 {
-	*p = (struct pollset){.fixed = fixed, .slots = slots, .polled = fixed, .group = -1};
+	*p = (struct pollset){.fixed = fixed, .slots = slots, .polled = fixed, .group = -1,
+	                      .deadline = INT64_MAX};
 	p->fds = calloc(fixed + slots, sizeof *p->fds);
 	p->slot_at = calloc(fixed + slots, sizeof *p->slot_at);
 	p->slot = calloc(slots, sizeof *p->slot);
+	p->deadlines = calloc(slots, sizeof *p->deadlines);
 	p->found = calloc(slots, sizeof *p->found);
 	p->events = calloc(slots, sizeof *p->events);
-	if (!p->fds || !p->slot_at || !p->slot || !p->found || !p->events)
+	if (!p->fds || !p->slot_at || !p->slot || !p->deadlines || !p->found || !p->events)
 		return -1;
 	for (size_t i = 0; i < fixed; i++)
 		p->fds[i].fd = -1;
@@ -33,6 +35,7 @@ void pollset_close(struct pollset *p)
 	free(p->fds);
 	free(p->slot_at);
 	free(p->slot);
+	free(p->deadlines);
 	free(p->found);
 	free(p->events);
 }
@@ -82,6 +85,8 @@ void pollset_add(struct pollset *p, size_t slot, int fd)
 {
 	p->slot[slot] = (struct pollset_slot){.fd = fd};
 	enter_table(p, slot, 0);
+	p->deadlines[slot] = INT64_MAX;
+	p->high = slot < p->high ? p->high : slot + 1;
 	if (++p->used != POLLSET_FEW + 1)
 		return;
 	/* There are many from now on: those that came when there were few follow. */
@@ -95,7 +100,40 @@ void pollset_remove(struct pollset *p, size_t slot)
 	if (!p->slot[slot].grouped)
 		leave_table(p, slot);
 	p->slot[slot] = (struct pollset_slot){0};
+	pollset_until(p, slot, INT64_MAX);
 	p->used--;
+}
+
+/* All deadlines are looked through only when the slot with the earliest has put it off, which
+ * among many is seldom the one that is served. */
+void pollset_until(struct pollset *p, size_t slot, int64_t deadline)
+{
+	p->deadlines[slot] = deadline;
+	if (deadline <= p->deadline) {
+		p->deadline = deadline;
+		p->earliest = slot;
+	} else if (slot == p->earliest) {
+		p->earliest = p->slots;
+	}
+}
+
+int64_t pollset_deadline(struct pollset *p)
+{
+	if (p->earliest < p->slots)
+		return p->deadline;
+	p->deadline = INT64_MAX;
+	p->earliest = 0;
+	for (size_t slot = 0; slot < p->high; slot++)
+		if (p->deadlines[slot] < p->deadline) {
+			p->deadline = p->deadlines[slot];
+			p->earliest = slot;
+		}
+	return p->deadline;
+}
+
+bool pollset_is_past(const struct pollset *p, size_t slot, int64_t now)
+{
+	return p->deadlines[slot] <= now;
 }
 
 void pollset_want(struct pollset *p, size_t slot, short events)

@@ -1,7 +1,8 @@
 #ifndef POLLSET_H
 #define POLLSET_H
 
-/* The descriptors that the loop waits for: some fixed ones, and a socket for each slot in use.
+/* What the loop waits for: descriptors, some fixed ones and a socket for each slot in use, and a
+ * deadline of each slot.
  *
  * The kernel pays for every entry of poll()'s table in every call, so that one client among
  * thousands would cost as much as all of them. Above POLLSET_FEW slots in use, the sockets of
@@ -34,6 +35,10 @@ struct pollset {
 		short revents;  /* found by the last poll() and not taken yet */
 		bool grouped;   /* in the epoll set */
 	} *slot;
+	int64_t *deadlines;     /* of each slot; INT64_MAX: none */
+	int64_t deadline;       /* none of them is earlier */
+	size_t earliest;        /* the slot that has it; slots: to be looked for */
+	size_t high;            /* slots from here on were never used */
 	uint32_t *found;        /* slots for which the last pollset_poll() found something */
 	size_t found_count, next;
 	struct epoll_event *events;
@@ -44,7 +49,8 @@ struct pollset {
 int pollset_open(struct pollset *p, size_t fixed, size_t slots);
 void pollset_close(struct pollset *p);
 
-/* The slot, which was not in use, gets a socket, of which nothing is wanted yet. */
+/* The slot, which was not in use, gets a socket, of which nothing is wanted yet, and no
+ * deadline. */
 void pollset_add(struct pollset *p, size_t slot, int fd);
 
 /* The slot is in use no more. To be called after the socket was closed, which is what takes it
@@ -53,6 +59,15 @@ void pollset_remove(struct pollset *p, size_t slot);
 
 /* What is wanted of the socket, as events of struct pollfd. */
 void pollset_want(struct pollset *p, size_t slot, short events);
+
+/* When the slot must be looked at though nothing was found for it; INT64_MAX: never. */
+void pollset_until(struct pollset *p, size_t slot, int64_t deadline);
+
+/* The earliest deadline; INT64_MAX: there is none. */
+int64_t pollset_deadline(struct pollset *p);
+
+/* Has the slot's deadline passed? */
+bool pollset_is_past(const struct pollset *p, size_t slot, int64_t now);
 
 /* poll(2), with its result and errors; the epoll set counts as one descriptor. After an error
  * nothing is found for any slot. */

@@ -73,14 +73,15 @@ struct connection {
 	bool events;                     /* set by the endpoint: this client reads events */
 	bool ready;                      /* the client may get one State, besides the one that a pull
 	                                    client is owed for connecting */
+	bool wants_totals;               /* a pull client, in place of its next snapshot ... */
+	bool wants_difference;           /* ... and this one, from base */
+	struct ready_bytes ready_bytes;
 	int64_t asked;                   /* since when the client may get a State. Set by the loop at
 	                                    open and when a State was written; by the endpoint when
 	                                    ready becomes true */
 	uint64_t sent;                   /* sequence number of the last State sent; 0: none was */
-	struct wish wish;                /* what form a pull client wants its next snapshot in */
 	uint64_t base;                   /* sequence of the State that this pull client holds complete,
 	                                    so that a difference from it can be sent; 0: none */
-	struct ready_bytes ready_bytes;
 	struct snapshot *pinned;
 };
 

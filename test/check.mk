@@ -102,12 +102,12 @@ $(BUILD)/test/unit/%_test: $(BUILD)/test/unit/%_test.o $(call objects,$(DAEMON) 
 
 # The budgets: bytes of the daemon's text, without and with TLS; and of the core its text, the
 # lines of its files with their headers, and of the three that are read first.
-CORE_TEXT_MAX = 71500
-CORE_LINES_MAX = 8060
-FIRST_LINES_MAX = 2060
+CORE_TEXT_MAX = 69200
+CORE_LINES_MAX = 7680
+FIRST_LINES_MAX = 1975
 size-check:
-	$(MAKE) -j$(JOBS) TLS=0 BUILD=$(BUILD)/tls0 TEXT_MAX=208000 text-check
-	$(MAKE) -j$(JOBS) TLS=1 TEXT_MAX=215000 text-check
+	$(MAKE) -j$(JOBS) TLS=0 BUILD=$(BUILD)/tls0 TEXT_MAX=209000 text-check
+	$(MAKE) -j$(JOBS) TLS=1 TEXT_MAX=216400 text-check
 	$(MAKE) -j$(JOBS) core-size-check
 
 core-size-check: $(BUILD)/core/introspectd

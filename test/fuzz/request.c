@@ -45,13 +45,13 @@ static bool admits(const struct ws_request *r)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const char *const hosts[] = {"node.example"}, *const origins[] = {"http://page.example"};
+	static const struct option_list hosts = {{"node.example"}, 1}, origins = {{"http://page.example"}, 1};
 	static const struct endpoint pull = {.path = "/", .upgrade = true, .about = "snapshots"};
 	static const struct endpoint metrics = {.path = "/metrics"};
 	static const struct endpoint *const endpoints[] = {&pull, &metrics, NULL};
 	struct input in = {data, size};
 	uint8_t choice = take_byte(&in);
-	struct http_policy policy = {hosts, 1, origins, 1, choice & 1 ? "https://proxy.example/x" : NULL,
+	struct http_policy policy = {&hosts, &origins, choice & 1 ? "https://proxy.example/x" : NULL,
 	                             choice & 2 ? admits : NULL, files_answer, choice & 4, endpoints};
 	char *head = copy_of(in.at, in.left);
 	struct ws_request r, shorter;

@@ -17,8 +17,8 @@
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
-static const char *const hosts[] = {"node.example", "xn--nde-sna.example"};
-static const char *const origins[] = {"https://watch.example", "https://watch.example:8443"};
+static const struct option_list hosts = {{"node.example", "xn--nde-sna.example"}, 2};
+static const struct option_list origins = {{"https://watch.example", "https://watch.example:8443"}, 2};
 static const struct endpoint pull = {.path = "/", .upgrade = true, .about = "snapshots"};
 static const struct endpoint commands = {.path = "/introspect", .upgrade = true};
 static const struct endpoint metrics = {.path = "/metrics", .about = "for Prometheus"};
@@ -26,10 +26,8 @@ static const struct endpoint *const endpoints[] = {&pull, &commands, &metrics, N
 
 static const struct http_policy allowing = {
 	.endpoints = endpoints, .files = files_answer,
-	.hosts = hosts,
-	.host_count = COUNT(hosts),
-	.origins = origins,
-	.origin_count = COUNT(origins),
+	.hosts = &hosts,
+	.origins = &origins,
 };
 static const struct http_policy standard = {.endpoints = endpoints, .files = files_answer};
 
