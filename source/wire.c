@@ -80,13 +80,12 @@ static bool read_value(struct wire_reader *r, unsigned type, uint64_t *value)
 	return true;
 }
 
-bool wire_next(struct wire_reader *r, struct wire_field *f)
+static bool next_of_any_length(struct wire_reader *r, struct wire_field *f)
 {
-	uint64_t tag;
-
 	f->start = r->at;
-	if (!read_varint(r, TAG_MAX, &tag))
+	if (!read_varint(r, TAG_MAX, &f->value))
 		return false;
+	const uint64_t tag = f->value;
 	if (tag >> 3 == 0 || tag > UINT32_MAX)
 		return fail(r, f->start, "field number is out of range");
 	f->number = (uint32_t)(tag >> 3);
@@ -94,6 +93,26 @@ bool wire_next(struct wire_reader *r, struct wire_field *f)
 	if (!(1u << f->type & (1u << WIRE_VARINT | 1u << WIRE_I64 | 1u << WIRE_LEN | 1u << WIRE_I32)))
 		return fail(r, f->start, "wire type is a group or unknown");
 	return read_value(r, f->type, &f->value);
+}
+
+/* Most fields take a byte for the tag, and one for the number or the length. */
+bool wire_next(struct wire_reader *r, struct wire_field *f)
+{
+	const uint8_t *at = r->at;
+
+	if (r->end - at < 2 || at[0] < 1 << 3 || (at[0] | at[1]) >= 0x80)
+		return next_of_any_length(r, f);
+	f->start = at;
+	f->number = at[0] >> 3;
+	f->type = at[0] & 7;
+	f->value = at[1];
+	at += 2;
+	if (f->type == WIRE_LEN && (ptrdiff_t)f->value <= r->end - at)
+		at += f->value;
+	else if (f->type != WIRE_VARINT)
+		return next_of_any_length(r, f);
+	r->at = at;
+	return true;
 }
 
 struct wire_reader wire_inside(const struct wire_reader *r, const struct wire_field *f)
@@ -289,20 +308,28 @@ void wire_show_runtime(Introspection__Runtime *shown, Introspection__Runtime **k
 	*kept = next;
 }
 
+static uint64_t mixed(uint64_t hash)
+{
+	hash *= UINT64_C(0x9e3779b97f4a7c15);
+	return hash ^ hash >> 32;
+}
+
 /* Eight bytes at a time: it goes through every byte of a snapshot. */
 uint64_t wire_hash(uint64_t seed, const void *in, size_t len)
 {
 	const uint8_t *at = in;
-	uint64_t hash = seed ^ len * UINT64_C(0xff51afd7ed558ccd);
+	uint64_t hash = seed ^ len * UINT64_C(0xff51afd7ed558ccd), word = 0;
 
-	for (size_t n; len > 0; at += n, len -= n) {
-		uint64_t word = 0;
-
-		n = len < sizeof word ? len : sizeof word;
-		memcpy(&word, at, n);
-		hash = (hash ^ word) * UINT64_C(0x9e3779b97f4a7c15);
-		hash ^= hash >> 32;
+	for (size_t left = len; left > sizeof word; at += sizeof word, left -= sizeof word) {
+		memcpy(&word, at, sizeof word);
+		hash = mixed(hash ^ word);
 	}
+	if (len >= sizeof word)   /* the last may overlap the one before */
+		memcpy(&word, (const uint8_t *)in + len - sizeof word, sizeof word);
+	else
+		for (size_t i = 0; i < len; i++)
+			word = word << 8 | at[i];
+	hash = mixed(hash ^ word);
 	return hash | (hash == 0);
 }
 
