@@ -667,7 +667,7 @@ struct source *kernel_open(const char *process, const struct sockaddr_storage *o
 	k->holders.only = process ? &k->watched : NULL;
 	k->holders.found = on_holder;
 	init_messages(k);
-	if (tcpdiag_open(&k->diag) != 0) {
+	if (tcpdiag_open(&k->diag, NETLINK_SOCK_DIAG) != 0) {
 		log_event("error source=kernel reason=\"%s\"", strerror(errno));
 		close_kernel(&k->source);
 		return NULL;

@@ -114,11 +114,8 @@ static const char *end_of_dump(const struct nlmsghdr *m)
 }
 
 static const char *read_answer(struct tcpdiag *d,
-                               void (*each)(void *arg, const struct tcpdiag_socket *socket),
-                               void *arg)
+                               bool (*each)(void *arg, const struct nlmsghdr *message), void *arg)
 {
-	struct tcpdiag_socket s;
-
 	for (;;) {
 		ssize_t len = recv(d->fd, d->answer, sizeof d->answer, MSG_TRUNC);
 
@@ -138,9 +135,8 @@ static const char *read_answer(struct tcpdiag *d,
 				return "interrupted by a change";
 			if (m->nlmsg_type == NLMSG_DONE || m->nlmsg_type == NLMSG_ERROR)
 				return end_of_dump(m);
-			if (!read_socket(&s, m))
+			if (!each(arg, m))
 				return malformed;
-			each(arg, &s);
 			m = NLMSG_NEXT(m, left);
 		} while (left > 0);
 	}
@@ -155,21 +151,21 @@ static void drain(struct tcpdiag *d)
 			break;
 }
 
-int tcpdiag_open(struct tcpdiag *d)
+int tcpdiag_open(struct tcpdiag *d, int protocol)
 {
 	struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
 
-	d->fd = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_SOCK_DIAG);
+	d->fd = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol);
 	/* Connected to the kernel, it takes no messages of others. */
 	return d->fd < 0 ? -1 : connect(d->fd, (struct sockaddr *)&kernel, sizeof kernel);
 }
 
-/* Sends a request and tells its answer. */
-static const char *ask(struct tcpdiag *d, const struct nlmsghdr *request,
-                       void (*each)(void *arg, const struct tcpdiag_socket *socket), void *arg)
+const char *tcpdiag_ask(struct tcpdiag *d, struct nlmsghdr *request,
+                        bool (*each)(void *arg, const struct nlmsghdr *message), void *arg)
 {
 	ssize_t sent;
 
+	request->nlmsg_seq = ++d->request;
 	do
 		sent = send(d->fd, request, request->nlmsg_len, 0);
 	while (sent < 0 && errno == EINTR);
@@ -179,6 +175,22 @@ static const char *ask(struct tcpdiag *d, const struct nlmsghdr *request,
 	if (wrong)
 		drain(d);
 	return wrong;
+}
+
+struct teller {
+	void (*each)(void *arg, const struct tcpdiag_socket *socket);
+	void *arg;
+};
+
+static bool tell_socket(void *arg, const struct nlmsghdr *m)
+{
+	const struct teller *t = arg;
+	struct tcpdiag_socket s;
+	const bool well = read_socket(&s, m);
+
+	if (well)
+		t->each(t->arg, &s);
+	return well;
 }
 
 /* The older of two requests: only it lists all families at once, so that the kernel's
@@ -193,13 +205,12 @@ const char *tcpdiag_dump(struct tcpdiag *d,
 		.header.nlmsg_len = sizeof request,
 		.header.nlmsg_type = TCPDIAG_GETSOCK,
 		.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP,
-		.header.nlmsg_seq = ++d->request,
 		.body.idiag_family = AF_UNSPEC,
 		.body.idiag_ext = 1 << (INET_DIAG_INFO - 1),
 		.body.idiag_states = STATES,
 	};
 
-	return ask(d, &request.header, each, arg);
+	return tcpdiag_ask(d, &request.header, tell_socket, &(struct teller){each, arg});
 }
 
 const char *tcpdiag_dump_udp(struct tcpdiag *d,
@@ -217,13 +228,12 @@ const char *tcpdiag_dump_udp(struct tcpdiag *d,
 			.header.nlmsg_len = sizeof request,
 			.header.nlmsg_type = SOCK_DIAG_BY_FAMILY,
 			.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP,
-			.header.nlmsg_seq = ++d->request,
 			.body.sdiag_family = families[i],
 			.body.sdiag_protocol = IPPROTO_UDP,
 			.body.idiag_states = UINT32_MAX,
 		};
 
-		wrong = ask(d, &request.header, each, arg);
+		wrong = tcpdiag_ask(d, &request.header, tell_socket, &(struct teller){each, arg});
 	}
 	return wrong;
 }

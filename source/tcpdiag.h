@@ -4,6 +4,7 @@
 /* The TCP and UDP sockets of this network namespace, as the kernel lists them to
  * everyone: sock_diag(7). The only file that knows its messages. */
 
+#include <linux/netlink.h>
 #include <netinet/in.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -66,8 +67,14 @@ struct tcpdiag {
 	_Alignas(8) char answer[TCPDIAG_ANSWER_MAX];
 };
 
-/* Opens d->fd, which the caller closes. 0, or -1 with errno. */
-int tcpdiag_open(struct tcpdiag *d);
+/* Opens d->fd, which the caller closes. protocol: NETLINK_SOCK_DIAG for what follows, or another
+ * whose dumps tcpdiag_ask shall read. 0, or -1 with errno. */
+int tcpdiag_open(struct tcpdiag *d, int protocol);
+
+/* Sends a request for a dump, whose number it sets, and calls each(arg, message) for every message
+ * of the answer, until one is malformed: each says false. Never blocks. NULL, or what went wrong. */
+const char *tcpdiag_ask(struct tcpdiag *d, struct nlmsghdr *request,
+                        bool (*each)(void *arg, const struct nlmsghdr *message), void *arg);
 
 /* Calls each(arg, socket) for every socket but those that are closed or in TIME_WAIT;
  * the listening ones come first. One whose state changes meanwhile may come twice, and

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/setup.h"
+#include "source/conntrack.h"
 #include "source/flow.h"
 #include "source/kernel.h"
 #include "source/wire.h"
@@ -27,7 +28,8 @@ static const int64_t SILENCE = (int64_t)FLOW_SILENCE << 30;
 static const uint64_t FLOW_COOKIE = UINT64_C(1) << 63;
 
 struct udp {
-	struct flow flow;
+	struct flow flow;                    /* ... */
+	struct conntrack conntrack;          /* ... or, with a file, this counts */
 	bool all;                            /* what is not QUIC is shown, too */
 	uint64_t seed;                       /* of the hash that names a flow */
 	int64_t count_until;                 /* ms, the loop's clock; 0: nothing is counted now */
@@ -257,19 +259,19 @@ static void on_flow(struct kernel *k, const struct flow_key *key, const struct f
  * those that come next, which takes as long as all else that is done with them. */
 static void on_flows(void *arg, const struct flow_key *keys, const struct flow_value *values, size_t n)
 {
-	enum { AHEAD = 16 };
+	enum { ENTRY = 16, LIST = 32 };   /* so many flows ahead */
 	struct kernel *k = arg;
 	uint64_t cookies[FLOW_BATCH];
 
-	for (size_t i = 0; i < n + 2 * AHEAD; i++) {
+	for (size_t i = 0; i < n + LIST; i++) {
 		if (i < n) {
 			cookies[i] = flow_cookie(k->udp, keys[i].local_port, &keys[i].remote, keys[i].remote_port);
 			kernel_expect(k, cookies[i], false);
 		}
-		if (i >= AHEAD && i < n + AHEAD)
-			kernel_expect(k, cookies[i - AHEAD], true);
-		if (i >= 2 * AHEAD)
-			on_flow(k, &keys[i - 2 * AHEAD], &values[i - 2 * AHEAD], cookies[i - 2 * AHEAD]);
+		if (i >= LIST - ENTRY && i < n + LIST - ENTRY)
+			kernel_expect(k, cookies[i - (LIST - ENTRY)], true);
+		if (i >= LIST)
+			on_flow(k, &keys[i - LIST], &values[i - LIST], cookies[i - LIST]);
 	}
 }
 
@@ -298,7 +300,7 @@ static void begin_to_count(struct kernel *k)
 	strftime(u->counted_since, sizeof u->counted_since, "counted_since=%FT%TZ", gmtime_r(&now, &utc));
 }
 
-static const char *udp_dump(struct kernel *k, int64_t now)
+static const char *read_flows(struct kernel *k, int64_t now)
 {
 	struct udp *u = k->udp;
 
@@ -308,11 +310,6 @@ static const char *udp_dump(struct kernel *k, int64_t now)
 		begin_to_count(k);
 	}
 	u->count_until = now + LINGER;
-	memset(u->sockets, 0, sizeof u->sockets);
-	const char *wrong = tcpdiag_dump_udp(&k->diag, on_socket, k);
-	if (wrong)
-		return wrong;
-	k->flows.used = 0;
 	if (flow_read(&u->flow, on_flows, k) != 0)
 		return failed(k);
 	if (u->flow.lost / 2 >= u->lost && u->flow.lost > 0) {   /* again when they have doubled */
@@ -322,6 +319,22 @@ static const char *udp_dump(struct kernel *k, int64_t now)
 		u->lost = u->flow.lost;
 	}
 	return NULL;
+}
+
+static const char *udp_dump(struct kernel *k, int64_t now)
+{
+	struct udp *u = k->udp;
+
+	memset(u->sockets, 0, sizeof u->sockets);
+	const char *wrong = tcpdiag_dump_udp(&k->diag, on_socket, k);
+	if (wrong)
+		return wrong;
+	k->flows.used = 0;
+	if (u->conntrack.file < 0)
+		return read_flows(k, now);
+	wrong = conntrack_read(&u->conntrack, k->instant - k->monotonic, on_flows, k);
+	k->left_out += u->conntrack.cut;
+	return wrong;
 }
 
 /* Counting costs the kernel for each packet of the machine: only while somebody watches. */
@@ -343,6 +356,7 @@ static void udp_close(struct kernel *k)
 {
 	kernel_count_by(k, "");
 	flow_close(&k->udp->flow);
+	conntrack_close(&k->udp->conntrack);
 	free(k->udp);
 	k->udp = NULL;
 }
@@ -350,26 +364,35 @@ static void udp_close(struct kernel *k)
 static void udp_open(struct kernel *k, bool all)
 {
 	struct udp *u = k->udp = calloc(1, sizeof *u);
-	const char *wrong = u ? flow_open(&u->flow) : "memory";
-	const char *reason = wrong ? strerror(errno) : tcpdiag_dump_udp(&k->diag, on_socket, k);
+	const char *missing = u ? flow_open(&u->flow) : "memory", *untracked = "";
+	const char *reason = strerror(errno);
 
-	if (reason) {
-		log_event("warning source=kernel reason=\"QUIC cannot be seen, TCP alone is shown: %s: %s\" "
+	if (u)
+		u->conntrack.file = u->conntrack.addresses.fd = -1;
+	if (u && missing)
+		untracked = conntrack_open(&u->conntrack, all);
+	const char *sockets = missing && untracked ? NULL : tcpdiag_dump_udp(&k->diag, on_socket, k);
+	if (sockets) {
+		missing = "sockets";
+		reason = untracked = sockets;
+	}
+	if (missing)
+		log_event("warning source=kernel reason=\"QUIC cannot be %s: %s: %s\" conntrack=\"%s\" "
 		          "needs=\"CAP_NET_RAW and CAP_BPF at the start, Linux 5.11\"",
-		          wrong ? wrong : "sockets", reason);
-		if (u && !wrong)
-			flow_close(&u->flow);
-		free(u);
-		k->udp = NULL;
+		          untracked ? "seen, TCP alone is shown" : "told from the rest of UDP", missing, reason,
+		          untracked ? untracked : "counts");
+	if (missing && untracked) {
+		if (u)
+			udp_close(k);
 		return;
 	}
-	u->all = all;
+	u->all = all || missing;
 	u->seed = setup_seed();
-	kernel_count_by(k, all ? ", UDP by eBPF" : ", QUIC by eBPF");
+	kernel_count_by(k, missing ? ", UDP by conntrack" : all ? ", UDP by eBPF" : ", QUIC by eBPF");
 	introspection__resource__init(&k->flows);
 	k->flows.scope = (char *)"kernel";
 	k->flows.name = (char *)"udp-flows";
-	k->flows.limit = FLOWS_MAX;
+	k->flows.limit = missing ? 0 : FLOWS_MAX;
 }
 
 static const struct kernel_udp udp = {

@@ -227,7 +227,7 @@ int main(void)
 	b.source = kernel_open(NULL, NULL, 0, false);
 	b.packed = malloc(SNAPSHOT_MAX);
 	need(b.source && b.packed && snapshot_open(&b.store, SNAPSHOT_MAX) == 0, "source");
-	need(tcpdiag_open(&b.bare) == 0, "netlink");
+	need(tcpdiag_open(&b.bare, NETLINK_SOCK_DIAG) == 0, "netlink");
 	printf("Kernel source: ms of CPU, median of %d. dump: a bare netlink dump; pack:\n"
 	       "protobuf-c's encoder without its pass for sizes; snapshot = take + encode.\n"
 	       "Goals: /dump at most 2, /ss below 1, encode/pack at most 1, no malloc.\n"

@@ -180,3 +180,81 @@ test('a flood of 100,000 flows that nobody answers: bounded, and the daemon says
   assert.deepEqual(quicConnections((await c.next()).state), [])
   assert.ok(memory(d) - before < 1024, `${memory(d) - before} KiB more`)
 })
+
+// Sends and answers datagrams: so many of so many bytes, one every 20 ms. Arguments: its port, how
+// many, the peer's address and port; without a peer it answers. It goes on for longer than the 2 s after
+// which the kernel takes a flow for more than a question and its answer.
+const TALKER = `
+const [port, count, address, peer] = process.argv.slice(1)
+const s = require('dgram').createSocket('udp4').bind(Number(port))
+if (!address) s.on('message', (m, from) => s.send(m.subarray(0, 100), from.port, from.address))
+for (let i = 0; i < Number(count); i++) setTimeout(() => s.send(Buffer.alloc(1000), Number(peer), address), 100 + 20 * i)
+`
+
+function talker (t, name, ...args) {
+  const child = spawn(inside(name)[0], [...inside(name).slice(1), process.execPath, '-e', TALKER, '--', ...args.map(String)], { stdio: 'inherit' })
+  t.after(() => child.kill('SIGKILL'))
+  return child
+}
+
+const udpConnections = state => state.subsystems.connections.filter(c => c.transportId.toString() === 'ip4+udp')
+const NO_BPF = ['setpriv', '--bounding-set=-bpf,-sys_admin', '--inh-caps=-all']
+const TRACKED = /^warning source=kernel reason="QUIC cannot be told from the rest of UDP: .*" conntrack="counts" needs=/
+
+// A daemon that may not use eBPF, in its sandbox.
+async function tracking (t, name, options, expect) {
+  const path = join(folder(t), 's')
+  process.env.SANDBOX = '1'
+  const d = await daemon(t, ['--listen', path, '--interval', '20', ...options], {
+    prefix: [...inside(name), ...NO_BPF], from: join(root, process.env.SANDBOX_BUILD ?? 'build'), expect: [expect]
+  }).finally(() => { delete process.env.SANDBOX })
+  assert.equal(d.lines.filter(line => expect.test(line)).length, 1)
+  return client(t, `ws+unix:${path}:/`)
+}
+
+test('without eBPF conntrack counts: who dialled, packets and bytes as nftables has them', { skip }, async t => {
+  const net = network(t)
+  for (const name of [net.node, net.router, net.peer]) run(...inside(name), 'sysctl', '-qw', 'net.netfilter.nf_conntrack_acct=1')
+  for (const [name, hook] of [[net.node, 'output'], [net.router, 'forward'], [net.peer, 'input']]) {
+    net.count(name, hook, 'ct state new,established udp dport 4001')
+  }
+  talker(t, net.peer, 4001, 0)
+  talker(t, net.router, 4001, 0)   // has a port that the flow has, too, but no part in it
+  const near = await tracking(t, net.node, [], TRACKED)
+  const between = await tracking(t, net.router, [], TRACKED)
+  const far = await tracking(t, net.peer, [], TRACKED)
+  const begin = Date.now()
+  const dialler = talker(t, net.node, 4001, 150, '10.77.2.1', 4001)
+  const counted = c => shows(c, state => udpConnections(state).find(({ traffic }) =>
+    Number(traffic.trafficOut.cumPackets) === 150 && Number(traffic.trafficIn.cumPackets) === 150))
+  const [here, there] = [await counted(near), await counted(far)]
+  const wanted = net.counted(net.peer, 'input')
+  assert.deepEqual(wanted, { packets: 150, bytes: 150 * 1028 })
+  assert.deepEqual(gauge(here.traffic.trafficOut), wanted)
+  assert.deepEqual(gauge(there.traffic.trafficIn), wanted)
+  assert.deepEqual(gauge(here.traffic.trafficIn), { packets: 150, bytes: 150 * 128 })
+  assert.deepEqual([here.role, there.role], [0, 1])
+  assert.equal(here.endpoints.srcMultiaddr, '/ip4/10.77.1.1/udp/4001')
+  assert.equal(here.endpoints.dstMultiaddr, '/ip4/10.77.2.1/udp/4001')
+  assert.ok(here.userProvidedTags.includes(`pid=${dialler.pid}`))
+  assert.ok(Number(here.timeline.openTs) >= begin - 1000 && Number(here.timeline.openTs) <= Date.now())
+  const { state } = await between.next()
+  assert.equal(state.runtime.implementation, 'Linux TCP, UDP by conntrack')
+  assert.deepEqual(udpConnections(state), [])
+})
+
+test('conntrack without accounting, or without a rule that uses it, shows nothing and says so', { skip }, async t => {
+  const net = network(t)
+  await tracking(t, net.peer, [], /^warning source=kernel reason="QUIC cannot be seen.*conntrack="net.netfilter.nf_conntrack_acct is 0"/)
+  run(...inside(net.node), 'sysctl', '-qw', 'net.netfilter.nf_conntrack_acct=1')
+  talker(t, net.peer, 4001, 0)
+  const c = await tracking(t, net.node, ['--udp'], TRACKED)
+  const child = talker(t, net.node, 4001, 5, '10.77.2.1', 4001)
+  await until(child, 'exit', () => false, 1000).catch(() => {})
+  assert.deepEqual(udpConnections((await c.next()).state), [])
+  // From the first datagram that a rule has tracked on, it is there.
+  net.count(net.node, 'output', 'ct state new')
+  talker(t, net.node, 4002, 5, '10.77.2.1', 4001)
+  const found = await shows(c, state => udpConnections(state).find(({ traffic }) => Number(traffic.trafficOut.cumPackets) === 5))
+  assert.equal(found.endpoints.srcMultiaddr, '/ip4/10.77.1.1/udp/4002')
+})
