@@ -80,7 +80,7 @@ const ERRORS = {
   getaddrinfo: 'ENOMEM',
   clock_gettime: 'EINVAL',
   mbedtls_entropy_func: 'EIO',
-  syscall: 'ENOSYS EINTR',
+  syscall: 'ENOSYS EINTR EPERM',
   prctl: 'EINVAL'
 }
 
