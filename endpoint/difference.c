@@ -65,6 +65,7 @@ struct difference {
 	struct entry *table[1 << TABLE_BITS];
 	struct entry all[DIFFERENCE_CONNECTIONS], *free;
 	size_t used;             /* of all[], since the table was emptied */
+	size_t known;            /* of these in the table */
 	struct entry *order[DIFFERENCE_CONNECTIONS];      /* of the noted snapshot */
 	size_t count;
 
@@ -185,7 +186,7 @@ static void forget_all(struct difference *d)
 {
 	memset(d->table, 0, sizeof d->table);
 	d->free = NULL;
-	d->used = d->count = d->gone_count = 0;
+	d->used = d->known = d->count = d->gone_count = 0;
 	d->from = 0;
 }
 
@@ -205,6 +206,7 @@ static struct entry *add(struct difference *d, uint64_t key, struct wire_reader 
 		return NULL;
 	*e = (struct entry){.next = *list, .key = key, .id_len = (uint8_t)len};
 	memcpy(e->id, id.at, len);
+	d->known++;
 	return *list = e;
 }
 
@@ -213,13 +215,19 @@ static bool note_connection(struct difference *d, struct wire_reader c, uint64_t
 {
 	const uint64_t hash = wire_hash(d->seed, c.at, (size_t)(c.end - c.at));
 	struct wire_reader id = {0};
+	struct entry *e = NULL;
 	struct wire_field f;
+	uint64_t key = 0;
 
-	while (c.at < c.end && wire_next(&c, &f))
-		if (f.number == CONNECTION_ID)
-			id = wire_inside(&c, &f);
-	const uint64_t key = wire_hash(d->seed, id.at, (size_t)(id.end - id.at));
-	struct entry *e = find(d, key);
+	/* The last id counts. That of bytes that were noted before is the first, which most often
+	 * stands at their beginning. */
+	while (c.at < c.end && (!e || e->hash != hash) && wire_next(&c, &f)) {
+		if (f.number != CONNECTION_ID)
+			continue;
+		id = wire_inside(&c, &f);
+		key = wire_hash(d->seed, id.at, (size_t)(id.end - id.at));
+		e = find(d, key);
+	}
 	if (!e)
 		e = add(d, key, id);
 	if (!e || e->seen == sequence || d->count == DIFFERENCE_CONNECTIONS)
@@ -235,7 +243,7 @@ static bool note_connection(struct difference *d, struct wire_reader c, uint64_t
 /* Notes the ids of connections that are no more. */
 static void note_gone(struct difference *d, uint64_t sequence)
 {
-	for (struct entry *e = d->all; e < d->all + d->used; e++) {
+	for (struct entry *e = d->all; d->known > d->count && e < d->all + d->used; e++) {
 		struct entry **link = bucket(d, e->key);
 
 		if (e->seen == 0 || e->seen == sequence)
@@ -251,6 +259,7 @@ static void note_gone(struct difference *d, uint64_t sequence)
 		*link = e->next;
 		*e = (struct entry){.next = d->free};
 		d->free = e;
+		d->known--;
 	}
 }
 

@@ -198,7 +198,7 @@ $(BUILD)/test/load/flood: $(BUILD)/test/load/flood.o
 	$(CC) @$(BUILD)/ldflags -o $@ $^
 
 # Benchmarks print tables; ratios are of things measured in the same run.
-bench: bench-serve bench-kernel bench-flow bench-feed bench-dashboard
+bench: bench-serve bench-kernel bench-flow bench-feed bench-forms bench-dashboard
 
 # Beside bare loops, the ws library and, if it is installed, libwebsockets. SIZES, CLIENTS,
 # SPARSE_CLIENTS and CONTENDERS choose among what is measured.
@@ -226,6 +226,9 @@ $(BENCH)/kernel $(BENCH)/flow $(BENCH)/feed $(BENCH)/count: %: %.o $(call object
 
 bench-kernel bench-flow bench-feed: bench-%: $(BENCH)/%
 	$<
+
+bench-forms: all
+	BUILD=$(BUILD) $(NODE) test/bench/forms.mjs
 
 bench-dashboard: all
 	BUILD=$(BUILD) $(NODE) test/bench/dashboard.mjs
@@ -286,6 +289,6 @@ bench-deps: test-deps
 
 .PHONY: check core-check bridge-check fleet-check kubo-publishing publishers-check core-size-check unit-tests unit-check size-check text-check model fuzz fuzz-check fuzz-targets \
         fault fault-tools load load-tools soak soak-sanitizers soak-valgrind bench bench-serve \
-        bench-kernel bench-flow bench-feed bench-dashboard bench-check bench-baseline lint test-deps \
+        bench-kernel bench-flow bench-feed bench-forms bench-dashboard bench-check bench-baseline lint test-deps \
         lint-deps fleet-deps bench-deps
 include test/ports/ports.mk

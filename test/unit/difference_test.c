@@ -372,6 +372,39 @@ static void snapshots_without_differences(void **state)
 	assert_non_null(difference_form(d, latest, latest->sequence - 1));
 }
 
+/* Decoders take the last id of a connection, wherever it stands: so do we, if it is new, changes
+ * or goes, and if another one has its first id. */
+static void the_last_id_of_a_connection_counts(void **state)
+{
+	static const struct {
+		const char *bytes;   /* a Subsystems */
+		size_t len;
+	} more[] = {
+		{"\x0a\x0b\x0a\x09\x0a\x01" "a\x12\x01p\x0a\x01" "b", 13},
+		{"\x0a\x0b\x0a\x09\x0a\x01" "a\x12\x01q\x0a\x01" "b", 13},
+		{"\x0a\x16\x0a\x09\x0a\x01" "a\x12\x01q\x0a\x01" "b\x0a\x09\x12\x01p\x0a\x01" "b\x0a\x01" "a", 24},
+		{"\x0a\x0b\x0a\x09\x12\x01r\x0a\x01" "b\x0a\x01" "a", 13},
+		{"", 0},
+	};
+	static uint8_t bytes[LIMIT];
+	static struct client client, whole;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof more / sizeof *more; i++) {
+		const size_t len = introspection__state__pack(&n.state, bytes);
+		const struct snapshot_input input = {.bytes = bytes, .len = len + more[i].len};
+
+		memcpy(bytes + len, more[i].bytes, more[i].len);
+		assert_in_range(snapshot_take(&store, &input, &runtime, 0), 1, LIMIT);
+		difference_note(d, store.latest);
+		serve(&whole, false, store.latest);
+		assert_int_equal(serve(&client, true, store.latest), i > 0);
+		difference_wanted(d, store.latest, client.sequence);
+		assert_int_equal(client.len, whole.len);
+		assert_memory_equal(client.state, whole.state, whole.len);
+	}
+}
+
 static void buffers_that_clients_hold_are_left_alone(void **state)
 {
 	struct snapshot *held[DIFFERENCE_FORMS];
@@ -517,6 +550,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(who_is_due_the_same_gets_the_same_bytes, begin, end),
 		cmocka_unit_test_setup_teardown(bases_that_are_not_known, begin, end),
 		cmocka_unit_test_setup_teardown(snapshots_without_differences, begin, end),
+		cmocka_unit_test_setup_teardown(the_last_id_of_a_connection_counts, begin, end),
 		cmocka_unit_test_setup_teardown(buffers_that_clients_hold_are_left_alone, begin, end),
 		cmocka_unit_test_setup_teardown(totals, begin, end),
 		cmocka_unit_test_setup_teardown(what_two_in_a_hundred_take, begin, end),
