@@ -74,7 +74,7 @@ $(BUILD)/test/bridge/trespass: $(patsubst %,$(BUILD)/%.o,test/bridge/trespass br
 # The publishers for other languages than JavaScript, and the contract that every one keeps.
 publishers-check:
 	$(MAKE) -j$(JOBS) all
-	$(if $(GO),cd publishers/go-libp2p && timeout 900 $(GO) vet ./... && timeout 900 $(GO) test -race -timeout 240s ./...,@echo 'skipped: no go, so the publisher of go-libp2p')
+	$(if $(GO),$(MAKE) go-check,@echo 'skipped: no go, so the publisher of go-libp2p')
 	BUILD=$(BUILD) GO=$(GO) timeout 900 $(TEST) --test-timeout=240000 'publishers/contract/*.test.mjs'
 
 # README's ways for many nodes, with the real engines: Kafka, whose jars Maven brings, and Prometheus.
@@ -88,6 +88,15 @@ $(KAFKA): test/fleet/pom.xml
 		-DoutputDirectory=$@
 	rm -r $(BUILD)/kafka/m2
 	touch $@
+
+STATICCHECK = $(abspath $(BUILD))/go/staticcheck
+
+go-check: $(STATICCHECK)
+	cd publishers/go-libp2p && timeout 900 $(GO) vet ./... && timeout 900 $(STATICCHECK) ./... && \
+		timeout 900 $(GO) test -race -timeout 240s ./...
+
+$(STATICCHECK):
+	GOBIN=$(@D) timeout 600 $(GO) install honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 UNIT_TESTS = $(patsubst %.c,$(BUILD)/%,$(wildcard test/unit/*_test.c))
 
@@ -287,7 +296,7 @@ bench-deps: test-deps
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends \
 		libwebsockets-dev
 
-.PHONY: check core-check bridge-check fleet-check kubo-publishing publishers-check core-size-check unit-tests unit-check size-check text-check model fuzz fuzz-check fuzz-targets \
+.PHONY: check core-check bridge-check fleet-check kubo-publishing publishers-check go-check core-size-check unit-tests unit-check size-check text-check model fuzz fuzz-check fuzz-targets \
         fault fault-tools load load-tools soak soak-sanitizers soak-valgrind bench bench-serve \
         bench-kernel bench-flow bench-feed bench-forms bench-dashboard bench-check bench-baseline lint test-deps \
         lint-deps fleet-deps bench-deps

@@ -61,14 +61,7 @@ func Publish(ctx context.Context, h host.Host, options Options) error {
 		return fmt.Errorf("introspect: %w", err)
 	}
 
-	p := &publisher{host: h, states: newStates(h, options)}
-	p.feed = &feed{
-		path:   options.Path,
-		log:    gologshim.Logger("introspectd"),
-		hello:  p.hello,
-		state:  p.states.make,
-		events: make(chan eventMessage, maxEvents),
-	}
+	p := newPublisher(h, options)
 	notifiee := &network.NotifyBundle{ConnectedF: p.connected, DisconnectedF: p.disconnected}
 	h.Network().Notify(notifiee)
 	if options.Tracer != nil {
@@ -85,6 +78,18 @@ func Publish(ctx context.Context, h host.Host, options Options) error {
 		bus.Close()
 	}()
 	return nil
+}
+
+func newPublisher(h host.Host, options Options) *publisher {
+	p := &publisher{host: h, states: newStates(h, options)}
+	p.feed = &feed{
+		path:   options.Path,
+		log:    gologshim.Logger("introspectd"),
+		hello:  p.hello,
+		state:  p.states.make,
+		events: make(chan eventMessage, maxEvents),
+	}
+	return p
 }
 
 // listen ends when the subscription is closed. It does nothing that could block, since emitters of

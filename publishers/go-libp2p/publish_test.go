@@ -1,23 +1,29 @@
 package introspect
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/rand"
+	"io"
 	"net"
 	"os"
 	"os/exec"
 	"regexp"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/libp2p/go-libp2p"
+	"github.com/libp2p/go-libp2p/core/event"
 	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/metrics"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/p2p/protocol/ping"
 	ma "github.com/multiformats/go-multiaddr"
+	"golang.org/x/sys/unix"
 
 	pb "introspectd/publishers/go-libp2p/introspection"
 )
@@ -185,21 +191,52 @@ func TestGeneratedCodeIsUpToDate(t *testing.T) {
 	}
 }
 
-// Peers with a connection each; what a state costs, and what a second without watchers does.
+// What a state of a thousand peers costs, made and encoded.
 func BenchmarkState(b *testing.B) {
-	node := benchHost(b, libp2p.ListenAddrStrings("/ip4/127.0.0.1/tcp/0"))
+	bandwidth := metrics.NewBandwidthCounter()
+	node := benchHost(b, libp2p.ListenAddrStrings("/ip4/127.0.0.1/tcp/0"), libp2p.BandwidthReporter(bandwidth))
 	for range 1000 {
 		other := benchHost(b, libp2p.NoListenAddrs)
 		if err := other.Connect(b.Context(), peer.AddrInfo{ID: node.ID(), Addrs: node.Addrs()}); err != nil {
 			b.Fatal(err)
 		}
 	}
-	s := newStates(node, Options{})
+	s, out := newStates(node, Options{Bandwidth: bandwidth}), bufio.NewWriter(io.Discard)
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	began := threadTime(b)
 	b.ReportAllocs()
 	for b.Loop() {
-		if n := len(s.make().Subsystems.Connections); n != 1000 {
+		state := s.make()
+		if n := len(state.Subsystems.Connections); n != 1000 {
 			b.Fatalf("%d connections", n)
 		}
+		if err := send(out, &pb.ServerMessage{Payload: &pb.ServerMessage_State{State: state}}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(threadTime(b)-began)/1e6/float64(b.N), "CPU-ms/op") // the other nodes work, too
+}
+
+func threadTime(b *testing.B) time.Duration {
+	var usage unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_THREAD, &usage); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+}
+
+// Without a daemon, what happens in the node costs it nothing.
+func TestNobodyWatches(t *testing.T) {
+	node, other := newHost(t), newHost(t)
+	c := connect(t, node, other)
+	p := newPublisher(node, Options{Path: "/nonexistent"})
+	for name, happen := range map[string]func(){
+		"connected":    func() { p.connected(node.Network(), c) },
+		"disconnected": func() { p.disconnected(node.Network(), c) },
+		"event":        func() { p.happened(event.EvtPeerIdentificationCompleted{Peer: other.ID(), Conn: c}) },
+	} {
+		equal(t, "allocations when "+name, testing.AllocsPerRun(100, happen), 0)
 	}
 }
 
