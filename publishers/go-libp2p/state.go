@@ -42,8 +42,7 @@ type states struct {
 
 	// What the last state knew, for rates.
 	previous time.Time
-	counted  map[string]counter // by connection
-	bases    map[peer.ID]base
+	accounts map[string]account // by connection
 }
 
 type closedConn struct {
@@ -51,12 +50,12 @@ type closedConn struct {
 	at time.Time
 }
 
-type counter struct{ in, out, packetsIn, packetsOut uint64 }
-
-// base is what had been counted for a peer when its only connection was first seen.
-type base struct {
-	connection string
-	in, out    int64
+// account is what a connection moved and, where the counters are by peer, what they had counted
+// without it.
+type account struct {
+	in, out, packetsIn, packetsOut uint64
+	otherIn, otherOut              int64
+	shared                         bool // the peer had more connections
 }
 
 func newStates(h host.Host, options Options) *states {
@@ -107,13 +106,23 @@ func (s *states) make() *pb.State {
 	s.mu.Unlock()
 
 	open := s.host.Network().Conns()
-	m := &maker{states: s, moved: s.moved(open), counted: map[string]counter{}, relays: map[peer.ID]string{}, streams: map[protocol.ID]uint32{}}
+	m := &maker{states: s, accounts: map[string]account{}, only: map[peer.ID]network.Conn{},
+		relays: map[peer.ID]network.Conn{}, streams: map[protocol.ID]uint32{}}
 	if !first {
 		m.seconds = now.Sub(s.previous).Seconds()
 	}
+	if s.options.Bandwidth != nil {
+		m.peers = s.options.Bandwidth.GetBandwidthByPeer()
+	}
 	for _, c := range open {
+		p := c.RemotePeer()
+		if _, more := m.only[p]; more {
+			m.only[p] = nil
+		} else {
+			m.only[p] = c
+		}
 		if !c.Stat().Limited {
-			m.relays[c.RemotePeer()] = c.ID()
+			m.relays[p] = c
 		}
 	}
 	connections := make([]*pb.Connection, 0, len(open)+len(closed))
@@ -136,50 +145,20 @@ func (s *states) make() *pb.State {
 	if b := s.options.Bandwidth; b != nil {
 		state.Traffic = total(b.GetBandwidthTotals())
 	}
-	s.previous, s.counted = now, m.counted
+	s.previous, s.accounts = now, m.accounts
 	state.SnapshotDurationMs = uint32(time.Since(now).Milliseconds())
 	return state
-}
-
-// moved returns, by connection, what its streams moved since it was first seen. The counters of
-// go-libp2p are by peer, so a peer with more connections than one has none.
-func (s *states) moved(open []network.Conn) map[string]counter {
-	if s.options.Bandwidth == nil {
-		return nil
-	}
-	connections := map[peer.ID]int{}
-	for _, c := range open {
-		connections[c.RemotePeer()]++
-	}
-	peers := s.options.Bandwidth.GetBandwidthByPeer()
-	moved, bases := map[string]counter{}, map[peer.ID]base{}
-	for _, c := range open {
-		p, id := c.RemotePeer(), c.ID()
-		if connections[p] != 1 {
-			continue
-		}
-		b, now := s.bases[p], peers[p]
-		if b.connection != id {
-			b = base{id, now.TotalIn, now.TotalOut}
-		}
-		if now.TotalIn < b.in || now.TotalOut < b.out { // the counter began anew
-			b = base{id, 0, 0}
-		}
-		bases[p] = b
-		moved[id] = counter{in: uint64(now.TotalIn - b.in), out: uint64(now.TotalOut - b.out)}
-	}
-	s.bases = bases
-	return moved
 }
 
 // maker is what the connections of one state have in common.
 type maker struct {
 	*states
-	seconds float64            // since the last state; 0: there was none
-	moved   map[string]counter // by connection, what is known of those without QUIC
-	counted map[string]counter // by connection, for the next state
-	relays  map[peer.ID]string // direct connections
-	streams map[protocol.ID]uint32
+	seconds  float64            // since the last state; 0: there was none
+	accounts map[string]account // by connection, for the next state
+	peers    map[peer.ID]p2pmetrics.Stats
+	only     map[peer.ID]network.Conn // nil: the peer has more open ones
+	relays   map[peer.ID]network.Conn // that others can go over
+	streams  map[protocol.ID]uint32
 }
 
 func (m *maker) connection(c network.Conn) *pb.Connection {
@@ -202,41 +181,51 @@ func (m *maker) connection(c network.Conn) *pb.Connection {
 		}
 	}
 	if relay, ok := m.relays[relayOf(remote)]; ok {
-		message.RelayedOver = &pb.Connection_ConnId{ConnId: []byte(relay)}
+		message.RelayedOver = &pb.Connection_ConnId{ConnId: []byte(relay.ID())}
 	}
 	m.count(c, id, message)
 	message.Streams = &pb.StreamList{Streams: m.openStreams(c)}
 	return message
 }
 
-// count fills in what is counted: of QUIC all that went over the wire, else what its streams moved.
+// count fills in what is counted: of QUIC all that went over the wire, else what its streams moved
+// since it was first seen, but while its peer has other connections: go-libp2p counts by peer.
 func (m *maker) count(c network.Conn, id string, message *pb.Connection) {
-	moved, known := m.moved[id]
+	before, seen := m.states.accounts[id]
+	now, known := before, seen // of one that closed, what was last seen
 	if q := quicConn(c); q != nil {
 		stats := q.ConnectionStats()
-		moved, known = counter{stats.BytesReceived, stats.BytesSent, stats.PacketsReceived, stats.PacketsSent}, true
+		now, known = account{in: stats.BytesReceived, out: stats.BytesSent, packetsIn: stats.PacketsReceived, packetsOut: stats.PacketsSent}, true
 		message.LatencyNs = uint64(stats.SmoothedRTT)
 		message.LostPackets = stats.PacketsLost
 		if message.Attribs.Encryption == "" { // both are the transport's own
 			message.Attribs.Encryption, message.Attribs.Multiplexer = "quic", "quic"
 		}
-	} else if !known {
-		moved, known = m.states.counted[id] // of one that closed, what was last seen
+	} else if m.peers != nil && m.only[c.RemotePeer()] == c {
+		total := m.peers[c.RemotePeer()]
+		in, out := total.TotalIn, total.TotalOut
+		anew := in-now.otherIn < int64(now.in) || out-now.otherOut < int64(now.out) // the peer's counters
+		if !seen || now.shared || anew {
+			now.otherIn, now.otherOut = in-int64(now.in), out-int64(now.out)
+		}
+		now.in, now.out, now.shared, known = uint64(in-now.otherIn), uint64(out-now.otherOut), false, true
+	} else {
+		now.shared = true
 	}
 	if !known {
 		return
 	}
-	before, seen := m.states.counted[id]
-	m.counted[id] = moved
-	rate := func(now, before uint64) uint64 {
-		if !seen || m.seconds <= 0 || now < before {
-			return 0
+	m.accounts[id] = now
+	gauge := func(bytes, before, packets uint64) *pb.DataGauge {
+		g := &pb.DataGauge{CumBytes: bytes, CumPackets: packets}
+		if seen && m.seconds > 0 && bytes > before {
+			g.InstBw = uint64(float64(bytes-before) / m.seconds)
 		}
-		return uint64(float64(now-before) / m.seconds)
+		return g
 	}
 	message.Traffic = &pb.Traffic{
-		TrafficIn:  &pb.DataGauge{CumBytes: moved.in, CumPackets: moved.packetsIn, InstBw: rate(moved.in, before.in)},
-		TrafficOut: &pb.DataGauge{CumBytes: moved.out, CumPackets: moved.packetsOut, InstBw: rate(moved.out, before.out)},
+		TrafficIn:  gauge(now.in, before.in, now.packetsIn),
+		TrafficOut: gauge(now.out, before.out, now.packetsOut),
 	}
 }
 
@@ -245,7 +234,7 @@ func (m *maker) closedConnection(c closedConn) *pb.Connection {
 	message.Status = pb.Status_CLOSED
 	message.Timeline.CloseTs = milliseconds(c.at)
 	message.CloseReason = closeReason(c.Conn)
-	delete(m.counted, c.ID())
+	delete(m.accounts, c.ID())
 	return message
 }
 

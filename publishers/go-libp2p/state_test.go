@@ -188,6 +188,40 @@ func TestBandwidth(t *testing.T) {
 	})
 }
 
+// The counters are by peer: what a second connection moves is not told as the first one's.
+func TestBandwidthOfTwoConnections(t *testing.T) {
+	bandwidth := metrics.NewBandwidthCounter()
+	node, other := newHost(t, libp2p.BandwidthReporter(bandwidth)), newHost(t)
+	twin := newHost(t, libp2p.Identity(other.Peerstore().PrivKey(other.ID())))
+	handleEcho(node)
+	d := watch(t, node, Options{Bandwidth: bandwidth})
+	first := connect(t, other, node).LocalMultiaddr().String()
+	counted := func(s *pb.State) uint64 {
+		for _, c := range s.Subsystems.Connections {
+			if c.Endpoints.DstMultiaddr == first {
+				return c.Traffic.GetTrafficIn().GetCumBytes()
+			}
+		}
+		return 0
+	}
+	d.ask()
+	stream := exchange(t, other, node, mebibyte)
+	d.askUntil(func(s *pb.State) bool { return counted(s) >= mebibyte })
+
+	over := connect(t, twin, node)
+	before := counted(d.askUntil(func(s *pb.State) bool { return len(s.Subsystems.Connections) == 2 }))
+	exchange(t, twin, node, 4*mebibyte)
+	d.askUntil(func(s *pb.State) bool { return protocolOf(s, echo).Traffic.TrafficIn.CumBytes >= 5*mebibyte })
+	over.Close()
+	d.askUntil(func(s *pb.State) bool { return len(s.Subsystems.Connections) == 1 })
+	equal(t, "moved meanwhile", counted(d.ask()), before)
+	again(t, stream, mebibyte)
+	after := counted(d.askUntil(func(s *pb.State) bool { return counted(s) >= before+mebibyte }))
+	if after > before+2*mebibyte {
+		t.Errorf("%d bytes, with those of the other connection", after)
+	}
+}
+
 func TestLatency(t *testing.T) {
 	node, other := newHost(t), newHost(t)
 	d := watch(t, node, Options{})
