@@ -79,9 +79,9 @@ async function watch (t, name, options, expect = []) {
   return { d, c }
 }
 
-async function quicNode (t, name, ...listen) {
-  const child = spawn(inside(name)[0], [...inside(name).slice(1), process.execPath, `${root}/test/integration/quic-node.mjs`, ...listen],
-    { stdio: ['pipe', 'pipe', 'inherit'] })
+async function quicNode (t, name, listen, feed = '') {
+  const child = spawn(inside(name)[0], [...inside(name).slice(1), process.execPath, `${root}/test/integration/quic-node.mjs`, listen],
+    { stdio: ['pipe', 'pipe', 'inherit'], env: { ...process.env, FEED: feed } })
   t.after(() => child.kill('SIGKILL'))
   const lines = []
   createInterface({ input: child.stdout }).on('line', line => { lines.push(line); child.emit('said') })
@@ -152,6 +152,38 @@ for (const family of ['ip4', 'ip6']) {
     assert.deepEqual(quicConnections((await between.c.next()).state), [])
   })
 }
+
+test('a QUIC node joined with the kernel: each connection has its peer and as many bytes as nftables counts', {
+  skip: skip || (!quic && 'no @chainsafe/libp2p-quic for this machine')
+}, async t => {
+  const net = network(t)
+  const feed = join(folder(t), 'feed')
+  const node = await quicNode(t, net.node, '/ip4/10.77.1.1/udp/4001/quic-v1', feed)
+  const peers = [await quicNode(t, net.peer, '/ip4/10.77.2.1/udp/4001/quic-v1'), await quicNode(t, net.peer, '/ip4/10.77.2.1/udp/4002/quic-v1')]
+  const peerOf = n => n.addresses[0].split('/p2p/')[1]
+  net.count(net.peer, 'input', 'ip saddr 10.77.1.1 udp dport 4001')
+  net.count(net.router, 'forward', 'ip daddr 10.77.1.1 udp dport 4001')
+  const { c } = await watch(t, net.node, ['--feed', feed, '--pid', `${node.pid}`], [/^feed_(connected|disconnected)$/])
+  await node.exchange(peers[0].addresses[0], MIB)
+  await peers[1].exchange(node.addresses[0], MIB)
+
+  // Dialled by the node, and by the other.
+  const rows = [[peers[0], 'trafficOut', () => net.counted(net.peer, 'input'), 0],
+    [peers[1], 'trafficIn', () => net.counted(net.router, 'forward'), 1]]
+  for (const [peer, way, counted, role] of rows) {
+    const found = await shows(c, ({ subsystems: { connections } }) => {
+      const mine = connections.filter(({ peerId }) => peerId === peerOf(peer))
+      return mine.length === 1 && mine[0].kernelTraffic && isDeepStrictEqual(gauge(mine[0].traffic[way]), counted()) && mine[0]
+    })
+    assert.ok(gauge(found.traffic[way]).bytes > MIB)
+    assert.equal(found.role, role)
+    assert.equal(found.unlisted, false)
+  }
+  const { state } = await c.next()
+  assert.deepEqual(state.subsystems.connections.map(({ peerId, unlisted, kernelTraffic }) => [peerId, unlisted, kernelTraffic]).sort(),
+    peers.map(peer => [peerOf(peer), false, true]).sort())
+  assert.equal(state.runtime.peerId, peerOf(node))
+})
 
 // A program in Python, since Node has no raw sockets: Initials from so many addresses and ports.
 const FLOOD = `

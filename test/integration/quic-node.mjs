@@ -1,10 +1,11 @@
 // A libp2p node that speaks QUIC and sends back what it gets. Arguments: the addresses at which it
 // listens; prints them. A line of its input, "ADDRESS BYTES", makes it send so many to the node
-// there, and print how many came back.
+// there, and print how many came back. FEED: the socket of a daemon, to which it publishes.
 import { createInterface } from 'node:readline'
 import { quic } from '@chainsafe/libp2p-quic'
 import { multiaddr } from '@multiformats/multiaddr'
 import { createLibp2p } from 'libp2p'
+import { publish } from '../../publishers/js-libp2p/src/index.js'
 
 const PROTOCOL = '/bytes/1'
 const CHUNK = new Uint8Array(16384)
@@ -14,6 +15,7 @@ const node = await createLibp2p({
   connectionMonitor: { enabled: false }
 })
 await node.handle(PROTOCOL, ({ stream }) => { stream.sink(stream.source).catch(() => {}) })
+if (process.env.FEED) publish(node, { path: process.env.FEED })
 console.log(node.getMultiaddrs().map(String).join(' '))
 
 async function exchange (address, bytes) {
