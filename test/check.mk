@@ -34,6 +34,7 @@ KUBO_VERSION = v0.42.0
 KUBO = $(abspath $(BUILD))/kubo/$(KUBO_VERSION)/ipfs
 LODESTAR = $(abspath $(BUILD))/lodestar/node_modules/.bin/lodestar
 GO = $(shell command -v go || ls /usr/local/go/bin/go 2> /dev/null)
+CARGO = $(shell command -v cargo || ls $(HOME)/.cargo/bin/cargo 2> /dev/null)
 
 bridge-check:
 	$(MAKE) -j$(JOBS) all bridge $(BUILD)/test/bridge/trespass
@@ -75,7 +76,17 @@ $(BUILD)/test/bridge/trespass: $(patsubst %,$(BUILD)/%.o,test/bridge/trespass br
 publishers-check:
 	$(MAKE) -j$(JOBS) all
 	$(if $(GO),$(MAKE) go-check,@echo 'skipped: no go, so the publisher of go-libp2p')
-	BUILD=$(BUILD) GO=$(GO) timeout 900 $(TEST) --test-timeout=240000 'publishers/contract/*.test.mjs'
+	$(if $(CARGO),$(MAKE) rust-check,@echo 'skipped: no cargo, so the publisher of rust-libp2p')
+	BUILD=$(BUILD) GO=$(GO) CARGO=$(CARGO) CARGO_TARGET_DIR=$(CARGO_TARGET) timeout 900 $(TEST) --test-timeout=240000 'publishers/contract/*.test.mjs'
+
+# One build for the tests and the contract; clippy needs one of its own.
+CARGO_TARGET = $(abspath $(BUILD))/publishers/rust
+RUST = cd publishers/rust-libp2p && CARGO_TARGET_DIR=$(CARGO_TARGET) timeout 900 $(CARGO)
+
+rust-check:
+	$(RUST) test --locked
+	@$(CARGO) clippy --version > /dev/null || echo 'skipped: no clippy'
+	! $(CARGO) clippy --version 2> /dev/null || $(RUST) clippy --locked --all-targets -- -D warnings
 
 # README's ways for many nodes, with the real engines: Kafka, whose jars Maven brings, and Prometheus.
 KAFKA = $(abspath $(BUILD))/kafka/lib

@@ -18,6 +18,7 @@ const name = path => path.replace(/[A-Z]/g, letter => `_${letter.toLowerCase()}`
   .replace(/^subsystems\./, '')
   .replace(/^connections\.streams\.streams/, 'streams')
   .replace(/traffic\.traffic_(in|out)/, 'traffic')
+  .replace(/^(dht\.\w+_queries)\..*/, '$1')
   .replace(/^runtime\.event_types\..*/, 'runtime.event_types')
 
 // What the daemon fills in.

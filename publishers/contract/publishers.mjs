@@ -20,6 +20,9 @@ import { fileURLToPath } from 'node:url'
 
 const here = path => fileURLToPath(new URL(path, import.meta.url))
 const go = process.env.GO || 'go'
+const cargo = process.env.CARGO || 'cargo'
+// Where the caches of compilers are, whatever HOME a test has.
+const env = { ...process.env, HOME: userInfo().homedir }
 
 // command: called once, when a test needs it; skip: why the publisher cannot be tested here.
 const TABLE = [{
@@ -34,9 +37,22 @@ const TABLE = [{
     execFileSync(go, ['build', '-o', folder, './internal/contract'], {
       cwd: here('../go-libp2p'),
       stdio: 'inherit',
-      env: { ...process.env, HOME: userInfo().homedir } // where its caches are, whatever HOME a test has
+      env
     })
     return [join(folder, 'contract')]
+  }
+}, {
+  name: 'rust',
+  skip: spawnSync(cargo, ['--version'], { env }).status !== 0 && 'no cargo',
+  command () {
+    const built = execFileSync(cargo, ['build', '--example', 'contract', '--message-format', 'json'], {
+      cwd: here('../rust-libp2p'),
+      stdio: ['ignore', 'pipe', 'inherit'],
+      env,
+      maxBuffer: 64 * 1024 * 1024
+    })
+    return built.toString().split('\n').filter(Boolean).map(line => JSON.parse(line))
+      .filter(({ target, executable }) => target?.name === 'contract' && executable).map(({ executable }) => executable)
   }
 }]
 

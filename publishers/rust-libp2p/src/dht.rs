@@ -1,0 +1,162 @@
+//! The DHT: its routing table and its queries.
+
+use std::{collections::HashMap, fmt, time::SystemTime};
+
+use libp2p::{
+    kad::{self, AddProviderError, GetRecordError, NodeStatus, PutRecordError, QueryResult},
+    PeerId,
+};
+
+use crate::schema::{
+    dht::{peer_in_dht::Status, Bucket, PeerInDht, QueryGauge},
+    Dht as Message,
+};
+
+/// Peers whose time in the table is known; a table has room for 256 buckets of 20.
+const MAX_PEERS: usize = 8192;
+
+/// What is known of the DHT.
+#[derive(Default)]
+pub(crate) struct Dht {
+    message: Option<Message>,
+    since: HashMap<PeerId, SystemTime>,
+    incoming: QueryGauge,
+    outgoing: QueryGauge,
+}
+
+/// How a query ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    Success,
+    Error,
+    Timeout,
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Success => "success",
+            Self::Error => "error",
+            Self::Timeout => "timeout",
+        })
+    }
+}
+
+/// The kind of a query, and how it ended.
+pub(crate) fn outcome(result: &QueryResult) -> (&'static str, Ended) {
+    fn of<T, E>(result: &Result<T, E>, ended: impl FnOnce(&E) -> Ended) -> Ended {
+        result.as_ref().map_or_else(ended, |_| Ended::Success)
+    }
+    let provided = |result| of(result, |AddProviderError::Timeout { .. }| Ended::Timeout);
+    let put = |result| {
+        of(result, |error| match error {
+            PutRecordError::QuorumFailed { .. } => Ended::Error,
+            PutRecordError::Timeout { .. } => Ended::Timeout,
+        })
+    };
+    match result {
+        QueryResult::Bootstrap(result) => ("Bootstrap", of(result, |_| Ended::Timeout)),
+        QueryResult::GetClosestPeers(result) => ("GetClosestPeers", of(result, |_| Ended::Timeout)),
+        QueryResult::GetProviders(result) => ("GetProviders", of(result, |_| Ended::Timeout)),
+        QueryResult::StartProviding(result) => ("StartProviding", provided(result)),
+        QueryResult::RepublishProvider(result) => ("RepublishProvider", provided(result)),
+        QueryResult::GetRecord(result) => (
+            "GetRecord",
+            of(result, |error| match error {
+                GetRecordError::NotFound { .. } | GetRecordError::QuorumFailed { .. } => {
+                    Ended::Error
+                }
+                GetRecordError::Timeout { .. } => Ended::Timeout,
+            }),
+        ),
+        QueryResult::PutRecord(result) => ("PutRecord", put(result)),
+        QueryResult::RepublishRecord(result) => ("RepublishRecord", put(result)),
+    }
+}
+
+impl Dht {
+    /// Another node's request was answered.
+    pub(crate) fn answered(&mut self) {
+        self.incoming.success += 1;
+    }
+
+    pub(crate) fn ended(&mut self, how: Ended) {
+        match how {
+            Ended::Success => self.outgoing.success += 1,
+            Ended::Error => self.outgoing.error += 1,
+            Ended::Timeout => self.outgoing.timeout += 1,
+        }
+    }
+
+    pub(crate) fn added(&mut self, peer: PeerId, evicted: Option<&PeerId>) {
+        if let Some(evicted) = evicted {
+            self.since.remove(evicted);
+        }
+        if self.since.len() < MAX_PEERS {
+            self.since.insert(peer, SystemTime::now());
+        }
+    }
+
+    pub(crate) fn look<S: kad::store::RecordStore + Send + 'static>(
+        &mut self,
+        kad: &mut kad::Behaviour<S>,
+    ) {
+        let now = SystemTime::now();
+        let mut since = HashMap::new(); // without those that are no longer in the table
+        let protocol = kad
+            .protocol_names()
+            .first()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let buckets = kad.kbuckets().map(|bucket| {
+            let peers = bucket.iter().map(|entry| {
+                let peer = *entry.node.key.preimage();
+                let added = *since
+                    .entry(peer)
+                    .or_insert(self.since.get(&peer).copied().unwrap_or(now));
+                let age = now.duration_since(added).unwrap_or_default().as_millis();
+                let status = match entry.status {
+                    NodeStatus::Connected => Status::Active,
+                    NodeStatus::Disconnected => Status::Missing,
+                };
+                PeerInDht {
+                    peer_id: peer.to_string(),
+                    status: status.into(),
+                    age_in_bucket: age.try_into().unwrap_or(u32::MAX),
+                }
+            });
+            // The bits that all keys of the bucket share with the node's own.
+            let cpl = 255 - bucket.range().1.ilog2().unwrap_or(0);
+            Bucket {
+                cpl,
+                peers: peers.collect(),
+            }
+        });
+        let mut buckets: Vec<_> = buckets.collect();
+        buckets.sort_by_key(|bucket| bucket.cpl);
+        self.message = Some(Message {
+            protocol,
+            enabled: true,
+            buckets,
+            ..Default::default()
+        });
+        self.since = since;
+    }
+
+    /// None: the node has none, or does not show it.
+    pub(crate) fn message(&self) -> Option<Message> {
+        let queries =
+            self.incoming != QueryGauge::default() || self.outgoing != QueryGauge::default();
+        let message = self.message.clone().or_else(|| {
+            queries.then(|| Message {
+                enabled: true,
+                ..Default::default()
+            })
+        })?;
+        Some(Message {
+            incoming_queries: Some(self.incoming),
+            outgoing_queries: Some(self.outgoing),
+            ..message
+        })
+    }
+}

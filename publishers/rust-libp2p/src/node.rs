@@ -1,0 +1,180 @@
+//! What the node's behaviours told, kept until a state is made of it.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant, SystemTime},
+};
+
+use libp2p::{
+    core::{multiaddr::Protocol, ConnectedPoint},
+    swarm::ConnectionId,
+    Multiaddr,
+};
+
+use crate::{behaviour::Connection, lock};
+
+/// Connections that are told.
+const MAX_CONNECTIONS: usize = 65_536;
+/// Connections kept for the next state once they are closed; when more close, the oldest go.
+const MAX_CLOSED: usize = 1024;
+/// Since the last state: nobody will want to see what closed.
+const UNWATCHED: Duration = Duration::from_secs(10);
+const MAX_ADDRESSES: usize = 256;
+
+/// A connection that closed.
+#[derive(Clone)]
+pub(crate) struct Closed {
+    pub(crate) connection: Arc<Connection>,
+    pub(crate) at: SystemTime,
+    pub(crate) reason: String,
+}
+
+/// The connections of the node.
+#[derive(Default)]
+pub(crate) struct Connections(Mutex<Table>);
+
+#[derive(Default)]
+struct Table {
+    open: HashMap<ConnectionId, Arc<Connection>>,
+    closed: VecDeque<Closed>,
+    /// Received and sent by connections that closed.
+    moved: (u64, u64),
+    asked: Option<Instant>,
+}
+
+/// What a state is made of.
+pub(crate) struct Now {
+    /// In the order in which they were opened.
+    pub(crate) open: Vec<Arc<Connection>>,
+    /// Since the state before.
+    pub(crate) closed: Vec<Closed>,
+    /// Received and sent by all that ever closed.
+    pub(crate) moved: (u64, u64),
+}
+
+impl Connections {
+    pub(crate) fn opened(&self, connection: Arc<Connection>) {
+        let mut table = lock(&self.0);
+        if table.open.len() < MAX_CONNECTIONS {
+            table.open.insert(connection.id, connection);
+        }
+    }
+
+    pub(crate) fn closed(&self, id: ConnectionId, reason: &str) -> Option<Arc<Connection>> {
+        let mut table = lock(&self.0);
+        let connection = table.open.remove(&id)?;
+        let (received, sent) = connection
+            .counter()
+            .map(|counter| counter.moved())
+            .unwrap_or_default();
+        table.moved.0 += received;
+        table.moved.1 += sent;
+        if table.asked.is_some_and(|asked| asked.elapsed() < UNWATCHED) {
+            if table.closed.len() == MAX_CLOSED {
+                table.closed.pop_front();
+            }
+            let closed = Closed {
+                connection: connection.clone(),
+                at: SystemTime::now(),
+                reason: reason.to_owned(),
+            };
+            table.closed.push_back(closed);
+        } else {
+            table.closed = VecDeque::new();
+        }
+        Some(connection)
+    }
+
+    pub(crate) fn moved(&self, id: ConnectionId, point: &ConnectedPoint) {
+        if let Some(connection) = self.get(id) {
+            *lock(&connection.point) = point.clone();
+        }
+    }
+
+    pub(crate) fn get(&self, id: ConnectionId) -> Option<Arc<Connection>> {
+        lock(&self.0).open.get(&id).cloned()
+    }
+
+    /// What closed is told once.
+    pub(crate) fn now(&self) -> Now {
+        let mut table = lock(&self.0);
+        table.asked = Some(Instant::now());
+        let mut now = Now {
+            open: table.open.values().cloned().collect(),
+            closed: std::mem::take(&mut table.closed).into(),
+            moved: table.moved,
+        };
+        drop(table);
+        now.open.sort_unstable_by_key(|connection| connection.id);
+        now
+    }
+}
+
+/// An address of the node.
+pub(crate) struct Own {
+    pub(crate) address: Multiaddr,
+    pub(crate) confirmed: bool,
+}
+
+/// Addresses that the node listens on, and those by which others reach it.
+#[derive(Default)]
+pub(crate) struct Addresses(Mutex<(HashSet<Multiaddr>, HashSet<Multiaddr>)>);
+
+impl Addresses {
+    /// Whether that is new.
+    pub(crate) fn listening(&self, address: &Multiaddr, listening: bool) -> bool {
+        change(&mut lock(&self.0).0, address, listening)
+    }
+
+    /// Whether that is new.
+    pub(crate) fn confirmed(&self, address: &Multiaddr, confirmed: bool) -> bool {
+        change(&mut lock(&self.0).1, address, confirmed)
+    }
+
+    /// In a fixed order.
+    pub(crate) fn all(&self) -> Vec<Own> {
+        let (listening, confirmed) = &*lock(&self.0);
+        let all: BTreeMap<_, _> = listening
+            .iter()
+            .chain(confirmed)
+            .map(|address| (address.to_string(), address))
+            .collect();
+        all.into_values()
+            .map(|address| Own {
+                address: address.clone(),
+                confirmed: confirmed.contains(address),
+            })
+            .collect()
+    }
+}
+
+fn change(set: &mut HashSet<Multiaddr>, address: &Multiaddr, there: bool) -> bool {
+    if there {
+        set.len() < MAX_ADDRESSES && set.insert(address.clone())
+    } else {
+        set.remove(address)
+    }
+}
+
+/// Whether the address is of a range that nobody outside can reach.
+pub(crate) fn is_private(address: &Multiaddr) -> bool {
+    match address.iter().next() {
+        Some(Protocol::Ip4(ip)) => {
+            let [a, b, ..] = ip.octets();
+            ip.is_private()
+                || ip.is_loopback()
+                || ip.is_link_local()
+                || ip.is_unspecified()
+                || (a == 100 && b & 0xc0 == 64)
+        }
+        Some(Protocol::Ip6(ip)) => {
+            let first = ip.segments()[0];
+            ip.is_loopback()
+                || ip.is_unspecified()
+                || first & 0xfe00 == 0xfc00
+                || first & 0xffc0 == 0xfe80
+        }
+        _ => false,
+    }
+}

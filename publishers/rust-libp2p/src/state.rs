@@ -1,0 +1,382 @@
+//! Makes the messages that the daemon asks for.
+
+use std::{
+    collections::HashMap,
+    sync::{atomic::Ordering::Relaxed, Arc},
+    time::{Instant, SystemTime},
+};
+
+use libp2p::{
+    core::{multiaddr::Protocol, ConnectedPoint},
+    Multiaddr, PeerId,
+};
+
+use crate::{
+    behaviour::Connection,
+    count::Counter,
+    events, lock,
+    meter::Stream,
+    milliseconds,
+    node::{is_private, Closed},
+    schema::{
+        connection::{Attributes, RelayedOver, Timeline},
+        own_address::Reachability,
+        stream::Timeline as StreamTimeline,
+        Connection as Message, DataGauge, EndpointPair, OwnAddress, ProtocolTraffic, Resource,
+        Role, Runtime, State, Status, Stream as StreamMessage, StreamList, Subsystems, Traffic,
+    },
+    Shared,
+};
+
+/// The newest release of libp2p that this was built for.
+const LIBP2P: &str = "0.56";
+
+/// When the state before was made, and what had moved in all by then.
+#[derive(Default)]
+pub(crate) struct Previous {
+    at: Option<(Instant, SystemTime)>,
+    moved: (u64, u64),
+}
+
+impl Connection {
+    /// What is counted: all that went over the wire, else what streams moved.
+    pub(crate) fn counter(&self) -> Option<&Counter> {
+        let wire = self.wire.get().map(|wire| &wire.counter);
+        wire.or_else(|| self.streams.get().map(|streams| &streams.counter))
+    }
+}
+
+impl Shared {
+    /// What every connection to the daemon begins with.
+    pub(crate) fn runtime(&self) -> Runtime {
+        Runtime {
+            implementation: "rust-libp2p".into(),
+            version: LIBP2P.into(),
+            platform: format!("{}/{} Rust", std::env::consts::OS, std::env::consts::ARCH),
+            peer_id: self.peer_id.to_string(),
+            event_types: events::types().collect(),
+            ..Default::default()
+        }
+    }
+
+    /// What closed and what moved is told from the state before on.
+    pub(crate) fn state(&self) -> State {
+        let (clock, now) = (Instant::now(), SystemTime::now());
+        let mut previous = lock(&self.previous);
+        let seconds = previous
+            .at
+            .map(|(at, _)| clock.duration_since(at).as_secs_f64())
+            .filter(|seconds| *seconds > 0.0);
+        let node = self.connections.now();
+
+        let mut maker = Maker {
+            seconds,
+            relays: HashMap::new(),
+            moved: node.moved,
+            count: Default::default(),
+        };
+        for connection in &node.open {
+            if relay_of(lock(&connection.point).get_remote_address()).is_none() {
+                maker
+                    .relays
+                    .insert(connection.peer, connection.id.to_string());
+            }
+        }
+        let open = node
+            .open
+            .iter()
+            .map(|connection| maker.connection(connection));
+        let mut connections: Vec<_> = open.collect();
+        connections.extend(node.closed.iter().map(|closed| maker.closed(closed)));
+
+        let state = State {
+            traffic: Some(total(maker.moved, previous.moved, seconds)),
+            instant_ts: milliseconds(now),
+            start_ts: milliseconds(previous.at.map_or(self.started, |(_, at)| at)),
+            addresses: self.addresses(),
+            protocols: self.protocols(seconds),
+            topics: self.topics(),
+            resources: maker.count.resources(),
+            subsystems: Some(Subsystems {
+                connections,
+                dht: self.dht(),
+            }),
+            snapshot_duration_ms: clock.elapsed().as_millis().try_into().unwrap_or(u32::MAX),
+            ..Default::default()
+        };
+        *previous = Previous {
+            at: Some((clock, now)),
+            moved: maker.moved,
+        };
+        state
+    }
+
+    fn addresses(&self) -> Vec<OwnAddress> {
+        let reachability = |address: &Multiaddr, confirmed| match (is_private(address), confirmed) {
+            (true, _) => Reachability::Private,
+            (false, true) => Reachability::Public,
+            (false, false) => Reachability::Unknown,
+        };
+        let all = self.addresses.all();
+        all.iter()
+            .map(|own| OwnAddress {
+                multiaddr: own.address.to_string(),
+                reachability: reachability(&own.address, own.confirmed).into(),
+            })
+            .collect()
+    }
+
+    fn protocols(&self, seconds: Option<f64>) -> Vec<ProtocolTraffic> {
+        let all = self.protocols.all();
+        all.iter()
+            .map(|protocol| ProtocolTraffic {
+                protocol: protocol.name.clone(),
+                traffic: Some(protocol.counter.traffic(seconds)),
+                streams: protocol.open.load(Relaxed),
+            })
+            .collect()
+    }
+
+    #[cfg(feature = "gossipsub")]
+    fn topics(&self) -> Vec<crate::schema::Topic> {
+        lock(&self.topics).clone()
+    }
+
+    #[cfg(not(feature = "gossipsub"))]
+    fn topics(&self) -> Vec<crate::schema::Topic> {
+        Vec::new()
+    }
+
+    #[cfg(feature = "kad")]
+    fn dht(&self) -> Option<crate::schema::Dht> {
+        lock(&self.dht).message()
+    }
+
+    #[cfg(not(feature = "kad"))]
+    fn dht(&self) -> Option<crate::schema::Dht> {
+        None
+    }
+}
+
+/// What the connections of one state have in common.
+struct Maker {
+    /// Since the state before; None: there was none.
+    seconds: Option<f64>,
+    /// Direct connections.
+    relays: HashMap<PeerId, String>,
+    moved: (u64, u64),
+    count: Count,
+}
+
+impl Maker {
+    fn connection(&mut self, connection: &Connection) -> Message {
+        let point = lock(&connection.point).clone();
+        let remote = point.get_remote_address();
+        if let Some(counter) = connection.counter() {
+            let (received, sent) = counter.moved();
+            self.moved.0 += received;
+            self.moved.1 += sent;
+        }
+        self.count.connections[usize::from(point.is_dialer())] += 1;
+        self.message(connection, &point, remote)
+    }
+
+    fn closed(&self, closed: &Closed) -> Message {
+        let point = lock(&closed.connection.point).clone();
+        let mut counted_apart = Maker {
+            relays: self.relays.clone(),
+            ..*self
+        };
+        let mut message =
+            counted_apart.message(&closed.connection, &point, point.get_remote_address());
+        message.status = Status::Closed.into();
+        message.close_reason = closed.reason.clone();
+        if let Some(timeline) = &mut message.timeline {
+            timeline.close_ts = milliseconds(closed.at);
+        }
+        message
+    }
+
+    fn message(
+        &mut self,
+        connection: &Connection,
+        point: &ConnectedPoint,
+        remote: &Multiaddr,
+    ) -> Message {
+        let id = connection.id.to_string();
+        let streams = connection
+            .streams
+            .get()
+            .map(|streams| streams.listed())
+            .unwrap_or_default();
+        let relay = relay_of(remote).and_then(|relay| self.relays.get(&relay));
+        Message {
+            peer_id: connection.peer.to_string(),
+            transport_id: transport(remote).into(),
+            endpoints: Some(EndpointPair {
+                src_multiaddr: own_end(connection, point),
+                dst_multiaddr: remote.to_string(),
+            }),
+            timeline: Some(Timeline {
+                open_ts: milliseconds(connection.opened),
+                ..Default::default()
+            }),
+            role: if point.is_dialer() {
+                Role::Initiator
+            } else {
+                Role::Responder
+            }
+            .into(),
+            traffic: connection
+                .counter()
+                .map(|counter| counter.traffic(self.seconds)),
+            attribs: Some(attributes(connection, remote)),
+            latency_ns: connection.latency.load(Relaxed),
+            agent_version: lock(&connection.agent).clone().unwrap_or_default(),
+            relayed_over: relay.map(|id| RelayedOver::ConnId(id.clone().into())),
+            streams: Some(StreamList {
+                streams: streams
+                    .iter()
+                    .map(|stream| self.stream(&id, stream))
+                    .collect(),
+                ..Default::default()
+            }),
+            id: id.into(),
+            ..Default::default()
+        }
+    }
+
+    fn stream(&mut self, connection: &str, stream: &Arc<Stream>) -> StreamMessage {
+        self.count.streams[usize::from(stream.dialed)] += 1;
+        let closing = stream.closing.load(Relaxed);
+        StreamMessage {
+            id: format!("{connection}-{}", stream.number).into(),
+            protocol: stream
+                .protocol
+                .get()
+                .map(|protocol| protocol.name.clone())
+                .unwrap_or_default(),
+            role: if stream.dialed {
+                Role::Initiator
+            } else {
+                Role::Responder
+            }
+            .into(),
+            traffic: Some(stream.counter.traffic(self.seconds)),
+            timeline: Some(StreamTimeline {
+                open_ts: milliseconds(stream.opened),
+                close_ts: 0,
+            }),
+            status: if closing {
+                Status::Closing
+            } else {
+                Status::Active
+            }
+            .into(),
+            ..Default::default()
+        }
+    }
+}
+
+/// How many there are: accepted, dialed.
+#[derive(Default, Clone, Copy)]
+struct Count {
+    connections: [u64; 2],
+    streams: [u64; 2],
+}
+
+impl Count {
+    fn resources(&self) -> Vec<Resource> {
+        let one = |scope: &str, name: &str, used| Resource {
+            scope: scope.into(),
+            name: name.into(),
+            used,
+            limit: 0,
+        };
+        let mut all = vec![
+            one("system", "conns-inbound", self.connections[0]),
+            one("system", "conns-outbound", self.connections[1]),
+            one("system", "streams-inbound", self.streams[0]),
+            one("system", "streams-outbound", self.streams[1]),
+        ];
+        all.extend(memory().map(|used| one("process", "memory", used)));
+        all
+    }
+}
+
+/// Bytes of the process that are resident; None where there is no /proc.
+fn memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    Some(1024 * line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?)
+}
+
+fn total(moved: (u64, u64), before: (u64, u64), seconds: Option<f64>) -> Traffic {
+    let gauge = |bytes: u64, before: u64| {
+        let rate = seconds.map_or(0.0, |seconds| bytes.saturating_sub(before) as f64 / seconds);
+        Some(DataGauge {
+            cum_bytes: bytes,
+            cum_packets: 0,
+            inst_bw: rate as u64,
+        })
+    };
+    Traffic {
+        traffic_in: gauge(moved.0, before.0),
+        traffic_out: gauge(moved.1, before.1),
+    }
+}
+
+fn own_end(connection: &Connection, point: &ConnectedPoint) -> String {
+    match point {
+        ConnectedPoint::Listener { local_addr, .. } => local_addr.to_string(),
+        ConnectedPoint::Dialer { .. } => {
+            let local = connection.wire.get().and_then(|wire| wire.local.as_ref());
+            local.map(ToString::to_string).unwrap_or_default()
+        }
+    }
+}
+
+/// What was agreed; of QUIC and what is built on it, both are the transport's own.
+fn attributes(connection: &Connection, remote: &Multiaddr) -> Attributes {
+    let quic = remote
+        .iter()
+        .any(|part| matches!(part, Protocol::Quic | Protocol::QuicV1));
+    let own = || quic.then(|| "quic".to_owned());
+    let security = connection
+        .wire
+        .get()
+        .and_then(|wire| wire.security.get().cloned());
+    let muxer = connection
+        .streams
+        .get()
+        .and_then(|streams| streams.muxer.clone());
+    Attributes {
+        encryption: security.or_else(own).unwrap_or_default(),
+        multiplexer: muxer.or_else(own).unwrap_or_default(),
+    }
+}
+
+/// For example ip4+tcp, ip4+udp+quic-v1 or ip4+tcp+p2p-circuit. Components that say who or where,
+/// and not by which transport, are left out.
+fn transport(address: &Multiaddr) -> String {
+    let names = address.iter().filter_map(|part| match part {
+        Protocol::P2p(_) | Protocol::Certhash(_) | Protocol::Sni(_) => None,
+        part => Some(part.tag()),
+    });
+    names.collect::<Vec<_>>().join("+")
+}
+
+/// The relay that the address leads over.
+fn relay_of(address: &Multiaddr) -> Option<PeerId> {
+    let mut before = None;
+    for part in address {
+        match part {
+            Protocol::P2pCircuit => return before,
+            Protocol::P2p(peer) => before = Some(peer),
+            _ => before = None,
+        }
+    }
+    None
+}
