@@ -57,6 +57,20 @@ async function pull (t, d, n = 3) {
   await c.closed
 }
 
+// One that asks for differences, and at last for totals.
+async function wish (t, d, n = 4) {
+  const c = await client(t, d.ws, d.ask)
+  let last = await c.received(1, SOON)
+  for (let i = 2; i <= n; i++) {
+    c.ready(Buffer.from([8, Number(last.state.sequence)]))
+    last = await c.received(i, SOON)
+  }
+  c.ready(Buffer.from([16, 1]))
+  await c.received(n + 1, SOON)
+  c.socket.close()
+  await c.closed
+}
+
 // The page and the rest of HTTP, one request of each.
 function get (d, path, method = 'GET') {
   return new Promise((resolve, reject) => {
@@ -67,7 +81,7 @@ function get (d, path, method = 'GET') {
 }
 
 async function pages (d) {
-  for (const path of ['/', '/healthz', '/metrics', '/introspection.proto', '/nothing']) await get(d, path)
+  for (const path of ['/', '/healthz', '/metrics', '/past', '/introspection.proto', '/nothing']) await get(d, path)
   await get(d, '/', 'POST')
 }
 
@@ -206,7 +220,8 @@ export const scenarios = [
     options: (t, d) => {
       d.feed = join(folder(t), 'feed')
       return ['--listen', '127.0.0.1:0', '--interval', '10', '--feed', d.feed, '-v', '--tls-cert', d.files.cert,
-        '--tls-key', d.files.key, '--tls-client-ca', d.files.cert, '--token-file', d.files.token]
+        '--tls-key', d.files.key, '--tls-client-ca', d.files.cert, '--token-file', d.files.token,
+        '--remember', '1h', '--remember-every', '0.05']
     },
     ask: ({ ca, key }) => ({ ca, cert: ca, key: readFileSync(key), headers: { Authorization: `Bearer ${TOKEN}` } }),
     begin: (t, d) => { d.fed = feeding(t, d.feed) },
@@ -214,7 +229,7 @@ export const scenarios = [
     async live (t, d) {
       const wrong = { ...d.ask, headers: { Authorization: 'Bearer wrong' } }
       d.child.kill('SIGHUP')
-      await all(pull(t, d), pages(d), command(t, d), client(t, d.ws, wrong).catch(() => {}),
+      await all(pull(t, d), wish(t, d), pages(d), command(t, d), client(t, d.ws, wrong).catch(() => {}),
         client(t, d.ws, { ca: d.ask.ca }).catch(() => {}), client(t, d.ws.replace('wss', 'ws')).catch(() => {}))
       d.fed.again()
       await pull(t, d)

@@ -14,7 +14,7 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import WebSocket from 'ws'
 import { commandClient, delimited, eventOf, fnv1a } from '../integration/command-client.mjs'
-import { daemon, memory, ServerMessage } from '../integration/daemon.mjs'
+import { daemon, memory, schema, ServerMessage } from '../integration/daemon.mjs'
 import { frame, handshake, ping, request, text } from '../integration/raw.mjs'
 import { clientHello, makePki } from '../integration/pki.mjs'
 import { flood, many } from './flood.mjs'
@@ -28,11 +28,14 @@ const GROWTH_SECONDS = 240        // in less, not everything has been used early
 const CROWD = 80                  // pull clients that get ready now and then
 const TOKEN = 'correct-horse.battery_staple~1'
 
-const totals = { connections: 0, messages: 0, snapshots: 0, events: 0, bytes: 0, answers: 0, refusals: 0, reloads: 0 }
+const totals = { connections: 0, messages: 0, snapshots: 0, differences: 0, events: 0, bytes: 0, answers: 0, refusals: 0, reloads: 0 }
 const members = []
 const floods = []
 const began = performance.now()
 let failure, over = false
+
+const Ready = schema.lookupType('introspection.Ready')
+const ready = fields => Buffer.from(Ready.encode(Ready.fromObject(fields)).finish())
 
 const log = line => console.log(`${VALGRIND ? 'valgrind' : 'sanitizers'} ${line}`)
 function fail (error) {
@@ -76,20 +79,25 @@ async function repeated (name, ms, body) {
   }
 }
 
-// A client that is always ready, from before all others come until after they have gone.
-async function watch (member, url, options = {}) {
+// A client that is always ready, from before all others come until after they have gone. wishes: it
+// asks for differences and totals in turn with whole snapshots.
+async function watch (member, url, { wishes, ...options } = {}) {
   const socket = new WebSocket(url, { perMessageDeflate: false, ...options })
   const w = { member, asked: performance.now(), waits: [], last: 0 }
   socket.on('message', data => {
-    const sequence = Number(ServerMessage.decode(data).state.sequence)
+    const { sequence, base, counts, subsystems } = ServerMessage.decode(data).state
     if (sequence <= w.last) fail(new Error(`${member.name}: snapshot ${sequence} after ${w.last}`))
-    w.last = sequence
+    if (Number(base) && (!wishes || Number(base) !== w.have)) fail(new Error(`${member.name}: ${base} is not what it has`))
+    if (counts && subsystems?.connections.length) fail(new Error(`${member.name}: totals with connections`))
+    w.last = Number(sequence)
+    w.have = counts ? 0 : w.last
+    totals.differences += Number(base) > 0
     if (member.since) w.waits.push(performance.now() - Math.max(w.asked, member.since))
     w.asked = performance.now()
     totals.snapshots++
     totals.bytes += data.length
     totals.messages++
-    socket.send('r')
+    socket.send(!wishes || below(8) === 0 ? 'r' : ready({ have: w.have, detail: below(8) === 0 ? 1 : 0 }))
   })
   w.closed = once(socket, 'close').then(([code]) => {
     if (!over) fail(new Error(`${member.name}: a well-behaved client was closed: ${code}`))
@@ -148,7 +156,8 @@ const FEED = [/^feed_(dis)?connected$/, /^feed_closed offset=/, /^feed_refused /
 async function start (t, folder, name, options, expect = []) {
   const valgrind = ['valgrind', '-q', '--freelist-vol=1000000', '--track-fds=yes', '--leak-check=full', '--show-leak-kinds=all',
     '--errors-for-leak-kinds=all', '--error-exitcode=99', `--log-file=${join(folder, `${name}.log`)}`]
-  const d = await daemon(t, ['--max-clients', '24', '--ping', '15', '--drain', '5', ...options], {
+  const d = await daemon(t, ['--max-clients', '24', '--ping', '15', '--drain', '5', '--remember', '1h', '--remember-every', '1',
+    '--remember-bytes', '1048576', ...options], {
     expect: [...EXPECTED, ...expect],
     prefix: VALGRIND ? valgrind : [],
     env: { ASAN_OPTIONS: 'quarantine_size_mb=4:detect_stack_use_after_return=1:strict_string_checks=1' }
@@ -162,7 +171,9 @@ const state = size => ({
   state: {
     instantTs: Date.now(),
     traffic: { trafficIn: { cumBytes: below(1e9) } },
-    subsystems: { connections: Array.from({ length: 1 + size / 100 }, (_, i) => ({ peerId: `peer ${i}`, id: randomBytes(32) })) }
+    subsystems: {
+      connections: Array.from({ length: 1 + size / 100 }, (_, i) => ({ peerId: `peer ${i}`, id: Buffer.from(`c${i}`.padEnd(32)), latencyNs: below(2) }))
+    }
   }
 })
 const runtime = () => ({
@@ -250,7 +261,7 @@ async function pull (t, url, options) {
   if (deaf) socket.pause()
   for (let n = 3 + below(10); !over && n > 0; n--) {
     totals.messages++
-    pick([() => socket.send('r'), () => socket.send(''), () => socket.ping(randomBytes(below(126))),
+    pick([() => socket.send('r'), () => socket.send(''), () => socket.send(ready({ have: below(1000), detail: below(3) })), () => socket.ping(randomBytes(below(126))),
       () => { for (let i = 0; i < 50; i++) socket.send('r') }, () => socket.send(randomBytes(4096)),
       () => { socket.send('one', { fin: false }); socket.ping(); socket.send('two') }])()
     await pause(below(2000))
@@ -260,7 +271,7 @@ async function pull (t, url, options) {
   await pause(deaf ? 8000 : 200)
 }
 
-const PATHS = ['/', '/healthz', '/metrics', '/introspection.proto', '/app.js', '/nothing', `/${'x'.repeat(9000)}`]
+const PATHS = ['/', '/healthz', '/metrics', '/past', '/past?since=1', '/introspection.proto', '/app.js', '/nothing', `/${'x'.repeat(9000)}`]
 
 // A request, of any kind; what comes must be a whole answer. Who is refused before its
 // request was read, or understood, gets the text even if it asked for the head alone.
@@ -344,7 +355,7 @@ async function guardedMember (t, folder, pki) {
   const overTls = { ca: pki.ca, headers }
   const unix = `ws+unix:${socket}:/`
   await watch(member, member.d.ws, overTls)
-  await watch(member, unix, { headers })
+  await watch(member, unix, { wishes: true, headers })
   return {
     member,
     load: async () => [
@@ -366,7 +377,8 @@ async function guardedMember (t, folder, pki) {
 async function plainMember (t, folder, name, options, expect) {
   const member = await start(t, folder, name, ['--interval', '500', '--max-clients', `${24 + CROWD}`, ...options], expect)
   member.since = performance.now()
-  for (let i = 0; i < 2; i++) await watch(member, member.d.ws)
+  await watch(member, member.d.ws)
+  await watch(member, member.d.ws, { wishes: true })
   return {
     member,
     load: async () => [
