@@ -314,22 +314,23 @@ static uint64_t mixed(uint64_t hash)
 	return hash ^ hash >> 32;
 }
 
-/* Eight bytes at a time: it goes through every byte of a snapshot. */
+/* Two chains of eight bytes at a time, which processors follow side by side: it goes through
+ * every byte of a snapshot. */
 uint64_t wire_hash(uint64_t seed, const void *in, size_t len)
 {
 	const uint8_t *at = in;
-	uint64_t hash = seed ^ len * UINT64_C(0xff51afd7ed558ccd), word = 0;
+	uint64_t hash = seed ^ len * UINT64_C(0xff51afd7ed558ccd), other = ~hash, words[2] = {0};
 
-	for (size_t left = len; left > sizeof word; at += sizeof word, left -= sizeof word) {
-		memcpy(&word, at, sizeof word);
-		hash = mixed(hash ^ word);
+	for (size_t left = len; left > sizeof words; at += sizeof words, left -= sizeof words) {
+		memcpy(words, at, sizeof words);
+		hash = mixed(hash ^ words[0]);
+		other = mixed(other ^ words[1]);
 	}
-	if (len >= sizeof word)   /* the last may overlap the one before */
-		memcpy(&word, (const uint8_t *)in + len - sizeof word, sizeof word);
-	else
-		for (size_t i = 0; i < len; i++)
-			word = word << 8 | at[i];
-	hash = mixed(hash ^ word);
+	if (len >= sizeof words)   /* the last may overlap those before */
+		memcpy(words, (const uint8_t *)in + len - sizeof words, sizeof words);
+	else if (len > 0)
+		memcpy(words, in, len);
+	hash = mixed(mixed(hash ^ words[0]) + mixed(other ^ words[1]));
 	return hash | (hash == 0);
 }
 
