@@ -131,6 +131,7 @@ struct server {
 	size_t listener_count;
 	struct pollset set;
 	struct slot *slots;
+	uint64_t *waiting;           /* a bit for each slot: does it want a snapshot to be taken? */
 	struct buffers buffers;      /* as many as slots */
 	struct peers peers;
 	size_t slot_count;
@@ -729,6 +730,17 @@ static bool slot_waits(const struct server *srv, const struct slot *s)
 	       s->c.endpoint->waits && s->c.endpoint->waits(&srv->d, &s->c);
 }
 
+static void set_waiting(struct server *srv, size_t i, bool waits)
+{
+	struct connection *c = &srv->slots[i].c;
+
+	if (c->waiting == waits)
+		return;
+	c->waiting = waits;
+	srv->waiting[i / 64] ^= UINT64_C(1) << i % 64;
+	srv->d.counters.waiting += waits ? 1 : (uint64_t)-1;
+}
+
 /* Ends whatever was done with a slot: writes what can be written, frees it if it
  * was dropped, and derives from its state all that the loop goes by. */
 static void slot_settle(struct server *srv, size_t i)
@@ -738,10 +750,7 @@ static void slot_settle(struct server *srv, size_t i)
 	do
 		slot_write(srv, s);
 	while (receive_kept(srv, s));
-	bool waits = slot_waits(srv, s);
-	if (waits != s->c.waiting)
-		srv->d.counters.waiting += waits ? 1 : (uint64_t)-1;
-	s->c.waiting = waits;
+	set_waiting(srv, i, slot_waits(srv, s));
 	if (s->state == SLOT_DROPPED) {
 		slot_free(srv, s, i);
 		return;
@@ -975,9 +984,9 @@ static void take_snapshot(struct server *srv)
 	for (size_t i = 0; srv->endpoints[i]; i++)
 		if (srv->endpoints[i]->taken)
 			srv->endpoints[i]->taken(&srv->d);
-	for (size_t i = 0; i < srv->high; i++)
-		if (srv->slots[i].c.waiting)
-			slot_settle(srv, i);
+	for (size_t i = 0; i < srv->high; i += 64)
+		for (uint64_t bits = srv->waiting[i / 64]; bits; bits &= bits - 1)
+			slot_settle(srv, i + (size_t)__builtin_ctzll(bits));
 }
 
 /* Events came: they may be owed to connections that read events. */
@@ -1195,7 +1204,8 @@ static int make_table(struct server *srv)
 	if (parts_start(&srv->d, &pull_endpoint, srv->endpoints, &memory) != 0)
 		return -1;
 	srv->slots = calloc(n, sizeof *srv->slots);
-	if (pollset_open(&srv->set, FD_SLOTS, n) != 0 || !srv->slots ||
+	srv->waiting = calloc(n / 64 + 1, sizeof *srv->waiting);
+	if (pollset_open(&srv->set, FD_SLOTS, n) != 0 || !srv->slots || !srv->waiting ||
 	    buffers_open(&srv->buffers, n, sizeof(struct buffer) + memory) != 0 ||
 	    peers_open(&srv->peers, n) != 0 ||
 	    snapshot_open(&srv->d.store, o->max_snapshot) != 0) {
@@ -1253,6 +1263,7 @@ static void release(struct server *srv)
 	parts_stop(&srv->d);
 	pollset_close(&srv->set);
 	free(srv->slots);
+	free(srv->waiting);
 	buffers_close(&srv->buffers);
 	peers_close(&srv->peers);
 }
