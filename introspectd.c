@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -45,7 +44,6 @@ enum {
 	LINGER_MS = 2000,       /* for the peer to take our last bytes and close */
 	STOP_MS = 2000,
 	ACCEPT_PAUSE_MS = 1000, /* when the system is out of descriptors or memory */
-	POLL_PAUSE_MS = 100,    /* when the system refuses to poll */
 	PINGS_MAX = 2,          /* unanswered, before a client is given up */
 	OTHER_FDS = 16,         /* that sources and libraries open for a moment */
 
@@ -295,17 +293,14 @@ static void drop_connection(struct daemon *d, struct connection *c, const char *
 	pollset_until(&srv->set, (size_t)(s - srv->slots), d->now);
 }
 
-static struct buffer *take_buffer(struct server *srv, struct slot *s)
+static struct buffer *slot_buffer(struct server *srv, struct slot *s)
 {
-	if (!s->buffer)
-		s->buffer = buffers_take(&srv->buffers);
-	return s->buffer;
+	return s->buffer = s->buffer ? s->buffer : buffers_take(&srv->buffers);
 }
 
 static void release_buffer(struct server *srv, struct slot *s)
 {
-	if (s->buffer)
-		buffers_give(&srv->buffers, s->buffer);
+	buffers_give(&srv->buffers, s->buffer);
 	s->buffer = NULL;
 }
 
@@ -322,7 +317,7 @@ static void leave_endpoint(struct server *srv, struct slot *s)
 static void write_control(struct server *srv, struct slot *s, enum ws_opcode opcode,
                           const uint8_t *payload, size_t len)
 {
-	uint8_t *out = take_buffer(srv, s)->out;
+	uint8_t *out = slot_buffer(srv, s)->out;
 	size_t n = ws_header(out, opcode, len, NULL);
 
 	memcpy(out + n, payload, len);
@@ -508,7 +503,7 @@ static size_t client_bytes(struct server *srv, struct slot *s, uint8_t *in, size
 		} else if (s->ws.event == WS_GOT_PING) {
 			/* Written at once, so that each of several is answered; if the
 			 * socket is full or there are too many, the newest (section 5.5.3). */
-			memcpy(take_buffer(srv, s)->pong, s->ws.control, s->ws.control_len);
+			memcpy(slot_buffer(srv, s)->pong, s->ws.control, s->ws.control_len);
 			s->pong_len = s->ws.control_len;
 			s->pong_due = true;
 			slot_write(srv, s);
@@ -530,7 +525,7 @@ static void receive(struct server *srv, struct slot *s, uint8_t *in, size_t len)
 	}
 	s->in_at = 0;
 	s->in_len = (uint16_t)(len - used);
-	memcpy(take_buffer(srv, s)->in, in + used, s->in_len);
+	memcpy(slot_buffer(srv, s)->in, in + used, s->in_len);
 }
 
 /* Goes on with what was kept. False: there is nothing, or the endpoint still pauses. */
@@ -594,24 +589,6 @@ static void open_endpoint(struct server *srv, struct slot *s, const struct endpo
 	receive(srv, s, srv->received, len);
 }
 
-/* Is the request to be judged later, or was it refused because too many came before? */
-static bool held_back(struct server *srv, struct slot *s, const struct ws_request *r)
-{
-	struct http_answer a;
-
-	if (!parts_guard || s->held_until > 0)
-		return false;
-	int64_t wait = parts_guard->wait(r, &s->peer.any, srv->d.now);
-	if (wait > 0)
-		s->held_until = srv->d.now + wait;
-	if (wait >= 0)
-		return wait > 0;
-	http_refuse(&a, HTTP_TOO_MANY_TOKENS);
-	count_refusal(srv, s, &a);
-	answer_request(srv, s, &a);
-	return true;
-}
-
 /* What came of a request head; len 0: it was held back until now. */
 static void head_bytes(struct server *srv, struct slot *s, size_t len)
 {
@@ -623,12 +600,13 @@ static void head_bytes(struct server *srv, struct slot *s, size_t len)
 	int n = ws_request(&request, head, s->head_len);
 	if (n == 0)
 		return;
-	if (n > 0 && held_back(srv, s, &request))
-		return;
 	srv->policy.tls = s->stream.kind->secure;
-	http_decide(&a, &request, n, &srv->policy);
-	if (n > 0 && parts_guard)
-		parts_guard->judged(&request, &s->peer.any, srv->d.now, a.status);
+	const int64_t wait = parts_judge(&a, &request, n, &srv->policy, &s->peer.any,
+	                                 s->held_until > 0, srv->d.now);
+	if (wait > 0) {
+		s->held_until = srv->d.now + wait;
+		return;
+	}
 	if (a.status == 101 && srv->d.counters.clients[SLOT_OPEN] >= srv->d.options.max_clients)
 		http_refuse(&a, HTTP_CLIENTS_MAX);
 	if (a.reason)
@@ -646,7 +624,7 @@ static void slot_read(struct server *srv, struct slot *s)
 	size_t room = RECEIVE_MAX;
 
 	if (s->state == SLOT_HEAD) {
-		in = (uint8_t *)take_buffer(srv, s)->head + s->head_len;
+		in = (uint8_t *)slot_buffer(srv, s)->head + s->head_len;
 		room = (size_t)(WS_HEAD_MAX - s->head_len);
 	}
 	s->place.spoke = true;
@@ -1038,18 +1016,17 @@ static void stop(struct server *srv, const char *signal)
 /* -1: they cannot be read, so that nothing could end the daemon any more. */
 static int serve_signals(struct server *srv)
 {
-	struct signalfd_siginfo info;
-	ssize_t n;
+	int signal;
 
-	while ((n = read(srv->set.fds[FD_SIGNALS].fd, &info, sizeof info)) == (ssize_t)sizeof info) {
-		if (info.ssi_signo == SIGUSR1)
+	while ((signal = setup_next_signal(srv->set.fds[FD_SIGNALS].fd)) > 0) {
+		if (signal == SIGUSR1)
 			log_slots(srv);
-		else if (info.ssi_signo == SIGHUP)
+		else if (signal == SIGHUP)
 			parts_read_again(&srv->d.options);
 		else
-			stop(srv, info.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM");
+			stop(srv, signal == SIGINT ? "SIGINT" : "SIGTERM");
 	}
-	return n < 0 && errno != EAGAIN && errno != EINTR ? -1 : 0;
+	return signal;
 }
 
 /* When the next snapshot is to be taken, if the source does not come back to it. */
@@ -1144,26 +1121,15 @@ static void serve_handshakes(struct server *srv)
 	}
 }
 
-/* poll() was interrupted, or the system refuses it for now. Only signals are looked for, so
- * that the daemon can be ended in any case. */
-static void unpolled(struct server *srv)
-{
-	if (errno != EINTR)
-		poll(NULL, 0, POLL_PAUSE_MS);
-	srv->set.fds[FD_SIGNALS].revents = POLLIN;
-}
-
 /* One turn of the loop. -1: it cannot go on (errno). */
 static int turn(struct server *srv)
 {
 	int64_t source_deadline, deadline = prepare(srv, &source_deadline);
 	int64_t wait = deadline == NEVER ? -1 : deadline > srv->d.now ? deadline - srv->d.now : 0;
-	int n = pollset_poll(&srv->set, wait > INT32_MAX ? INT32_MAX : (int)wait);
+	const int n = pollset_poll(&srv->set, wait > INT32_MAX ? INT32_MAX : (int)wait);
 
-	if (n < 0 && errno != EINTR && errno != ENOMEM && errno != EINVAL)
+	if (n < 0 && errno != EINTR)
 		return -1;
-	if (n < 0)
-		unpolled(srv);
 	srv->d.now = clock_ms(CLOCK_MONOTONIC);
 	if (srv->accept_again > 0 && srv->accept_again <= srv->d.now)
 		srv->accept_again = 0;
@@ -1174,7 +1140,7 @@ static int turn(struct server *srv)
 	for (size_t i = 0; i < srv->listener_count; i++)
 		if (srv->set.fds[FD_LISTENERS + i].revents)
 			accept_clients(srv, srv->listeners[i].fd);
-	if (srv->set.fds[FD_SIGNALS].revents && serve_signals(srv) != 0)
+	if ((n < 0 || srv->set.fds[FD_SIGNALS].revents) && serve_signals(srv) != 0)
 		return -1;
 	if (!srv->asked && take_due(srv) <= srv->d.now)
 		take_snapshot(srv);

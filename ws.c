@@ -8,6 +8,8 @@
 #include <mbedtls/sha1.h>
 #include <mbedtls/version.h>
 
+#include "base/head.h"
+
 #if MBEDTLS_VERSION_MAJOR < 3
 #define mbedtls_sha1 mbedtls_sha1_ret
 #endif
@@ -25,93 +27,19 @@ bool ws_text_is(struct ws_text text, const char *s)
 	return text.at && text.len == strlen(s) && strncasecmp(text.at, s, text.len) == 0;
 }
 
-/* Length of the head, its blank line included; 0: not complete; -1: a byte that
- * no head may hold (RFC 9112 sections 2.2 and 5.5), seen as soon as it comes. */
-static int head_length(const char *head, size_t len)
-{
-	for (size_t i = 0; i < len; i++) {
-		const unsigned char c = (unsigned char)head[i];
-
-		if ((unsigned char)(c - ' ') <= '~' - ' ')   /* nearly all are ASCII */
-			continue;
-		if (c >= 0x80 || c == '\t' || (c == '\r' && (i + 1 == len || head[i + 1] == '\n')))
-			continue;
-		if (c != '\n' || i == 0 || head[i - 1] != '\r')
-			return -1;
-		if (i >= 3 && head[i - 2] == '\n')
-			return (int)i + 1;
-	}
-	return 0;
-}
-
-static bool is_token_char(char c)
-{
-	return (c >= 'a' && c <= 'z') || c == '-' || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-	       (c != '\0' && strchr("!#$%&'*+.^_`|~", c));
-}
-
-static struct ws_text trim(struct ws_text text)
-{
-	while (text.len > 0 && (*text.at == ' ' || *text.at == '\t')) {
-		text.at++;
-		text.len--;
-	}
-	while (text.len > 0 && (text.at[text.len - 1] == ' ' || text.at[text.len - 1] == '\t'))
-		text.len--;
-	return text;
-}
-
-/* Cuts off what stands before the first mark, and the mark. */
-static struct ws_text cut(struct ws_text *rest, char mark)
-{
-	const char *found = memchr(rest->at, mark, rest->len);
-	struct ws_text part = {rest->at, found ? (size_t)(found - rest->at) : rest->len};
-	size_t used = part.len + (found ? 1 : 0);
-
-	rest->at += used;
-	rest->len -= used;
-	return part;
-}
-
-static struct ws_text cut_line(struct ws_text *rest)
-{
-	struct ws_text line = cut(rest, '\r');
-
-	rest->at++;
-	rest->len--;
-	return line;
-}
-
-/* The next field line (RFC 9112 section 5): 1; 0: there are no more; -1: malformed. */
-static int cut_field(struct ws_text *rest, struct ws_text *name, struct ws_text *value)
-{
-	struct ws_text line = cut_line(rest);
-
-	if (line.len == 0)
-		return 0;
-	*name = cut(&line, ':');
-	if (name->len == 0 || name->at + name->len == line.at)
-		return -1;
-	for (size_t i = 0; i < name->len; i++)
-		if (!is_token_char(name->at[i]))
-			return -1;
-	*value = trim(line);
-	return 1;
-}
-
 bool ws_next_token(struct ws_list *list, struct ws_text *token)
 {
 	struct ws_text lines = list->lines, name, value;
 
 	while (list->line.len == 0) {
-		if (lines.len == 0 || cut_field(&lines, &name, &value) <= 0)
+		if (lines.len == 0 || head_cut_field(&lines, &name, &value) <= 0)
 			return false;
 		if (!ws_text_is(name, list->name))
 			continue;
 		list->line = value;
 		list->lines = lines;
 	}
-	*token = trim(cut(&list->line, ','));
+	*token = head_trim(head_cut(&list->line, ','));
 	return true;
 }
 
@@ -123,54 +51,6 @@ bool ws_has_token(struct ws_list list, const char *token)
 		if (ws_text_is(one, token))
 			return true;
 	return false;
-}
-
-/* Takes scheme and authority off a target in absolute form (RFC 9112 section 3.2.2): the
- * authority is what counts as Host. */
-static void cut_authority(struct ws_request *r, struct ws_text *target)
-{
-	static const char *const schemes[] = {"http://", "https://"};
-
-	for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++) {
-		size_t len = strlen(schemes[i]);
-
-		if (target->len < len || strncasecmp(target->at, schemes[i], len) != 0)
-			continue;
-		r->host = (struct ws_text){target->at + len, 0};
-		while (len + r->host.len < target->len && !strchr("/?", r->host.at[r->host.len]))
-			r->host.len++;
-		target->at += len + r->host.len;
-		target->len -= len + r->host.len;
-		return;
-	}
-}
-
-/* NULL, or what is wrong. */
-static const char *request_line(struct ws_request *r, struct ws_text line)
-{
-	r->method = cut(&line, ' ');
-	struct ws_text target = cut(&line, ' ');
-
-	for (size_t i = 0; i < r->method.len; i++)
-		if (!is_token_char(r->method.at[i]))
-			return "the request line does not begin with a method";
-	for (size_t i = 0; i < target.len; i++)
-		if (target.at[i] <= ' ' || target.at[i] > '~')
-			return "the target has a character that no URL has";
-	if (r->method.len == 0 || target.len == 0)
-		return "the request line is not METHOD TARGET HTTP/1.1";
-	r->http_1_0 = ws_text_is(line, "HTTP/1.0");
-	if (!r->http_1_0 && (line.len != 8 || memcmp(line.at, "HTTP/1.", 7) != 0 || line.at[7] < '1' ||
-	                     line.at[7] > '9'))
-		return "neither HTTP/1.1 nor HTTP/1.0";
-	cut_authority(r, &target);
-	/* Without a path it is that of "/", as the slash before the authority. */
-	if (r->host.at && (target.len == 0 || *target.at == '?'))
-		r->path = (struct ws_text){r->host.at - 1, 1};
-	else
-		r->path = cut(&target, '?');
-	r->query = target;
-	return r->path.len > 0 ? NULL : "the target has no path";
 }
 
 /* What the field lines say that goes no further. */
@@ -203,7 +83,7 @@ static const char *request_fields(struct ws_request *r, struct ws_text rest, str
 	struct ws_text name, value;
 	int got;
 
-	while ((got = cut_field(&rest, &name, &value)) > 0) {
+	while ((got = head_cut_field(&rest, &name, &value)) > 0) {
 		const struct ws_list line = {.line = value};
 
 		if (ws_text_is(name, "Connection"))
@@ -271,7 +151,7 @@ int ws_request(struct ws_request *r, const char *head, size_t len)
 		return 0;
 
 	struct ws_text rest = {head + skip, (size_t)n};
-	r->wrong = request_line(r, cut_line(&rest));
+	r->wrong = head_request_line(r, head_cut_line(&rest));
 	if (!r->wrong)
 		r->wrong = request_fields(r, rest, &f);
 	if (r->wrong)
@@ -309,8 +189,8 @@ void ws_key(char out[WS_KEY_LEN + 1], const uint8_t nonce[16])
 /* The status of "HTTP/1.x NNN reason", or 0. */
 static int response_status(struct ws_text line)
 {
-	struct ws_text version = cut(&line, ' ');
-	struct ws_text code = cut(&line, ' ');
+	struct ws_text version = head_cut(&line, ' ');
+	struct ws_text code = head_cut(&line, ' ');
 
 	if (version.len != 8 || memcmp(version.at, "HTTP/1.", 7) != 0 || code.len != 3)
 		return 0;
@@ -336,10 +216,10 @@ int ws_response(const char *head, size_t len, const char key[WS_KEY_LEN + 1])
 		return 0;
 
 	struct ws_text rest = {head, (size_t)n};
-	int status = response_status(cut_line(&rest));
+	int status = response_status(head_cut_line(&rest));
 	if (status != 101)
 		return status >= 100 ? -status : -WS_PROTOCOL_ERROR;
-	while ((got = cut_field(&rest, &name, &value)) > 0) {
+	while ((got = head_cut_field(&rest, &name, &value)) > 0) {
 		const struct ws_list line = {.line = value};
 
 		if (ws_text_is(name, "Connection"))
@@ -366,8 +246,8 @@ struct ws_text ws_field(const char *head, size_t len, const char *name)
 	struct ws_text rest = {head, n > 0 ? (size_t)n : 0};
 
 	if (n > 0)
-		cut_line(&rest);
-	while (rest.len > 0 && cut_field(&rest, &found, &value) > 0)
+		head_cut_line(&rest);
+	while (rest.len > 0 && head_cut_field(&rest, &found, &value) > 0)
 		if (ws_text_is(found, name))
 			return value;
 	return (struct ws_text){NULL, 0};

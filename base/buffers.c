@@ -33,6 +33,8 @@ void *buffers_take(struct buffers *b)
 
 void buffers_give(struct buffers *b, void *buffer)
 {
+	if (!buffer)
+		return;
 	memcpy(buffer, &b->given, sizeof b->given);
 	b->given = buffer;
 }

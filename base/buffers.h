@@ -17,6 +17,8 @@ void buffers_close(struct buffers *b);
 
 /* One of them, with whatever stands in it. No more than count may be taken at a time. */
 void *buffers_take(struct buffers *b);
+
+/* buffer may be NULL. */
 void buffers_give(struct buffers *b, void *buffer);
 
 #endif

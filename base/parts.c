@@ -6,6 +6,24 @@
 #include "base/log.h"
 #include "source/put.h"
 
+int64_t parts_judge(struct http_answer *a, const struct ws_request *r, int got,
+                    const struct http_policy *policy, const struct sockaddr *peer, bool again,
+                    int64_t now)
+{
+	const int64_t wait = parts_guard && got > 0 && !again ? parts_guard->wait(r, peer, now) : 0;
+
+	if (wait > 0)
+		return wait;
+	if (wait < 0) {
+		http_refuse(a, HTTP_TOO_MANY_TOKENS);
+		return 0;
+	}
+	http_decide(a, r, got, policy);
+	if (parts_guard && got > 0)
+		parts_guard->judged(r, peer, now, a->status);
+	return 0;
+}
+
 const struct stream_kind *parts_read(const struct options *o)
 {
 	const struct stream_kind *tcp = NULL;

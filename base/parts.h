@@ -63,6 +63,12 @@ struct guard {
 };
 extern const struct guard *const parts_guard;   /* NULL: everybody may */
 
+/* Decides on a request of which ws_request said got, which is not 0. Returns 0: *a is filled; > 0: the
+ * ms after which it is to be asked again, as again. */
+int64_t parts_judge(struct http_answer *a, const struct ws_request *r, int got,
+                    const struct http_policy *policy, const struct sockaddr *peer, bool again,
+                    int64_t now);
+
 /* Reads what streams and guard need, token and certificates. Returns the kind of streams for TCP
  * connections; NULL: something was refused, with one line logged. Whatever was not refused
  * is in force. */

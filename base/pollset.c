@@ -4,7 +4,10 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { SINGLY_MS = 20 };   /* between looks at single entries */
+enum {
+	SINGLY_MS = 20,   /* between looks at single entries */
+	PAUSE_MS = 100,   /* when the system refuses to poll */
+};
 
 /* What epoll_wait() returns is passed on as what poll() would. */
 _Static_assert(EPOLLIN == POLLIN && EPOLLERR == POLLERR && EPOLLHUP == POLLHUP, "");
@@ -190,6 +193,10 @@ int pollset_poll(struct pollset *p, int timeout_ms)
 	if (n < 0) {
 		for (size_t i = 0; i < p->fixed; i++)
 			p->fds[i].revents = 0;
+		if (errno == ENOMEM || errno == EINVAL) {
+			poll(NULL, 0, PAUSE_MS);
+			errno = EINTR;
+		}
 		return n;
 	}
 	for (size_t place = p->fixed; place < p->polled; place++)

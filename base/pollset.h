@@ -70,7 +70,8 @@ int64_t pollset_deadline(struct pollset *p);
 bool pollset_is_past(const struct pollset *p, size_t slot, int64_t now);
 
 /* poll(2), with its result and errors; the epoll set counts as one descriptor. After an error
- * nothing is found for any slot. */
+ * nothing is found for any slot. EINTR also says, after a pause, that the system refuses to poll
+ * for now. */
 int pollset_poll(struct pollset *p, int timeout_ms);
 
 /* Goes through the slots for which the last pollset_poll() found something that was not taken

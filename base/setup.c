@@ -94,6 +94,15 @@ int setup_signals(void)
 	return fd;
 }
 
+int setup_next_signal(int fd)
+{
+	struct signalfd_siginfo info;
+
+	if (read(fd, &info, sizeof info) == (ssize_t)sizeof info)
+		return (int)info.ssi_signo;
+	return errno == EAGAIN || errno == EINTR ? 0 : -1;
+}
+
 uint64_t setup_seed(void)
 {
 	uint64_t seed;

@@ -20,10 +20,12 @@ int setup_standard(void);
  * what the limit allows and says so. 0, or -1 logged: not even others fit. */
 int setup_descriptors(size_t *clients, size_t others);
 
-/* A descriptor that is readable when SIGTERM, SIGINT, SIGHUP or SIGUSR1 has come
- * (struct signalfd_siginfo), so that none can get between a look at the state and
- * poll(). SIGPIPE is ignored. -1 logged. */
+/* A descriptor that is readable when SIGTERM, SIGINT, SIGHUP or SIGUSR1 has come, so that
+ * none can get between a look at the state and poll(). SIGPIPE is ignored. -1 logged. */
 int setup_signals(void);
+
+/* The next signal that has come; 0: there is none; -1 with errno. */
+int setup_next_signal(int fd);
 
 /* A number to seed a hash with, so that nobody can choose keys that collide. */
 uint64_t setup_seed(void);

@@ -16,7 +16,7 @@
 static ssize_t script_recv(int fd, void *out, size_t room, int flags);
 static ssize_t script_send(int fd, const void *bytes, size_t n, int flags);
 static int script_accept4(int fd, struct sockaddr *peer, socklen_t *len, int flags);
-static ssize_t script_read(int fd, void *out, size_t room);
+static int script_next_signal(int fd);
 static int script_clock_gettime(clockid_t id, struct timespec *t);
 static int script_shutdown(int fd, int how);
 static int script_close(int fd);
@@ -24,7 +24,7 @@ static int script_close(int fd);
 #define recv script_recv
 #define send script_send
 #define accept4 script_accept4
-#define read script_read
+#define setup_next_signal script_next_signal
 #define clock_gettime script_clock_gettime
 #define shutdown script_shutdown
 #define close script_close
@@ -177,15 +177,12 @@ static int script_accept4(int fd, struct sockaddr *peer, socklen_t *len, int fla
 	return FIRST_FD + i;
 }
 
-static ssize_t script_read(int fd, void *out, size_t room)
+static int script_next_signal(int fd)
 {
-	static const uint32_t signals[] = {0, SIGUSR1, SIGHUP, SIGTERM};
-	const struct signalfd_siginfo info = {.ssi_signo = signals[take_byte(&in) % 4]};
+	static const int signals[] = {0, SIGUSR1, SIGHUP, SIGTERM};
 
 	(void)fd;
-	CHECK(room == sizeof info);
-	memcpy(out, &info, room);
-	return info.ssi_signo ? (ssize_t)room : fail(EAGAIN);
+	return signals[take_byte(&in) % 4];
 }
 
 static int script_clock_gettime(clockid_t id, struct timespec *t)

@@ -25,7 +25,8 @@ const SCHEMA = '(introspection_|protobuf_c)_\\w+'
 
 // object: what it may export, what it may import.
 const parts = {
-  'ws.o': [/^ws_/, `${MEMORY}|mbedtls_sha1|mbedtls_sha1_ret|mbedtls_base64_(en|de)code`],
+  'base/head.o': [/^head_/, `${MEMORY}|ws_text_is`],
+  'ws.o': [/^ws_/, `${MEMORY}|head_\\w+|mbedtls_sha1|mbedtls_sha1_ret|mbedtls_base64_(en|de)code`],
   'snapshot.o': [/^snapshot_/, `${MEMORY}|${SCHEMA}|wire_\\w+|malloc|free|__assert_fail`],
   'endpoint/command.o': [/^commands?_/, `${MEMORY}|${SCHEMA}|(history|json|wire|ws|log)_\\w+|calloc|malloc|free`],
   'endpoint/history.o': [/^history_/, `${MEMORY}|calloc|malloc|free`],
