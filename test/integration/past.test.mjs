@@ -1,11 +1,14 @@
 // --remember and GET /past: what the daemon keeps though nobody watches.
 import assert from 'node:assert/strict'
-import { writeFileSync } from 'node:fs'
+import { once } from 'node:events'
+import { rmSync, writeFileSync } from 'node:fs'
 import { connect as connectSocket } from 'node:net'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import tls from 'node:tls'
 import { client, daemon, folder, ServerMessage } from './daemon.mjs'
 import { encodeState, feedDaemon, node } from './feed-node.mjs'
+import { makePki } from './pki.mjs'
 import { checksum, framed, recording, save, traffic } from './recording.mjs'
 
 const SHORT = ['--interval', '10']
@@ -140,6 +143,22 @@ test('HEAD has no body, HTTP/1.0 no chunks', async t => {
   assert.ok(states(messages(old.subarray(end))).length >= 4)
   const whole = await raw(d, `GET /past HTTP/1.1\r\nHost: ${d.host}\r\n\r\n`)
   assert.equal(whole.subarray(-10).toString(), '000000\r\n\r\n')
+})
+
+test('over TLS, too, an answer without chunks ends with the connection', async t => {
+  const pki = makePki()
+  t.after(() => rmSync(pki.path, { recursive: true }))
+  const d = await feedDaemon(t, [...SHORT, ...REMEMBER, '--tls-cert', pki.file('server.pem'), '--tls-key', pki.file('server.key')])
+  const n = await node(t, d, changing)
+  await n.requested(8)
+  const parts = []
+  const socket = tls.connect({ port: d.port, host: '127.0.0.1', ca: pki.ca, servername: 'localhost' }, () =>
+    socket.write(`GET /past HTTP/1.0\r\nHost: ${d.host}\r\n\r\n`))
+  socket.on('data', data => parts.push(data))
+  await once(socket, 'end')   // by a close_notify: not cut off
+  const bytes = Buffer.concat(parts), end = bytes.indexOf('\r\n\r\n') + 4
+  assert.match(bytes.subarray(0, end).toString(), /^HTTP\/1\.1 200 /)
+  assert.ok(states(messages(bytes.subarray(end))).length >= 7)
 })
 
 test('it is data: Host, Origin and token are judged', async t => {

@@ -582,3 +582,37 @@ test('a clear request to a TLS port, and goodbye to all over TLS', async t => {
   await once(raw.socket, 'end')   // after close_notify
   assert.deepEqual([(await d.stop()).code, await c.closed], [0, { code: 1001, reason: '' }])
 })
+
+// Each of these is a TLS record of its own, and brings nothing: neither may keep the loop, so that
+// others get their snapshots while it comes without end.
+const NOTHING = {
+  'messages of no bytes': [[0x81, 0x80, 1, 2, 3, 4]],
+  'fragments of no bytes, of a message that never ends': [[0x01, 0x80, 1, 2, 3, 4], [0x00, 0x80, 1, 2, 3, 4]]
+}
+for (const [name, frames] of Object.entries(NOTHING)) {
+  test(`over TLS, ${name}`, async t => {
+    const d = await secured(t, SHORT)
+    const socket = tls.connect({ port: d.port, host: '127.0.0.1', ca: pki.ca, servername: 'localhost' })
+    t.after(() => socket.destroy())
+    await once(socket, 'secureConnect')
+    socket.write(handshake())
+    await once(socket, 'data')
+    socket.resume()
+    let over = false, written = 0
+    const flood = () => {
+      let room = true
+      for (let i = 0; room && i < 1000; i++) room = socket.write(Buffer.from(frames[Math.min(written++, frames.length - 1)]))
+      if (over) return
+      if (room) setImmediate(flood)
+      else socket.once('drain', flood)
+    }
+    flood()
+    const c = await client(t, d.ws, { ca: pki.ca })
+    await c.received(1)
+    const before = written
+    for (let i = 0; i < 20; i++) await c.next(30000)
+    assert.ok(written > before + 1000, `${written - before} records`)
+    assert.equal(socket.readyState, 'open')
+    over = true
+  })
+}

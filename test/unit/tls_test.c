@@ -10,6 +10,7 @@
 #if TLS
 
 #include <errno.h>
+#include <limits.h>
 #include <mbedtls/ctr_drbg.h>
 #include <mbedtls/ecp.h>
 #include <mbedtls/entropy.h>
@@ -25,6 +26,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -300,6 +302,36 @@ static void an_empty_record_is_not_the_end(void **state)
 	close_pair(&p);
 }
 
+/* A peer that sends nothing but empty records is heard for a part of them in each call, however
+ * many there are, or ended. */
+static void empty_records_are_bounded_in_each_call(void **state)
+{
+	struct pair p = {0};
+	struct bare_client c;
+	int all, before, after;
+	char in[8];
+
+	(void)state;
+	make_certificate(NULL, 0);
+	open_server(&p);
+	open_bare_client(&c, &p);
+	while (mbedtls_ssl_write(&c.ssl, NULL, 0) == 0)
+		;
+	assert_int_equal(ioctl(p.fds[0], FIONREAD, &all), 0);
+	assert_in_range(all, 200 * 20, INT_MAX);   /* some hundred records */
+	for (before = all; before > 0; before = after) {
+		assert_int_equal(tls_recv(p.server, in, sizeof in), -1);
+		if (errno == EPROTO)
+			break;
+		assert_int_equal(errno, EAGAIN);
+		assert_int_equal(ioctl(p.fds[0], FIONREAD, &after), 0);
+		assert_in_range(before - after, 1, all / 4);
+	}
+	mbedtls_ssl_free(&c.ssl);
+	mbedtls_ssl_config_free(&c.config);
+	close_pair(&p);
+}
+
 /* As many records as the socket takes go out in one call, and what it took a part of goes on. */
 static void one_call_writes_many_records(void **state)
 {
@@ -365,6 +397,7 @@ int main(void)
 		cmocka_unit_test(addresses_are_compared_byte_by_byte),
 		cmocka_unit_test(a_damaged_list_of_names_holds_no_address),
 		cmocka_unit_test(an_empty_record_is_not_the_end),
+		cmocka_unit_test(empty_records_are_bounded_in_each_call),
 	};
 
 	return cmocka_run_group_tests(tests, make_key, remove_files);
