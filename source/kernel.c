@@ -420,8 +420,8 @@ static void begin_to_watch(struct kernel *k, size_t others, int64_t now)
 	            escaped_name(name, &k->watched), k->watched.pid, others);
 	if (process_elsewhere(&k->watched))
 		log_event("error pid=%d reason=\"it is in another network namespace, its sockets "
-		          "cannot be seen from here: use nsenter --target %d --net introspectd\"",
-		          k->watched.pid, k->watched.pid);
+		          "cannot be seen from here: use nsenter --target %d --net introspectd --pid %d\"",
+		          k->watched.pid, k->watched.pid, k->watched.pid);
 }
 
 /* Follows the watched process to its end, and by its name to the next one. */

@@ -120,6 +120,10 @@ deb-check: $(DEBIANS:%=deb-check-%)
 deb-check-%: $(if $(HAS_RELEASED),$(RELEASED_TREE)/Makefile)
 	$(SUDO) test/ports/package $* $(BUILD)/debs $(if $(HAS_RELEASED),$(RELEASED_TREE))
 
+# The script for OpenRC, by Debian's. START_STOP_DAEMON: OpenRC's own, which Debian leaves out.
+openrc-check: all
+	$(SUDO) env START_STOP_DAEMON=$(START_STOP_DAEMON) test/ports/openrc $(BUILD)
+
 # Programs of the release before with those of this one, both ways; its js publisher with today's
 # libp2p.
 upgrade-check:
@@ -143,4 +147,4 @@ debian-check-%:
 	test/ports/debian $* $(abspath $(BUILD))/debian
 
 .PHONY: debian-check cross-check cross-deps musl-check musl mbedtls3-check mbedtls3 sizes deb deb-check \
-        upgrade-check released release release-deps release-check image image-deps container-check
+        upgrade-check released release release-deps release-check image image-deps container-check openrc-check
