@@ -249,6 +249,7 @@ bench-kernel bench-flow bench-feed: bench-%: $(BENCH)/%
 
 bench-forms: all
 	BUILD=$(BUILD) $(NODE) test/bench/forms.mjs
+	TLS=1 BUILD=$(BUILD) $(NODE) test/bench/forms.mjs
 
 bench-dashboard: all
 	BUILD=$(BUILD) $(NODE) test/bench/dashboard.mjs

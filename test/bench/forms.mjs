@@ -1,14 +1,19 @@
 // Bytes and CPU of a snapshot whole, as a difference and as totals, side by side: the daemon's
 // own CPU time, from a node's bytes to those of the last client, for a snapshot that CLIENTS clients get.
-// SIZES: connections; CHANGING: percent of them that differ from one snapshot to the next.
+// SIZES: connections; CHANGING: percent of them that differ from one snapshot to the next. TLS=1:
+// over TLS. Beside them Node's ws library, which sends as many bytes as the whole has, and does
+// nothing else.
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
+import { spawn } from 'node:child_process'
+import { readdirSync, readFileSync, rmSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
+import tls from 'node:tls'
 import protobuf from 'protobufjs'
 import { fullState } from '../dashboard/page.mjs'
 import { daemon, folder, schema, until } from '../integration/daemon.mjs'
+import { makePki } from '../integration/pki.mjs'
 
 const numbers = (name, ...defaults) => process.env[name]?.split(' ').map(Number) ?? defaults
 const SIZES = numbers('SIZES', 100, 1000, 10_000)
@@ -17,6 +22,8 @@ const CLIENTS = numbers('CLIENTS', 1, 32)
 const BYTES = 60e6     // of whole snapshots in all that a measurement goes through, at least MIN of them
 const MIN = 20, MAX = 300, WARM = 3
 const INTERVAL = 10    // ms; the shortest
+const pki = process.env.TLS === '1' && makePki()
+if (pki) process.once('exit', () => rmSync(pki.path, { recursive: true }))
 
 const type = name => schema.lookupType(`introspection.${name}`)
 const { root } = protobuf.parse(`syntax = "proto3"; message ServerMessage { State state = 2; }
@@ -55,7 +62,7 @@ const READY = { whole: () => [], difference: have => [8, have & 127 | 128, have 
 
 // A pull client that looks at no more of a message than it must.
 async function puller (port, closing) {
-  const socket = connect(port, '127.0.0.1')
+  const socket = pki ? tls.connect({ port, host: '127.0.0.1', ca: pki.ca, servername: 'localhost' }) : connect(port, '127.0.0.1')
   const c = { socket, messages: 0, bytes: 0 }
   let chunks = [], have = 0, head
   socket.on('data', chunk => {
@@ -89,26 +96,47 @@ async function puller (port, closing) {
   return c
 }
 
-const cpu = pid => Number(readFileSync(`/proc/${pid}/schedstat`, 'utf8').split(' ')[0]) / 1000
+// In microseconds, of all threads.
+const cpu = pid => readdirSync(`/proc/${pid}/task`).reduce((us, task) =>
+  us + Number(readFileSync(`/proc/${pid}/task/${task}/schedstat`, 'utf8').split(' ')[0]) / 1000, 0)
 
-// { bytes: of one answer, us: CPU of one snapshot } of clients that all wish the same.
-async function measure (next, clients, form) {
-  const closing = []
-  const t = { after: f => closing.unshift(f) }
+// The daemon with a node that publishes what next() returns.
+async function fed (t, next, clients) {
   const path = join(folder(t), 'feed')
-  const d = await daemon(t, ['--feed', path, '--interval', `${INTERVAL}`, '--max-clients', `${clients}`], { expect: [/^feed_/] })
+  const secure = pki ? ['--tls-cert', pki.file('server.pem'), '--tls-key', pki.file('server.key')] : []
+  const d = await daemon(t, ['--feed', path, '--interval', `${INTERVAL}`, '--max-clients', `${clients}`, ...secure], { expect: [/^feed_/] })
   const node = connect(path)
   node.on('data', () => node.write(next()))
+  node.on('error', () => {})
   await once(node, 'connect')
+  t.after(() => node.destroy())
+  return d
+}
+
+async function ws (t, bytes) {
+  const child = spawn(process.execPath, [new URL('ws.mjs', import.meta.url).pathname, `${bytes}`,
+    ...pki ? [pki.file('server.pem'), pki.file('server.key')] : []], { stdio: ['ignore', 'pipe', 'inherit'] })
+  t.after(() => child.kill())
+  const [line] = await once(child.stdout, 'data')
+  return { pid: child.pid, port: Number(/:(\d+)\//.exec(line)[1]) }
+}
+
+// { bytes: of one answer, us: CPU of one snapshot } of clients that all wish the same. bytes: of
+// a message of the ws library, which is measured then.
+async function measure (next, clients, form, bytes) {
+  const closing = []
+  const t = { after: f => closing.unshift(f) }
+  const d = bytes ? await ws(t, bytes) : await fed(t, next, clients)
   const all = []
   for (let i = 0; i < clients; i++) all.push(await puller(d.port, closing))
   await Promise.all(all.map(c => c.received(1)))
-  let base = Number(Outline.decode(all[0].last).state.sequence)
+  let base = bytes ? 0 : Number(Outline.decode(all[0].last).state.sequence)
   // Who came later may have got a later one: one round of whole snapshots makes all equal.
   const round = async form => {
     const n = all.map(c => c.messages)
     for (const c of all) c.ready(READY[form](base))
     await Promise.all(all.map((c, i) => c.received(n[i] + 1)))
+    if (bytes) return
     const { sequence, base: to } = Outline.decode(all[0].last).state
     if (form === 'difference' && Number(to)) assert.equal(Number(to), base)
     base = Number(sequence)
@@ -116,24 +144,25 @@ async function measure (next, clients, form) {
   const rounds = Math.min(MAX, Math.max(MIN, Math.round(BYTES / all[0].last.length / clients)))
   await round('whole')
   for (let i = 0; i < WARM; i++) await round(form)
-  const before = cpu(d.pid), bytes = all[0].bytes
+  const before = cpu(d.pid), came = all[0].bytes
   for (let i = 0; i < rounds; i++) await round(form)
-  const result = { us: (cpu(d.pid) - before) / rounds, bytes: (all[0].bytes - bytes) / rounds }
-  node.destroy()
+  const result = { us: (cpu(d.pid) - before) / rounds, bytes: (all[0].bytes - came) / rounds }
   for (const f of closing) await f()
   return result
 }
 
 const right = (value, width) => `${value}`.padStart(width)
-console.log('connections  changing  clients |   bytes: whole  difference  totals |  CPU, µs: whole  difference  totals | difference of whole')
+console.log(`${pki ? 'over TLS: ' : ''}bytes of a message, and CPU of a snapshot for all clients in µs
+connections  changing  clients |    whole  difference  totals |    whole  difference  totals       ws | difference of whole`)
 for (const size of SIZES) {
   for (const percent of CHANGING) {
     const next = states(size, percent)
     for (const clients of CLIENTS) {
       const [w, d, t] = [await measure(next, clients, 'whole'), await measure(next, clients, 'difference'), await measure(next, clients, 'totals')]
-      console.log(right(size, 11), right(`${percent} %`, 9), right(clients, 8), '|', right(Math.round(w.bytes), 14),
-        right(Math.round(d.bytes), 11), right(Math.round(t.bytes), 7), '|', right(Math.round(w.us), 15), right(Math.round(d.us), 11),
-        right(Math.round(t.us), 7), '|', right(`${(100 * d.bytes / w.bytes).toFixed(1)} %`, 8), `of bytes, ${(d.us / w.us).toFixed(2)} of CPU`)
+      const other = await measure(next, clients, 'whole', Math.round(w.bytes))
+      console.log(right(size, 11), right(`${percent} %`, 9), right(clients, 8), '|', right(Math.round(w.bytes), 8),
+        right(Math.round(d.bytes), 11), right(Math.round(t.bytes), 7), '|', ...[w, d, t, other].map((f, i) => right(Math.round(f.us), [8, 11, 7, 8][i])),
+        '|', `${(100 * d.bytes / w.bytes).toFixed(1)} % of bytes, ${(d.us / w.us).toFixed(2)} of CPU`)
     }
   }
 }
