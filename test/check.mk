@@ -77,7 +77,8 @@ publishers-check:
 	$(MAKE) -j$(JOBS) all
 	$(if $(GO),$(MAKE) go-check,@echo 'skipped: no go, so the publisher of go-libp2p')
 	$(if $(CARGO),$(MAKE) rust-check,@echo 'skipped: no cargo, so the publisher of rust-libp2p')
-	BUILD=$(BUILD) GO=$(GO) CARGO=$(CARGO) CARGO_TARGET_DIR=$(CARGO_TARGET) timeout 900 $(TEST) --test-timeout=240000 'publishers/contract/*.test.mjs'
+	$(MAKE) $(PYTHON) || echo 'skipped: no py-libp2p, so its publisher'
+	BUILD=$(BUILD) GO=$(GO) PYTHON=$(PYTHON) CARGO=$(CARGO) CARGO_TARGET_DIR=$(CARGO_TARGET) timeout 900 $(TEST) --test-timeout=240000 'publishers/contract/*.test.mjs'
 
 # One build for the tests and the contract; clippy needs one of its own.
 CARGO_TARGET = $(abspath $(BUILD))/publishers/rust
@@ -98,6 +99,14 @@ $(KAFKA): test/fleet/pom.xml
 	mvn -q -B -f $< -Dmaven.repo.local=$(abspath $(BUILD))/kafka/m2 dependency:copy-dependencies \
 		-DoutputDirectory=$@
 	rm -r $(BUILD)/kafka/m2
+	touch $@
+
+# An environment with py-libp2p and the publisher, as pip makes them.
+PYTHON = $(abspath $(BUILD))/python/bin/python
+
+$(PYTHON): $(wildcard publishers/py-libp2p/*.toml publishers/py-libp2p/introspectd_publisher/*.py)
+	rm -rf $(BUILD)/python $(BUILD)/py-libp2p && cp -r publishers/py-libp2p $(BUILD)
+	python3 -m venv $(BUILD)/python && timeout 600 $@ -m pip install -q $(BUILD)/py-libp2p
 	touch $@
 
 STATICCHECK = $(abspath $(BUILD))/go/staticcheck

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { client, daemon, folder, schema } from '../../test/integration/daemon.mjs'
+import { visitor } from '../js-libp2p/test/watch.mjs'
 import { collect, isTrue } from './fields.mjs'
 import { publishers, run } from './publishers.mjs'
 
@@ -20,10 +21,10 @@ const KERNEL = 'kernel'
 const told = new Map([...publishers.map(({ name }) => name), KERNEL].map(name => [name, new Set()]))
 
 /** A node with a daemon of its own. */
-async function watched (t, publisher) {
+async function watched (t, publisher, options = { swarm: true }) {
   const feed = join(folder(t), 'feed.sock')
   const d = await daemon(t, ['--feed', feed, '--interval', '20'], { expect: [/^feed_(connected|disconnected)$/] })
-  const [node, c] = [await run(t, publisher, feed, { swarm: true }), await client(t, d.ws)]
+  const [node, c] = [await run(t, publisher, feed, options), await client(t, d.ws)]
   return { ...node, state: () => teller(c, publisher.name) }
 }
 
@@ -101,7 +102,7 @@ const TRANSPORTS = [
 
 for (const { transport, part, overhead } of TRANSPORTS) {
   test(`a mixed swarm agrees on connections, streams, mesh, DHT and bytes over ${transport}`, { timeout: 3 * PATIENCE }, async t => {
-    const able = publishers.filter(p => !p.skip || t.diagnostic(`without ${p.name}: ${p.skip}`))
+    const able = publishers.filter(p => !p.alone && (!p.skip || t.diagnostic(`without ${p.name}: ${p.skip}`)))
     const all = []
     for (const publisher of [...able, ...able]) all.push(await watched(t, publisher))
     const address = node => node.addresses.find(a => a.includes(part))
@@ -170,7 +171,15 @@ test('the README tells what the kernel tells', { skip: process.getuid() !== 0 &&
 })
 
 for (const publisher of publishers) {
-  test(`the README tells what ${publisher.name} tells`, { skip: publisher.skip }, () => {
+  test(`the README tells what ${publisher.name} tells`, { skip: publisher.skip, timeout: PATIENCE }, async t => {
+    if (publisher.alone) {
+      const node = await watched(t, publisher, { peers: 1 })
+      const guest = await visitor(t, node.addresses)
+      const isGuest = ({ peerId }) => peerId === guest.peerId
+      while (!(await node.state()).subsystems?.connections.find(isGuest)?.streams.streams?.some(({ protocol }) => protocol !== '')) await sleep(50)
+      await guest.stop()
+      while (!told.get(publisher.name).has('connections.timeline.close_ts')) await node.state()
+    }
     isTrue(`${publisher.name}-libp2p`, told.get(publisher.name), ELSEWHERE)
   })
 }

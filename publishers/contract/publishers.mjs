@@ -21,10 +21,12 @@ import { fileURLToPath } from 'node:url'
 const here = path => fileURLToPath(new URL(path, import.meta.url))
 const go = process.env.GO || 'go'
 const cargo = process.env.CARGO || 'cargo'
+const python = process.env.PYTHON || 'python3'
 // Where the caches of compilers are, whatever HOME a test has.
 const env = { ...process.env, HOME: userInfo().homedir }
 
-// command: called once, when a test needs it; skip: why the publisher cannot be tested here.
+// command: called once, when a test needs it; skip: why the publisher cannot be tested here; alone:
+// its program does not know `--swarm`; many: how many connections it is tried with, if not a thousand.
 const TABLE = [{
   name: 'js',
   command: () => [process.execPath, here('../js-libp2p/test/contract.mjs')]
@@ -54,6 +56,12 @@ const TABLE = [{
     return built.toString().split('\n').filter(Boolean).map(line => JSON.parse(line))
       .filter(({ target, executable }) => target?.name === 'contract' && executable).map(({ executable }) => executable)
   }
+}, {
+  name: 'py',
+  skip: spawnSync(python, ['-c', 'import libp2p, introspectd_publisher']).status !== 0 && 'no py-libp2p',
+  many: 100, // nodes in one process of Python: a thousand would take minutes to connect
+  alone: true, // no swarm
+  command: () => [python, here('../py-libp2p/test/contract.py')]
 }]
 
 const only = process.env.PUBLISHERS?.split(' ')

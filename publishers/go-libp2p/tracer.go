@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	pubsub "github.com/libp2p/go-libp2p-pubsub"
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -113,3 +114,7 @@ func (*mesh) RecvRPC(*pubsub.RPC)                      {}
 func (*mesh) SendRPC(*pubsub.RPC, peer.ID)             {}
 func (*mesh) DropRPC(*pubsub.RPC, peer.ID)             {}
 func (*mesh) UndeliverableMessage(*pubsub.Message)     {}
+
+// Of pubsub 0.17 and later.
+
+func (*mesh) SendRPCCompleted(*pubsub.RPC, peer.ID, time.Duration) {}

@@ -48,7 +48,7 @@ test('the Python example publishes its connections', {
   const { subsystems: { connections: [connection] } } = state
   const told = new Set()
   collect(told, state)
-  isTrue('Python', told)
+  isTrue('Python example', told)
   assert.equal(connection.role, Role.RESPONDER)
   assert.equal(connection.transportId.toString(), 'ip4+tcp')
   assert.equal(connection.endpoints.srcMultiaddr, `/ip4/127.0.0.1/tcp/${port}`)
