@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -20,6 +21,9 @@ test('the Python example publishes its connections', {
   const path = folder(t)
   const feed = join(path, 'feed.sock')
   execFileSync('protoc', [`--python_out=${path}`, `--proto_path=${root}`, 'introspection.proto'])
+
+  assert.equal(readFileSync(join(root, 'publishers/py-libp2p/introspectd_publisher/introspection_pb2.py'), 'utf8'),
+    readFileSync(join(path, 'introspection_pb2.py'), 'utf8'), 'protoc makes another one of introspection.proto')
 
   // before the daemon is there
   const example = spawn(python, [join(root, 'publishers/python/example.py'), feed], {
