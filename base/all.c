@@ -6,6 +6,7 @@
 #include "base/parts.h"
 #include "endpoint/files.h"
 #include "endpoint/introspect.h"
+#include "endpoint/networks.h"
 #include "endpoint/remember.h"
 #include "endpoint/scrape.h"
 #include "guard/rights.h"
@@ -14,7 +15,7 @@
 
 const struct stream_kind *const parts_streams[] = {&stream_plain, &stream_secure, NULL};
 const struct endpoint *const parts_endpoints[] = {
-	&introspect_endpoint, &scrape_endpoint, &remember_endpoint, NULL,
+	&introspect_endpoint, &scrape_endpoint, &remember_endpoint, &networks_endpoint, NULL,
 };
 const struct guard *const parts_guard = &token_guard;
 bool (*const parts_files)(struct http_answer *a, const struct ws_request *r) = files_answer;
@@ -110,6 +111,7 @@ const struct option_row parts_options[] = {
 	{"remember-bytes", "B", "for it, 131072 to 1073741824; when they are used up, the\n"
 	 "oldest goes (default: %d)", "bytes",
 	 128 << 10, 1 << 30, DEFAULT_REMEMBER_BYTES, .kind = OPTION_NUMBER, FIELD(remember_bytes)},
+	FILE_OPTION("networks", networks, "the AS and country of networks, for the page"),
 	{.help = "What it may do:"},
 	{"user", "NAME", "become this user after start", .kind = OPTION_TEXT, FIELD(user)},
 	{"no-sandbox", NULL, "do without seccomp and Landlock", .kind = OPTION_FLAG, FIELD(no_sandbox)},

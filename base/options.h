@@ -59,6 +59,7 @@ struct options {
 	const char *tls_cert;
 	const char *tls_key;
 	const char *tls_client_ca;
+	const char *networks;           /* file for /networks; NULL: none */
 	const char *user;               /* to become after start */
 	bool no_sandbox;
 };

@@ -40,14 +40,18 @@ const struct stream_kind *parts_read(const struct options *o)
 
 const struct stream_kind *parts_read_again(const struct options *o)
 {
-	const char *token = o->token_file, *cert = o->tls_cert;
+	const char *token = o->token_file, *cert = o->tls_cert, *networks = o->networks;
 	const struct stream_kind *tcp = parts_read(o);
 
-	if (!token && !cert)
-		log_event("reloaded nothing=\"there is neither --token-file nor --tls-cert\"");
+	for (size_t i = 0; parts_endpoints[i]; i++)
+		if (parts_endpoints[i]->reload && parts_endpoints[i]->reload(o) != 0)
+			tcp = NULL;
+	if (!token && !cert && !networks)
+		log_event("reloaded nothing=\"there is none of --token-file, --tls-cert and --networks\"");
 	else if (tcp)
-		log_event("reloaded%s%s%s%s", token ? " token_file=" : "", token ? token : "",
-		          cert ? " tls_cert=" : "", cert ? cert : "");
+		log_event("reloaded%s%s%s%s%s%s", token ? " token_file=" : "", token ? token : "",
+		          cert ? " tls_cert=" : "", cert ? cert : "", networks ? " networks=" : "",
+		          networks ? networks : "");
 	return tcp;
 }
 

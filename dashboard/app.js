@@ -1,7 +1,7 @@
 // Wires the parts: connection -> store -> moment -> views. Whatever happens
 // ends in update(), which draws once per frame.
 
-import { brief, confirm, Connection, parseAddress, pastOf } from './connection.js';
+import { brief, confirm, Connection, fetchData, parseAddress } from './connection.js';
 import { codec, DecodeError } from './decode.js';
 import { h, render } from './dom.js';
 import { watchEvents } from './events.js';
@@ -13,6 +13,7 @@ import { keyboard, sheet } from './keys.js';
 import { Moment } from './model.js';
 import { copyLink, id, onAnnounce, why } from './parts.js';
 import { readRecording, writeRecording } from './recording.js';
+import { loadNetworks } from './networks.js';
 import { keep, kept } from './past.js';
 import { get, href, onRoute, readRoute, route, set } from './route.js';
 import { CAP, Store } from './store.js';
@@ -516,8 +517,10 @@ connection.addEventListener('change', () => {
 // when nobody looked. now: the node's clock, ms.
 async function restore(store, url, now) {
   store.restored = true;
-  const remembered = await pastOf(url, now - REMEMBERED_MAX), ahead = Date.now() - now;
-  const past = readRecording(remembered ?? new Uint8Array()).messages.map((bytes) => {
+  const [remembered] = await Promise.all([
+    fetchData(url, `past?since=${Math.max(0, now - REMEMBERED_MAX)}`).then((answer) => answer?.arrayBuffer()).catch(() => {}), loadNetworks(url),
+  ]), ahead = Date.now() - now;
+  const past = readRecording(new Uint8Array(remembered ?? 0)).messages.map((bytes) => {
     const { state, event } = times.decode('ServerMessage', bytes);
     return { bytes, at: (state.instant_ts || event.ts) + ahead };
   });

@@ -7,7 +7,7 @@ const PORT = 4801;
 const RETRY_MIN = 1000, RETRY_MAX = 30_000;   // ms between attempts
 const PROBE = 3000;                           // ms until an address counts as silent
 const HANDSHAKE = 8000;                       // ms; a daemon holds back its answer to a wrong token
-const PAST = 5000;                            // ms for what a daemon remembers to come
+const PAST = 5000;                            // ms for data to come
 const REFUSED_MIN = 4000;                     // ms until a daemon that refused is asked again
 const PATIENCE = 60_000;                      // ms of silence until a socket is replaced; doubles
 
@@ -94,18 +94,18 @@ async function probe(url) {
   }
 }
 
-// What the daemon remembers of the time since a moment (ms, of its clock), as a recording;
-// undefined when it remembers nothing, the way is too slow to wait for it, or it wants a token,
-// which browsers show to daemons of other origins in WebSockets alone.
-export const pastOf = async (url, since) => {
-  const past = new URL(`past?since=${Math.max(0, since)}`, httpOf(url)), token = tokenFor(url);
-  if (past.origin !== location.origin && token)
+// The answer of the daemon to a request for data at a path; undefined when it has none, the way
+// is too slow to wait for it, or it wants a token, which browsers show to daemons of other origins
+// in WebSockets alone.
+export const fetchData = async (url, path) => {
+  const target = new URL(path, httpOf(url)), token = tokenFor(url);
+  if (target.origin !== location.origin && token)
     return undefined;
   try {
-    const answer = await fetch(past, {
+    const answer = await fetch(target, {
       headers: token ? { Authorization: `Bearer ${token}` } : {}, cache: 'no-store', signal: AbortSignal.timeout(PAST),
     });
-    return answer.ok ? new Uint8Array(await answer.arrayBuffer()) : undefined;
+    return answer.ok ? answer : undefined;
   } catch {
     return undefined;
   }

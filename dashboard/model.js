@@ -1,6 +1,7 @@
 // One moment of the store, in the terms in which the views speak.
 
 import { duration } from './format.js';
+import { networkAt } from './networks.js';
 import { agentName, agentVersion, networkOf, rowOf } from './row.js';
 
 const FADE = 30_000;        // ms for which a closed connection is still shown
@@ -34,13 +35,17 @@ export const heaviest = (by) => by === 'now'
   ? (a, b) => b.rateIn + b.rateOut - a.rateIn - a.rateOut || (a.key < b.key ? -1 : 1)
   : (a, b) => b.movedIn + b.movedOut - a.movedIn - a.movedOut || (a.key < b.key ? -1 : 1);
 
-// How peers and connections can be put together.
+const NO_NETWORK = 'not in the table';
+
+// How peers and connections can be put together: by AS and country where there is a table of them.
 export const GROUPS = {
   agent: ['Agent', (r) => agentName(r.agent) || 'agent not known'],
   version: ['Agent and version', (r) => agentVersion(r.agent) || 'agent not known'],
   transport: ['Transport', (r) => r.transport],
   net16: ['Network (IPv4 /16, IPv6 /32)', (r) => networkOf(r.place, 16) || 'no IP address'],
   net24: ['Network (IPv4 /24, IPv6 /32)', (r) => networkOf(r.place, 24) || 'no IP address'],
+  as: ['AS', (r) => { const { as, name } = networkAt(r.place); return `${as} ${name}`.trim() || NO_NETWORK; }],
+  country: ['Country', (r) => networkAt(r.place).country || NO_NETWORK],
   process: ['Process', (r) => r.process || 'process not known'],
   role: ['Opened by', (r) => r.role === 'INITIATOR' ? 'us' : 'the peer'],
   listed: ['Listed by the node', (r) => r.unlisted ? 'known to the kernel alone' : 'listed'],

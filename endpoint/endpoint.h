@@ -6,7 +6,8 @@
  * and snapshots; it asks an endpoint which message each of the endpoint's connections is owed
  * next. The contract between them:
  *
- * 1. An endpoint does no I/O and never waits. Only the loop calls it.
+ * 1. An endpoint does no I/O, but that start and reload may read a file, and never waits. Only
+ *    the loop calls it.
  * 2. The loop calls next when nothing is being written for the connection, and again when all of
  *    a message was written, so that one message of a connection at most is under way. The bytes
  *    that a message points to must not change until the following call of next, or close.
@@ -108,6 +109,9 @@ struct endpoint {
 	 * one line logged: the daemon cannot start. */
 	int (*start)(struct daemon *d);
 	void (*stop)(void);
+	/* On SIGHUP: reads again what the options name. 0, or -1 with one line logged: what was read
+	 * before stays in force. */
+	int (*reload)(const struct options *o);
 
 	/* The request was accepted; r and a are borrowed for the call. */
 	void (*open)(struct daemon *d, struct connection *c, const struct ws_request *r,

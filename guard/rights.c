@@ -8,7 +8,8 @@
 int rights_give_up(const struct options *o, const struct source *source,
                    const struct sockaddr_storage *own, size_t own_count)
 {
-	const char *const read_again[] = {o->token_file, o->tls_cert, o->tls_key, o->tls_client_ca};
+	const char *const read_again[] = {o->token_file, o->tls_cert, o->tls_key, o->tls_client_ca,
+	                                  o->networks};
 	struct sandbox needs = {
 		.user = o->user,
 		.capabilities = source->capabilities,

@@ -4,6 +4,7 @@
 import { h } from '../dom.js';
 import { words } from '../format.js';
 import { GROUPS, tally } from '../model.js';
+import { networkAt } from '../networks.js';
 import { topFew } from '../parts.js';
 import { labelOf } from '../row.js';
 import { get, set } from '../route.js';
@@ -15,7 +16,7 @@ const KINDS = { status: ['Status', (r) => words(r.status)], ...GROUPS };
 function textOf(r) {
   if (!r.text) {
     r.text = [
-      r.c.peer_id, r.name, r.remote, r.local, r.agent, r.process, words(r.status), words(r.role), r.transport, labelOf(r.c.transport_id),
+      networkAt(r.place).text, r.c.peer_id, r.name, r.remote, r.local, r.agent, r.process, words(r.status), words(r.role), r.transport, labelOf(r.c.transport_id),
       ...r.c.user_provided_tags, ...r.c.streams.streams.map((s) => s.protocol),
     ].join(' ').toLowerCase();
   }

@@ -1,6 +1,7 @@
 import { h } from '../dom.js';
 import { bytes, count, duration, hex, latency, of, plural, rate, words } from '../format.js';
 import { GROUPS, eachMoved, group, heaviest } from '../model.js';
+import { hasNetworks, networkAt } from '../networks.js';
 import { card, dash, dot, facts, few, filtered, id, movedOf, name, showMoved, spans, why } from '../parts.js';
 import { colourOf } from '../row.js';
 import { get, set, span } from '../route.js';
@@ -22,6 +23,7 @@ const ifAny = (c) => ({ ...c, hidden: (rows) => !rows.some(c.value) });
 
 const bucketOf = (p) => moment.dhtPeers.get(p.key);
 const topicsOf = (p) => moment.topicsOf.get(p.key) ?? [];
+const networkOf = (p) => networkAt(p.first.place).text;
 const transports = (p) => [...new Set(p.all.map((r) => r.transport))];
 
 const shared = [
@@ -46,6 +48,7 @@ const table = new Table({
     column('transport', 'Transport', 116, (p) => transports(p).join(', '), {
       cell: (p) => transports(p).map((t) => [h('span', { class: `swatch ${colourOf(t)}` }), t, ' ']),
     }),
+    ifAny(column('network', 'Network', 150, networkOf)),
     ifAny(number('bucket', 'DHT bucket', 80, (p) => bucketOf(p)?.cpl + 1 || 0, (n) => n - 1)),
     ifAny(column('topics', 'Topics', 140, (p) => topicsOf(p).join(', '))),
     ifAny(number('unlisted', 'Not listed', 76, (p) => p.unlisted, count)),
@@ -120,6 +123,7 @@ function panel(m, p, close) {
       ['Agent', p.agent && filtered('peers', { agent: GROUPS.agent[1](p) }, p.agent)],
       ['Process', p.process],
       ['Round trip', p.latency && latency(p.latency)],
+      ['Network', networkOf(p)],
       ['Routing table', bucketText(m, p)],
       ['Topics', topicsOf(p).length > 0 && h('ul', null, few(topicsOf(p), 8, (t) => h('li', { key: t }, filtered('topics', { q: t }, t))))],
     ]),
@@ -131,7 +135,7 @@ const grouping = (kind) => h('select', {
   onchange: (e) => set({ group: e.target.value, sort: '' }),
 },
 h('option', { value: '' }, 'one by one'),
-Object.entries(GROUPS).map(([k, [title]]) => h('option', { key: k, value: k }, `by ${title.toLowerCase()}`)));
+Object.entries(GROUPS).filter(([k]) => hasNetworks() || k !== 'as' && k !== 'country').map(([k, [title]]) => h('option', { key: k, value: k }, `by ${title.toLowerCase()}`)));
 
 const FILTERS = ['agent', 'version', 'transport', 'process'];
 

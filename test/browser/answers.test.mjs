@@ -1,6 +1,9 @@
 // What an operator asks, and in how many clicks the page answers.
 import assert from 'node:assert/strict'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { test } from 'node:test'
+import { folder } from '../integration/daemon.mjs'
 import { accessible, hasText, isFirefox, noOverflow, open, published, screenshot, show, snapshot, VIEWS, when, withBrowser } from './browser.mjs'
 
 withBrowser()
@@ -90,6 +93,31 @@ test('a search finds a peer in every view, and the group of its network', limit,
   await page.click('[role=row]:has-text("147.75.2.0/24")')
   await hasText(page, '.chip', '147.75.2.0/24')
   await hasText(page, '.tools .aside', '1 of')
+})
+
+test('peers by AS and country, where the operator gives a table', limit, async t => {
+  const file = join(folder(t), 'networks')
+  writeFileSync(file, '147.75.0.0/16 AS54825 US Packet\n147.75.2.0/24 AS64500 DE Example Net\n')
+  const d = await published(t, [full], [...FAST, '--networks', file])
+  const page = await open(t, `${d.url}#/peers`)
+  await snapshot(page)
+  await page.selectOption('[aria-label="group by"]', 'as')
+  for (const text of ['AS54825 Packet', 'AS64500 Example Net', 'not in the table']) await hasText(page, '[role=row]', text)
+  await page.selectOption('[aria-label="group by"]', 'country')
+  await page.click('[role=row]:has-text("DE")')
+  await hasText(page, '.chip', 'Country: DE')
+  await hasText(page, '.tools .aside', '1 of')
+  await hasText(page, '[role=row]', 'AS64500 Example Net DE')
+  await page.click(`.tr:has-text("${short('quick')}")`)
+  await hasText(page, '.panel', 'NetworkAS64500 Example Net DE')
+  await page.click('text=Clear')
+  await page.fill('.search', 'packet us')
+  await hasText(page, '.tools .aside', ' of ')
+  assert.ok((await rows(page)).every(r => r.text.includes('AS54825')))
+  const without = await published(t, [full], FAST)
+  const other = await open(t, `${without.url}#/peers`)
+  await snapshot(other)
+  assert.equal(await other.$('[aria-label="group by"] [value=as]'), null)
 })
 
 test('the address tells all that is chosen, and a copy of it shows the same', limit, async t => {

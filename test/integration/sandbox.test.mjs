@@ -176,8 +176,9 @@ for (const source of ['kernel', 'feed']) sandboxed(`TLS, a token, a reload of bo
   renameSync(join(path, 'cert'), join(path, 'archive/cert1'))
   symlinkSync('archive/cert1', join(path, 'cert'))
   const file = name => join(path, name)
-  const d = await daemon(t, ['--tls-cert', file('cert'), '--tls-key', file('key'), '--token-file', file('token'),
-    '-v', ...SHORT, ...source === 'feed' ? ['--feed', join(path, 'feed')] : []], { expect: [/^(open|clos|refused|feed|wrong_token)/, /^error (tls|token_file)=/] })
+  writeFileSync(file('networks'), '192.0.2.0/24 AS64500 DE Example\n')
+  const d = await daemon(t, ['--tls-cert', file('cert'), '--tls-key', file('key'), '--token-file', file('token'), '--networks', file('networks'),
+    '-v', ...SHORT, ...source === 'feed' ? ['--feed', join(path, 'feed')] : []], { expect: [/^(open|clos|refused|feed|wrong_token)/, /^error (tls|token_file|networks)=/] })
   const options = { ca: readFileSync(file('cert')), headers: { Authorization: `Bearer ${TOKEN}` } }
   const c = await client(t, d.ws, options)
   if (source === 'feed') await node(t, { feed: join(path, 'feed') })
@@ -196,6 +197,9 @@ for (const source of ['kernel', 'feed']) sandboxed(`TLS, a token, a reload of bo
   d.child.kill('SIGHUP')
   await d.line(/^error token_file=/)
   await (await client(t, d.ws, options)).next()
+  writeFileSync(file('networks'), 'nothing')
+  d.child.kill('SIGHUP')
+  await d.line(/^error networks=.* line=1 /)
 })
 
 sandboxed('a Unix socket is removed at the end', async t => {

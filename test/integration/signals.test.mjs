@@ -32,7 +32,7 @@ for (const signal of ['SIGTERM', 'SIGINT']) {
 test('SIGHUP with nothing to read again is said to be that', async t => {
   const d = await daemon(t)
   d.child.kill('SIGHUP')
-  await d.line(/^reloaded nothing="there is neither --token-file nor --tls-cert"$/)
+  await d.line(/^reloaded nothing="there is none of --token-file, --tls-cert and --networks"$/)
 })
 
 test('with nobody there it ends at once', async t => {
