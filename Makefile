@@ -142,6 +142,11 @@ $(SERVED)/%.gz: $(PAGE)/%
 	@mkdir -p $(@D)
 	gzip -9nc $< > $@
 
+# Without comments and most blanks.
+$(SERVED)/style.css.gz: $(PAGE)/style.css
+	@mkdir -p $(@D)
+	sed 's,/\*[^*]*\*/,,g; s/^ *//; s/ *\([{};,]\) */\1/g; s/: /:/g' $< | tr -d '\n' | gzip -9nc > $@
+
 $(SERVED)/app.js.gz: dashboard/bundle.awk $(PAGE_FILES:%=$(PAGE)/%)
 	@mkdir -p $(@D)
 	awk -f $< $(PAGE)/app.js > $(SERVED)/app.js

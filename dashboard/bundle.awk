@@ -1,5 +1,5 @@
 # awk -f bundle.awk DIR/app.js: prints it and all that it imports as one module, without
-# indentation and comments, so that a browser asks once. Every module becomes a function that
+# comments and most blanks, so that a browser asks once. Every module becomes a function that
 # is called once and returns its exports. What it would not do right it refuses: imports and
 # exports in other forms than below, circles, and literals that go on in the next line. A
 # comment behind code is one only behind three spaces.
@@ -11,6 +11,27 @@ function refuse() {
 
 function odd(text, quote) {
 	return gsub(quote, "", text) % 2
+}
+
+# Code without the blanks around signs; those around + and - may keep two of them apart.
+function tight(text,    i, sign) {
+	for (i = 1; i <= length(SIGNS); i++) {
+		sign = substr(SIGNS, i, 1)
+		gsub(" *[" sign "] *", sign == "&" ? "\\&" : sign, text)
+	}
+	return text
+}
+
+# A line likewise. What stands in quotes stays, and all of a line in which a regular expression
+# may begin.
+function squeeze(text,    out) {
+	if (text ~ regexp)
+		return text
+	while (match(text, literal)) {
+		out = out tight(substr(text, 1, RSTART - 1)) substr(text, RSTART, RLENGTH)
+		text = substr(text, RSTART + RLENGTH)
+	}
+	return out tight(text)
 }
 
 # The path that text, ending in 'from ...', means to the module in folder.
@@ -89,7 +110,10 @@ function bundle(file,    folder, comment, text, body, exports, list, n, i) {
 				exports = exports (list[i] == "default" ? "default: $default" : list[i]) ", "
 			}
 		}
-		body = body line "\n"
+		line = squeeze(line)
+		if (line ~ /^[]}).?:&|]/)
+			sub(/\n$/, "", body)
+		body = body line (line ~ /[;{,(]$/ ? "" : "\n")
 	}
 	if (n < 0)
 		refuse()
@@ -100,6 +124,9 @@ function bundle(file,    folder, comment, text, body, exports, list, n, i) {
 }
 
 BEGIN {
+	SIGNS = "=(){},;:?<>&|!*%"
+	literal = "'([^'\\\\]|\\\\.)*'|\"([^\"\\\\]|\\\\.)*\"|`.*`"
+	regexp = "(^|[[(,=:!&|?{};]|return) */[^/*]"
 	name = "[a-zA-Z_][a-zA-Z0-9_]*"
 	item = name "( as " name ")?"
 	import_form = "^import (([*] as )?" name "|[{] " item "(, " item ")* [}]) from '[.][^']*';$"

@@ -34,6 +34,20 @@ test('modules become one that does the same', async t => {
   assert.doesNotMatch(stdout, /a comment/i)
 })
 
+test('blanks go where they say nothing, and stay where they do', async t => {
+  const lines = [
+    "'a = b ; c' + \"d = 'e' ; f\"", "`a = ${1 + 1} ; ${`b = ${'c = d'}`} = e`", '/a = [b ; c] & /.test("a = b & ")', "'it\\'s = 1' + ' = '",
+    '1 + +1', '1 - -1', '3 & 5', '5 / 2 / 5', '(a => a ? .5 : 1)(1)', "typeof [1 , 2] === 'object' && ! (1 in [1])", "[...'a b'] .length", "(x => { const { y = ' = ' , ...z } = x; return [y, z]; })({ a : 1 })",
+    '(() => { for (const k of [1, 2]) if (k > 1) return -k; else continue; })()', '`a = b` + `c = d`', "'//' + ' / = /'"
+  ]
+  const { status, stdout } = bundle(t, { 'app.js': `globalThis.squeezed = [\n${lines.map(l => `  ${l},`).join('\n')}\n];` })
+  assert.equal(status, 0)
+  await import(`data:text/javascript,${encodeURIComponent(stdout)}`)
+  // eslint-disable-next-line no-eval
+  assert.deepEqual(globalThis.squeezed, lines.map(l => (0, eval)(`(${l})`)))
+  assert.ok(stdout.includes('const{y='), stdout)
+})
+
 const b = 'export const a = 1;'
 for (const [what, app, other = b] of [
   ['an import of several lines', "import {\n  a,\n} from './b.js';"],
