@@ -15,7 +15,7 @@ import { copyLink, id, onAnnounce, why } from './parts.js';
 import { readRecording, writeRecording } from './recording.js';
 import { loadNetworks } from './networks.js';
 import { keep, kept } from './past.js';
-import { get, href, onRoute, readRoute, route, set } from './route.js';
+import { get, href, onRoute, PICK, readRoute, route, set } from './route.js';
 import { CAP, Store } from './store.js';
 import { Timeline } from './timeline.js';
 import connections from './views/connections.js';
@@ -39,7 +39,7 @@ const SLICE = 12;         // ms of reading a recording at a time
 
 const times = codec({ ServerMessage: ['state', 'event'], State: ['instant_ts'], Event: ['ts'] });
 const connection = new Connection();
-const timeline = new Timeline({ seek, play });
+const timeline = new Timeline({ seek, play, compare: (from, to) => set({ vs: `${toNode(from)}-${toNode(to)}` }) });
 let live = new Store();
 let file;              // an opened recording: { store, name, problems, loading }
 let chosen;            // the snapshot shown; undefined: the newest
@@ -51,6 +51,7 @@ let taken = 0;         // snapshots of this connection that are in the store
 let stopEvents;
 let notice = '';       // said to everybody for a moment
 let trouble = '';      // the last thing that could not be read
+let absent = '';       // why the time in the address is not shown
 let typed, typedWrong = '';
 let linked = '';       // a daemon that a link leads to, and that the user has not said yes to
 let drawn = true;      // nothing waits for the next frame
@@ -88,6 +89,17 @@ const toLine = (ts) => {
   return ts - last.ts + last.at;
 };
 
+const toNode = (at) => {
+  const last = shown().snapshots.at(-1);
+  return Math.round(at - last.at + last.ts);
+};
+
+// What the address says that a span is compared with, as Moment takes it.
+function compared() {
+  const [from, to] = get('vs').split('-').map(Number);
+  return to && shown().snapshots.length ? [toLine(from), toLine(to)] : from || 0;
+}
+
 // Finds what the address asks for once there is something to look in.
 function lookBack() {
   const { snapshots } = shown();
@@ -95,7 +107,7 @@ function lookBack() {
     return;
   const at = toLine(wanted), first = snapshots[0];
   if (at < first.at - 1000)
-    trouble = `${momentText(wanted)} is not held in this page: its past begins at ${momentText(first.ts)}.`;
+    absent = `${momentText(wanted)} is not held in this page: its past begins at ${momentText(first.ts)}.`;
   else
     chosen = at >= snapshots.at(-1).at ? undefined : snapshots[shown().indexAt(at)];
   wanted = 0;
@@ -106,12 +118,13 @@ function draw() {
   lookBack();
   const store = shown(), { snapshots } = store;
   const range = get('from') && snapshots.length ? [toLine(Number(get('from'))), 0] : undefined;
-  store.pinned = [chosen, range && snapshots[store.indexAt(range[0])]].filter(Boolean);
+  const second = compared();
+  store.pinned = [chosen, ...[range?.[0], ...[second].flat()].map((at) => at > REMEMBERED_MAX && snapshots[store.indexAt(at)])].filter(Boolean);
   const index = chosenIndex(store), snapshot = snapshots[index];
   if (range)
     range[1] = snapshot.at;
-  if (moment?.snapshot !== snapshot || moment?.store !== store || String(moment?.range) !== String(range))
-    moment = snapshot && new Moment(store, index, range);
+  if (moment?.snapshot !== snapshot || moment?.store !== store || String([moment?.range, moment?.compared]) !== String([range, second]))
+    moment = snapshot && new Moment(store, index, range, second);
   else if (moment)
     moment.index = index;
   const focused = document.activeElement;
@@ -250,6 +263,7 @@ function drawShell() {
     h('p', { key: 'notice', class: `toast${notice ? ' on' : ''}`, role: 'status' }, notice),
   ]);
   timeline.update({
+    second: moment && (moment.range || get('vs')) && moment.second(moment.range ? 'range' : '10m'), picking: get('vs') === PICK,
     store: shown(), index: moment?.index ?? -1, following: !chosen, live: !file, playing, speed, range: moment?.range,
     name: file ? file.name : 'the live data', now: Date.now(),
   });
@@ -327,7 +341,7 @@ function problem() {
     return late(explain(connection));
   if (connection.state === 'open' && isStale())
     return late('The daemon is there, but its source has nothing new.');
-  return trouble && h('div', { class: 'problem', key: 'trouble', role: 'alert' }, h('p', null, trouble));
+  return (trouble || absent) && h('div', { class: 'problem', key: 'trouble', role: 'alert' }, h('p', null, trouble || absent));
 }
 
 // Screen readers hear the reason once, not every second of it.
@@ -362,10 +376,11 @@ function seek(index, from) {
 
 function look(index, from) {
   const store = shown();
+  absent = '';
   chosen = index === null ? undefined : store.snapshots[index];
   if (chosen)
     store.pinned = [...store.pinned, chosen];
-  const start = from === undefined ? '' : Math.round(from - store.snapshots.at(-1).at + store.snapshots.at(-1).ts);
+  const start = from === undefined ? '' : toNode(from);
   set({ t: chosen ? chosen.ts : '', from: start, by: start ? 'range' : get('by') === 'range' ? '' : get('by') });
 }
 
@@ -442,7 +457,7 @@ function closeRecording() {
 function navigate() {
   const before = route.view;
   readRoute(VIEWS);
-  typedWrong = linked = '';
+  typedWrong = linked = absent = '';
   const at = get('at');
   if (at && at !== (connection.chosen || connection.url))
     follow(at);

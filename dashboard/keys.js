@@ -11,6 +11,7 @@ const KEYS = [
   ['/', 'search'], ['g, then a letter', Object.entries(VIEWS).map(([k, v]) => `${k} ${v}`).join(', ')],
   ['[ and ]', 'one snapshot back, one on'], ['space', 'play, pause'], ['l', 'follow the newest'],
   ['arrows, Enter, Esc', 'in tables: to a row, open it, close it'], ['arrows on the time line', 'back and on; with Shift: select a range'],
+  ['Alt and drag on the time line', 'a second range, to compare with'],
   ['?', 'this sheet'],
 ];
 

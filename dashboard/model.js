@@ -82,11 +82,14 @@ export function eachMoved(store, from, to, f) {
 export class Moment {
   #known = {};
 
-  // index: of the snapshot in the store. range: [from, to], ms on the store's time line.
-  constructor(store, index, range) {
+  // index: of the snapshot in the store. range: [from, to], ms on the store's time line. second:
+  // what a span is compared with, a range like that, or how many ms earlier; 0: as long a time
+  // before.
+  constructor(store, index, range, second = 0) {
     this.store = store;
     this.index = index;
     this.range = range;
+    this.compared = second;
     this.snapshot = store.snapshots[index];
     this.runtime = this.snapshot.runtime;
     this.ts = this.snapshot.ts;
@@ -273,11 +276,20 @@ export class Moment {
     });
   }
 
-  // How many connections opened and closed in a span.
-  churn(by) {
+  // The time with which a span is compared: { from, to: indices, start, end: ms on the store's
+  // time line, held: whether most of it is held }.
+  second(by) {
+    const { snapshots } = this.store, { from, ms } = this.span(by), earlier = this.compared || ms, { at } = snapshots[from];
+    const [start, end] = Array.isArray(earlier) ? earlier : [at - earlier, this.snapshot.at - earlier];
+    const first = this.store.indexAt(start), to = this.store.indexAt(end);
+    return { from: first, to, start, end, held: first < to && snapshots[to].at - snapshots[first].at > (end - start) / 2 };
+  }
+
+  // How many connections opened and closed in a span, or from one snapshot to another.
+  churn(by, from = this.span(by).from, to = this.index) {
     const { snapshots } = this.store;
     let opened = 0, closed = 0;
-    for (let i = this.span(by).from + 1; i <= this.index; i++) {
+    for (let i = from + 1; i <= to; i++) {
       opened += snapshots[i].opened;
       closed += snapshots[i].closed;
     }

@@ -2,7 +2,9 @@
 // shown, so that a copy of it shows the same.
 
 // What stays when another view is opened: the daemon, the time, the span that is counted.
-const KEPT = ['at', 't', 'from', 'by'];
+const KEPT = ['at', 't', 'from', 'by', 'vs'];
+
+export const PICK = 'pick';   // value of vs: a range to compare with is about to be selected
 
 export const route = { view: 'overview', params: new URLSearchParams() };
 

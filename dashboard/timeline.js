@@ -25,6 +25,7 @@ export class Timeline {
   #args;
   #seek;
   #play;
+  #compare;
   #zoom;           // [start, end] in ms, when only a part is shown
   #drag;           // { kind: scrub or select, x, at, moved } while the pointer is down
   #hover;          // ms under the mouse
@@ -34,8 +35,10 @@ export class Timeline {
   });
 
   // seek: called with the index of a snapshot, or null to follow the newest, and with the
-  // ms at which a range begins that ends there. play: called with how fast, 0 to stop.
-  constructor({ seek, play }) {
+  // ms at which a range begins that ends there. play: called with how fast, 0 to stop. compare:
+  // called with the ms at which a second range begins and ends.
+  constructor({ seek, play, compare }) {
+    this.#compare = compare;
     this.#seek = seek;
     this.#play = play;
     this.el.className = 'timeline';
@@ -43,7 +46,8 @@ export class Timeline {
 
   // index: of the snapshot shown. following: whether that is the newest one,
   // whichever it is. live: whether more will come. now: ms, at the right end. range: [from,
-  // to] in ms, when one is selected. playing, speed: whether and how fast.
+  // to] in ms, when one is selected; second: { start, end } of what it is compared with; picking:
+  // whether that is to be selected next. playing, speed: whether and how fast.
   update(args) {
     this.#args = args;
     this.#draw();
@@ -114,7 +118,7 @@ export class Timeline {
   #down(e) {
     if (e.button)
       return;
-    const kind = e.target.closest('.handle') || e.pointerType === 'touch' ? 'scrub' : 'select';
+    const kind = e.altKey || this.#args.picking ? 'compare' : e.target.closest('.handle') || e.pointerType === 'touch' ? 'scrub' : 'select';
     this.#drag = { kind, x: e.clientX, at: this.#at(e), moved: false };
     e.currentTarget.setPointerCapture(e.pointerId);
     e.currentTarget.querySelector('[role=slider]').focus({ preventScroll: true });
@@ -130,6 +134,8 @@ export class Timeline {
     drag.moved ||= Math.abs(e.clientX - drag.x) >= DRAG_MIN;
     if (drag.kind === 'scrub')
       this.#goTo(at);
+    else if (drag.moved && drag.kind === 'compare')
+      this.#compare(Math.min(at, drag.at), Math.max(at, drag.at));
     else if (drag.moved)
       this.#goTo(Math.max(at, drag.at), Math.min(at, drag.at));
     return undefined;
@@ -217,7 +223,7 @@ export class Timeline {
   }
 
   #plot(range, s) {
-    const [start, end] = range, { store: { snapshots }, index, name, range: selected } = this.#args;
+    const [start, end] = range, { store: { snapshots }, index, name, range: selected, second } = this.#args;
     const points = this.#points(range);
     const most = mostOf(points, (p) => p ? Math.max(1, p.rateIn, p.rateOut) : 1), crowd = mostOf(points, (p) => p?.connections || 1);
     const level = (n) => HEIGHT - 2 - n / crowd * (HEIGHT - 6), percent = (at) => (at - start) / (end - start) * 100;
@@ -236,9 +242,9 @@ export class Timeline {
       h('path', { class: 'line crowd', d: line(points.map((p) => p && [p.x, level(p.connections)])) }),
       h('path', { class: 'closings', d: points.map((p) => p?.closed > Math.max(2, burst / 4) ? `M${p.x.toFixed(1)} ${HEIGHT}v-5` : '').join('') })),
     h('span', { class: 'scale' }, rate(most)), h('span', { class: 'scale low' }, rate(most)),
-    selected && h('span', { class: 'selected', style: {
-      left: `${Math.max(0, percent(selected[0]))}%`, width: `${Math.max(0, percent(selected[1]) - Math.max(0, percent(selected[0])))}%`,
-    } }),
+    [selected, second && [second.start, second.end]].map((part, i) => part && h('span', { class: `selected${i ? ' second' : ''}`, style: {
+      left: `${Math.max(0, percent(part[0]))}%`, width: `${Math.max(0, Math.min(100, percent(part[1])) - Math.max(0, percent(part[0])))}%`,
+    } })),
     this.#hover !== undefined && h('span', { class: 'hair', style: { left: `${percent(this.#hover)}%` } }),
     h('div', {
       class: 'handle', role: 'slider', tabindex: 0, style: { left: `${Math.max(0, Math.min(100, x))}%` }, onkeydown: (e) => this.#key(e),

@@ -63,7 +63,7 @@ function rowOf({ url, connection, said, past }) {
   return {
     key: url, url, connection, past, gone, trouble: Boolean(connection.failure), address: brief(url),
     name: runtime?.hostname || brief(url), software: [runtime?.implementation, runtime?.version].filter(Boolean).join(' '),
-    href: href('overview', { at: url, t: '', from: '', by: '' }), state: stateOf(connection),
+    href: href('overview', { at: url, t: '', from: '', by: '', vs: '' }), state: stateOf(connection),
     // What was measured last is no rate of now.
     in: gone ? 0 : rateIn, out: gone ? 0 : rateOut, total: totalIn + totalOut,
     connections: counts?.connections ?? 0, peers: counts?.peers ?? 0, streams: counts?.streams ?? 0, dht: counts?.dht_peers ?? 0,

@@ -1,10 +1,10 @@
 import { h } from '../dom.js';
 import { bars, overTime, sparkline } from '../charts.js';
-import { bytes, count, duration, latency, moment, most as mostOf, plural, rate, words } from '../format.js';
+import { bytes, clock, count, latency, moment, most as mostOf, plural, rate, words } from '../format.js';
 import { eachMoved, heaviest, tally } from '../model.js';
 import { bar, card, facts, few, filtered, id, kindOf, name, shares, spans, top, topFew, why } from '../parts.js';
 import { agentName, colourOf } from '../row.js';
-import { get, href, set, span } from '../route.js';
+import { get, href, PICK, set, span } from '../route.js';
 import { matcher } from './filters.js';
 
 const TOP = 7;
@@ -119,24 +119,48 @@ function movedBefore(store, from, to) {
   return known.moved;
 }
 
-// What differs in a span, the one selected or the last 10 minutes, from as long a time before,
-// as far as that is held.
+// With what a span can be compared: values of vs in the address.
+const EARLIER = [['', 'the time before'], ['3600000', 'an hour before'], ['86400000', 'a day before'], [PICK, 'another range: drag']];
+
+function chooser() {
+  const vs = get('vs'), known = EARLIER.some(([value]) => value === vs);
+  return h('select', { class: 'against', 'aria-label': 'compare with', value: known ? vs : 'range', onchange: (e) => set({ vs: e.target.value }) },
+    EARLIER.map(([value, text]) => h('option', { key: value, value }, `against ${text}`)),
+    !known && h('option', { key: 'range', value: 'range' }, 'against the range selected'));
+}
+
+const timeOf = (m, at) => clock(at - m.snapshot.at + m.ts);
+
+// What differs in a span, the one selected or the last 10 minutes, from another time, as far as
+// that is held. Where that is longer or shorter, what moved in it is scaled.
 function changes(m) {
   const by = get('from') ? 'range' : '10m', { opened, closed } = m.churn(by), { from, ms } = m.span(by), { snapshots } = m.store;
-  const first = snapshots[from], at = m.store.indexAt(first.at - ms), reaches = at < from && first.at - snapshots[at].at > ms / 2;
-  const before = reaches ? movedBefore(m.store, at, from) : undefined, grew = (p) => p.movedIn + p.movedOut - (before?.get(p.key) ?? 0);
-  const list = [...m.peers(by)].sort((a, b) => grew(b) - grew(a)).slice(0, 5).filter((p) => grew(p) > 0);
-  const counts = [...reaches ? [snapshots[at].connections] : [], first.connections, m.snapshot.connections].map(count);
-  return card('What changed', m.spanText(by),
+  const { from: start, to, held, ...second } = m.second(by), [i, j] = [snapshots[start], snapshots[to]];
+  const before = held ? movedBefore(m.store, start, to) : undefined, scale = held ? ms / (j.at - i.at) : 0;
+  const all = m.peers(by), moved = (p) => p.movedIn + p.movedOut, was = (key) => (before?.get(key) ?? 0) * scale;
+  const grew = (p) => moved(p) - was(p.key), here = new Set(all.map((p) => p.key));
+  const list = [...all].sort((a, b) => grew(b) - grew(a)).slice(0, 5).filter((p) => grew(p) > 0);
+  const fell = before ? [...all.map((p) => [p.key, grew(p), p]), ...[...before.keys()].filter((key) => !here.has(key)).map((key) => [key, -was(key)])]
+    .sort(([, a], [, b]) => a - b).slice(0, 3).filter(([, n]) => n < 0) : [];
+  const sums = before && [all.reduce((n, p) => n + moved(p), 0), [...before.values()].reduce((n, x) => n + x, 0) * scale];
+  const then = held && m.churn(by, start, to), counts = [...held ? [j.connections] : [], snapshots[from].connections, m.snapshot.connections].map(count);
+  return card('What changed', m.spanText(by), chooser(),
     h('ul', { class: 'changes' },
       h('li', null, filtered('connections', { sort: 'opened' }, `${count(opened)} opened`), ', ',
-        filtered('connections', { status: 'closed' }, `${count(closed)} closed`)),
+        filtered('connections', { status: 'closed' }, `${count(closed)} closed`), then && h('span', { class: 'faint' }, ` against ${count(then.opened)} and ${count(then.closed)}`)),
+      sums && h('li', null, `${bytes(sums[0])} moved`, h('span', { class: 'faint' }, ` against ${bytes(sums[1])}`)),
       h('li', { class: 'faint' }, `connections: ${counts.join(', then ')}`)),
     list.length > 0 && [
-      h('h3', null, before ? `What grew against the ${duration(first.at - snapshots[at].at)} before that` : 'What moved most'),
+      h('h3', null, before ? `What grew against ${timeOf(m, i.at)} to ${timeOf(m, j.at)}` : 'What moved most'),
       h('ul', { class: 'top' }, list.map((p) => h('li', { key: p.key, class: p.gone ? 'gone' : '' },
         h('span', { class: 'grow name' }, peerLink(p)), h('span', { class: 'num' }, `${before ? '+' : ''}${bytes(grew(p))}`))))],
-    !get('from') && h('p', { class: 'note faint' }, 'Drag over the time line below to see what changed in a part of it.'));
+    fell.length > 0 && [
+      h('h3', null, 'What fell'),
+      h('ul', { class: 'top' }, fell.map(([key, n, p]) => h('li', { key, class: p && !p.gone ? '' : 'gone' },
+        h('span', { class: 'grow name' }, p ? peerLink(p) : name(key)), h('span', { class: 'num' }, `−${bytes(-n)}`))))],
+    get('vs') === PICK ? h('p', { class: 'note' }, 'Drag over the time line below: the range to compare with.')
+      : get('vs') && !held ? h('p', { class: 'note' }, `The time from ${timeOf(m, second.start)} to ${timeOf(m, second.end)} is not held.`)
+      : !get('from') && h('p', { class: 'note faint' }, 'Drag over the time line below to see what changed in a part of it.'));
 }
 
 const isBytes = /memory|bytes|rss/;

@@ -138,6 +138,8 @@ test('the address tells all that is chosen, and a copy of it shows the same', li
   assert.equal(await other.textContent('[aria-sort=ascending]'), 'Peer')
   const early = await open(t, `${d.url}#/peers?t=${now() - 3600_000}`)
   await hasText(early, '.problem', 'is not held in this page')
+  for (const end = early.wire.length + 6; early.wire.length < end;) await early.waitForTimeout(50)
+  await hasText(early, '.problem', 'is not held in this page')
 })
 
 test('a click on a peer opens it and leaves the clipboard alone; closed ones have no rate', limit, async t => {
@@ -243,6 +245,40 @@ test('a range is selected by dragging, and every view counts what is in it', lim
   await page.hover('.plot', { position: { x: box.width - 30, y: 20 } })
   await when(page, () => document.querySelector('.hair') && document.querySelector('.reading.hovered'))
   assert.ok((await page.$$('.tick')).length > 3)
+})
+
+test('a range is compared with any other, by Alt and a drag, by a choice, and in the address', limit, async t => {
+  let first
+  const d = await published(t, [n => (first ??= now()) && state([connection('early', { cum: Math.min(n, 30) * 1e6 }), connection('late', { cum: Math.max(0, n - 30) * 1e6 })])], FAST)
+  const page = await open(t, d.url)
+  await when(page, () => Number(document.querySelector('.handle')?.getAttribute('aria-valuemax')) > 70)
+  const box = await page.locator('.plot').boundingBox()
+  const drag = async (from, to) => {
+    await page.mouse.move(box.x + box.width * from, box.y + 20)
+    await page.mouse.down()
+    await page.mouse.move(box.x + box.width * to, box.y + 20, { steps: 3 })
+    await page.mouse.up()
+  }
+  const card = page.locator('.card:has(h2:text("What changed"))')
+  await drag(0.97, 0.999)
+  await when(page, () => /from=\d+/.test(location.hash))
+  await page.keyboard.down('Alt')
+  await drag(0.9, 0.95)
+  await page.keyboard.up('Alt')
+  await when(page, () => /vs=\d+-\d+/.test(location.hash) && document.querySelector('.selected.second'))
+  assert.match(page.url(), /from=\d+/)
+  await card.locator('select').selectOption('an hour before'.replace(/^/, 'against '))
+  await card.getByText('is not held').waitFor()
+  await card.locator('select').selectOption('against another range: drag')
+  await drag(0.95, 0.9)
+  await when(page, () => /vs=\d+-\d+/.test(location.hash))
+  const last = now()
+  await page.goto(`${d.url}#/overview?t=${last - 200}&from=${last - 2000}&by=range&vs=${first + 300}-${first + 2300}`)
+  await card.getByText('What fell').waitFor()
+  assert.match(await card.textContent(), new RegExp(`What grew against .*${short('late')}\\+.*What fell${short('early')}−`))
+  assert.match(await card.textContent(), /MiB moved against \d.* MiB/)
+  await screenshot(page, 'compared')
+  await accessible(page, 'compared')
 })
 
 test('keys: views, search, time, and the sheet that tells them', limit, async t => {
