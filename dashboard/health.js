@@ -45,16 +45,21 @@ export function reachability(m) {
 }
 
 const isConnections = (r) => /^conn/.test(r.name);
+// How old something is that is asked for rarely: no limit, though it is told like one.
+export const isAge = (r) => r.scope === 'age-seconds';
+// Between these a connection manager keeps the number of connections; it may be over both.
+const isWater = (r) => /^(high|low)-?water$/i.test(r.name);
 
 export function room(m) {
-  const limited = m.state.resources.filter((r) => r.limit);
+  const told = m.state.resources.filter((r) => r.limit && !isAge(r)), limited = told.filter((r) => !isWater(r));
+  const high = told.find((r) => isWater(r) && /^high/i.test(r.name))?.limit ?? Infinity, over = m.snapshot.connections > high;
   const fullest = limited.reduce((worst, r) => !worst || r.used / r.limit > worst.used / worst.limit ? r : worst, undefined);
   const conns = limited.find((r) => isConnections(r) && r.scope === 'system') ?? limited.find(isConnections);
   const part = fullest ? fullest.used / fullest.limit : 0;
-  const text = `${count(m.snapshot.connections)}${conns ? ` of ${count(conns.limit)}` : ''}`;
-  const evidence = limited.sort((a, b) => b.used / b.limit - a.used / a.limit).slice(0, 8)
+  const text = `${count(m.snapshot.connections)}${high < Infinity ? `, ${over ? 'over ' : ''}high water ${count(high)}` : conns ? ` of ${count(conns.limit)}` : ''}`;
+  const evidence = told.sort((a, b) => b.used / b.limit - a.used / a.limit).slice(0, 8)
     .map((r) => [`${Math.round(r.used / r.limit * 100)} %`, `${r.scope} ${r.name}`]);
-  const level = part >= FULL[1] ? 'bad' : part >= FULL[0] ? 'warn' : m.snapshot.connections ? 'good' : 'warn';
+  const level = part >= FULL[1] ? 'bad' : part >= FULL[0] || over ? 'warn' : m.snapshot.connections ? 'good' : 'warn';
   return { level, text: part >= FULL[0] ? `${text}; ${fullest.name} is nearly full` : text, evidence, none: 'No limit is told.' };
 }
 

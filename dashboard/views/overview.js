@@ -1,6 +1,7 @@
 import { h } from '../dom.js';
 import { bars, overTime, sparkline } from '../charts.js';
 import { bytes, clock, count, latency, moment, most as mostOf, plural, rate, words } from '../format.js';
+import { isAge } from '../health.js';
 import { eachMoved, heaviest, tally } from '../model.js';
 import { bar, card, facts, few, filtered, id, kindOf, name, shares, spans, top, topFew, why } from '../parts.js';
 import { agentName, colourOf } from '../row.js';
@@ -173,8 +174,8 @@ function resources(m) {
       const part = r.limit ? r.used / r.limit : 0;
       return h('li', { key: `${r.scope} ${r.name}` },
         h('span', { class: 'grow' }, h('span', { class: 'faint' }, `${r.scope} `), r.name),
-        h('span', { class: 'num' }, show(r.used), h('span', { class: 'faint' }, r.limit ? ` of ${show(r.limit)}` : '')),
-        r.limit
+        h('span', { class: 'num' }, show(r.used), h('span', { class: 'faint' }, r.limit && !isAge(r) ? ` of ${show(r.limit)}` : '')),
+        isAge(r) ? h('span', { class: 'faint' }, 's old') : r.limit
           ? bar(r.used, r.limit, part >= 0.9 ? 'bad' : part >= 0.75 ? 'warn' : '')
           : h('span', { class: 'faint' }, 'no limit'));
     }))

@@ -75,6 +75,18 @@ test('each question has its answer within two clicks', limit, async t => {
   assert.equal(await page.getAttribute('link[rel=icon]', 'href'), 'alert.svg')
 })
 
+test('water marks and ages, as a bridge tells them of Kubo, are no limits', limit, async t => {
+  const resources = [{ scope: 'age-seconds', name: 'dht', used: 30, limit: 30 }, { scope: 'system', name: 'conns', used: 5, limit: 100 },
+    { scope: 'connection-manager', name: 'high-water', used: 2, limit: 30 }, { scope: 'connection-manager', name: 'low-water', used: 2, limit: 1 }]
+  const d = await published(t, [() => state([connection('a'), connection('b')], { resources })], FAST)
+  const page = await open(t, d.url)
+  await snapshot(page)
+  assert.match(await page.textContent('.pill.good:has-text("Connections")'), /2, high water 30$/)
+  assert.match(await page.textContent('.resources'), /age-seconds dht30s old/)
+  resources[2].limit = 1
+  await hasText(page, '.pill.warn', '2, over high water 1')
+})
+
 test('a search finds a peer in every view, and the group of its network', limit, async t => {
   const d = await published(t, [full], FAST)
   const page = await open(t, d.url)
