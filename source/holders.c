@@ -49,6 +49,16 @@ void holders_forget(struct holders *h, const struct holder *holder)
 			at[i] = 0;
 }
 
+bool holders_still(const struct holder *holder)
+{
+	char path[sizeof "/proc/-2147483648/fd/-2147483648"];
+	uint32_t inode;
+
+	snprintf(path, sizeof path, "/proc/%d/fd/%d", holder->pid, holder->fd);
+	const int kind = process_socket(AT_FDCWD, path, &inode);
+	return kind < 0 ? errno != ENOENT && errno != ESRCH : kind > 0 && inode == holder->inode;
+}
+
 void holders_begin(struct holders *h)
 {
 	if (h->wanted)
@@ -159,10 +169,12 @@ static void open_next(struct holders *h)
 static void look_at(struct holders *h, int fd)
 {
 	uint32_t inode;
+	char name[16];
 
 	if (!h->thorough && is_known(h, h->at.pid, fd))
 		return;
-	int kind = process_socket(h->descriptors, fd, &inode);
+	snprintf(name, sizeof name, "%d", fd);
+	int kind = process_socket(h->descriptors, name, &inode);
 	if (kind < 0) {
 		h->unreadable = h->unreadable || (errno != ENOENT && process_may_not());
 		return;

@@ -74,6 +74,9 @@ static inline bool holders_are_missing(const struct holder *holder)
  * False: only may not be looked at. */
 bool holders_search(struct holders *h, int64_t ns);
 
+/* Whether the socket is still open where it was found, as far as that can be seen. One system call. */
+bool holders_still(const struct holder *holder);
+
 /* The socket is open no more where it was found. */
 void holders_forget(struct holders *h, const struct holder *holder);
 

@@ -28,6 +28,8 @@ enum {
 	SEARCH_LEAST = 500000,
 	SEARCH_MOST = 50000000,
 	FIND = 20000000,            /* for a process by its name, in each snapshot */
+
+	VERIFIED = 32,              /* sockets in each snapshot: does the process still have them? */
 };
 
 static int64_t clock_ns(clockid_t clock)
@@ -354,6 +356,23 @@ static void on_holder(void *arg, struct holder *h, struct process *p)
 	c->message.n_user_provided_tags = 2;
 }
 
+/* A process may hand a socket to another, and close it or end: then its name is the other's. Looks
+ * at some of all, in turns. Not with a process that is watched, whose sockets are its own. */
+static void verify_holders(struct kernel *k)
+{
+	for (size_t i = 0; i < VERIFIED && i < k->used && !k->process; i++) {
+		struct connection *c = &k->all[++k->verified % k->used];
+
+		if (c->seen != k->dump || c->holder.inode == 0 || c->holder.pid == 0 || holders_still(&c->holder))
+			continue;
+		holders_forget(&k->holders, &c->holder);
+		c->texts -= strlen(c->name) + strlen(c->number);
+		c->message.n_user_provided_tags = 0;
+		c->holder = (struct holder){.inode = c->holder.inode};
+		holders_want(&k->holders, &c->holder);
+	}
+}
+
 /* Searches the processes of the sockets that have none yet, for a while. elapsed: ms
  * since the previous snapshot; 0: there is none. */
 static void look_up(struct kernel *k, int64_t elapsed)
@@ -522,6 +541,7 @@ static int take_state(struct source *s, int64_t now, struct snapshot_input *out)
 	if (!dump(k, now))
 		return -1;
 	int64_t elapsed = k->previous ? now - k->before : 0;
+	verify_holders(k);
 	look_up(k, elapsed);
 	fill_connections(k, elapsed, now);
 	fill_resources(k);

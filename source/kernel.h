@@ -103,6 +103,7 @@ struct kernel {
 	char release[sizeof((struct utsname *)0)->release];
 	char platform[sizeof((struct utsname *)0)->sysname * 2];
 
+	size_t verified;               /* entry of all[] whose process was verified last */
 	struct connection *free;
 	size_t used;                   /* entries of all[] that have been in use */
 	struct connection *by_cookie[CONNECTIONS_MAX];

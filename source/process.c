@@ -410,11 +410,10 @@ int process_numbers(int folder, int numbers[PROCESS_NUMBERS])
 	return n;
 }
 
-int process_socket(int descriptors, int fd, uint32_t *inode)
+int process_socket(int descriptors, const char *name, uint32_t *inode)
 {
-	char name[16], link[32];
+	char link[32];
 
-	snprintf(name, sizeof name, "%d", fd);
 	ssize_t len = readlinkat(descriptors, name, link, sizeof link - 1);
 	if (len < 0)
 		return -1;

@@ -91,7 +91,8 @@ bool process_other_thread(struct process *p);
 /* Whether errno, of these calls, says that the process may not be looked at. */
 bool process_may_not(void);
 
-/* Returns 1 for a socket, whose inode it tells, 0 for another file, -1 with errno. */
-int process_socket(int descriptors, int fd, uint32_t *inode);
+/* name: of a descriptor, in the folder of its process. Returns 1 for a socket, whose inode it tells,
+ * 0 for another file, -1 with errno. */
+int process_socket(int descriptors, const char *name, uint32_t *inode);
 
 #endif

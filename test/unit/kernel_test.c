@@ -345,6 +345,40 @@ static Connection *take_named(struct source *s, int64_t ms, int fd)
 	return NULL;
 }
 
+/* A socket has the name of whoever has it open: here of a child that inherited it, once the parent has
+ * closed it. */
+static void handed_over(void **unused)
+{
+	struct pair p = connect_at("127.0.0.1");
+	const uint64_t cookie = cookie_of(p.client);
+	struct source *s = open_source(NULL);
+	const Connection *c;
+	int64_t ms = 0;
+	int ends[2];
+
+	(void)unused;
+	assert_true(is_of(take_named(s, ms, p.client), getpid()));
+	assert_int_equal(pipe(ends), 0);
+	const pid_t child = fork();
+	if (child == 0) {
+		close(ends[1]);
+		_exit(read(ends[0], &ms, 1) != 0);   /* until the parent closes it */
+	}
+	close(ends[0]);
+	assert_true(is_of(find(take(s, ms += 1000), p.client), getpid()));
+	close(p.client);
+	do {
+		c = find_cookie(take(s, ms += 1000), cookie);
+		assert_non_null(c);
+	} while (!is_of(c, child) && ms < 10000000);
+	assert_true(is_of(c, child));
+	close(ends[1]);
+	assert_int_equal(waitpid(child, NULL, 0), child);
+	p.client = dup(p.server);
+	s->close(s);
+	reset(&p);
+}
+
 static void connections(void **unused)
 {
 	static const struct {
@@ -2302,6 +2336,7 @@ int main(int argc, char **argv)
 		return be_held(argv[argc - 2]);
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(connections),
+		cmocka_unit_test(handed_over),
 		cmocka_unit_test(closing),
 		cmocka_unit_test(opening),
 		cmocka_unit_test(dialed_from_listening_port),
