@@ -11,7 +11,8 @@
 #include "source/wire.h"
 
 enum {
-	BUCKETS_EVERY = 30,     /* s */
+	LIMITS_EVERY = 10,      /* s; the node tells those of each peer, too, which nobody asked for */
+	BUCKETS_EVERY = 30,
 	IDENTITY_EVERY = 60,
 	PROTOCOLS_MAX = 64,     /* whose bandwidth is asked for: each is a question */
 	TOPICS_MAX = 64,
@@ -240,7 +241,9 @@ static void fill_resources(struct round *r)
 		{"memory", "MemoryUsage", "Memory"},
 	};
 	static const char *const scopes[][2] = {{"system", "System"}, {"transient", "Transient"}};
-	const json_t *limits = node_ask(r->node, "/api/v0/swarm/resources", POST | OPTIONAL);
+	uint64_t age = 0;
+	const json_t *limits = node_recall(r->node, "/api/v0/swarm/resources", POST | OPTIONAL,
+	                                   LIMITS_EVERY, &age);
 
 	for (size_t s = 0; s < 2; s++) {
 		const json_t *scope = object_at(r, limits, scopes[s][1]);
@@ -251,6 +254,8 @@ static void fill_resources(struct round *r)
 				add_resource(r, scopes[s][0], rows[i].name, number_at(r, scope, rows[i].used),
 				             number_at(r, scope, rows[i].limit));
 	}
+	if (limits)
+		add_resource(r, "age-seconds", "limits", age, LIMITS_EVERY);
 }
 
 /* The connection manager closes connections above the one mark until they are at the other.

@@ -60,10 +60,10 @@ test('a node that nobody watches is asked nothing; each r is a round', async t =
   await sleep(500)
   assert.equal(n.times(PEERS), 2)
   // Dear questions were asked once, and how old their answers are is told.
-  for (const dear of ['id', 'version', 'stats/dht', 'swarm/addrs/local', 'swarm/addrs/autonat', 'config?arg=Swarm.ConnMgr']) assert.equal(n.times(`/api/v0/${dear}`), 1, dear)
-  for (const cheap of ['stats/bw', 'swarm/resources', 'pubsub/ls']) assert.equal(n.times(`/api/v0/${cheap}`), 2, cheap)
+  for (const dear of ['id', 'version', 'stats/dht', 'swarm/resources', 'swarm/addrs/local', 'swarm/addrs/autonat', 'config?arg=Swarm.ConnMgr']) assert.equal(n.times(`/api/v0/${dear}`), 1, dear)
+  for (const cheap of ['stats/bw', 'pubsub/ls']) assert.equal(n.times(`/api/v0/${cheap}`), 2, cheap)
   const ages = f.states()[1].state.resources.filter(r => r.scope === 'age-seconds')
-  assert.deepEqual(ages.map(r => [r.name, Number(r.limit)]), [['addresses', 60], ['dht', 30]])
+  assert.deepEqual(ages.map(r => [r.name, Number(r.limit)]), [['addresses', 60], ['dht', 30], ['limits', 10]])
   const [first, second] = f.states().map(m => m.state.subsystems.connections.map(c => [c.id.toString(), Number(c.timeline.openTs)]))
   assert.deepEqual(second, first)      // seen since the first round
   assert.deepEqual(b.lines, [`feed_connected path=${f.path}`])
