@@ -177,58 +177,33 @@ static void frame_snapshot(struct snapshot *s)
 	memcpy(s->frame, header, n);
 }
 
-/* Any message of the client makes it ready; a binary one may carry wishes. A difference can only
- * be to the snapshot that the client was sent last. */
+/* Any message of the client makes it ready. */
 static int pull_input(struct daemon *d, struct connection *c, const struct ws_decoder *ws)
 {
-	const struct wish wish = parts_forms ? parts_forms->read(&c->ready_bytes, ws) : (struct wish){0};
-
+	if (parts_forms)
+		parts_forms->input(d, c, ws);
 	if (ws->event != WS_MESSAGE)
 		return 0;
 	if (!has_credit(c))
 		c->asked = d->now;
 	c->ready = true;
-	c->wants_totals = wish.totals;
-	c->wants_difference = wish.have > 0 && wish.have == c->sent && wish.have == c->base;
-	if (c->wants_difference)
-		parts_forms->wanted(d->forms, d->store.latest, wish.have);
 	return 0;
 }
 
-/* The latest snapshot in the form that the client wished for; the whole one is always right. */
-static struct snapshot *wished(const struct daemon *d, const struct connection *c)
-{
-	struct snapshot *latest = d->store.latest, *form = NULL;
-
-	if (c->sent > 0 && (c->wants_totals || c->wants_difference))
-		form = parts_forms->form(d->forms, latest, c->wants_totals ? 0 : c->base);
-	if (form && !form->frame)
-		frame_snapshot(form);
-	return form ? form : latest;
-}
-
-/* The first snapshot uses up no ready that came before it, nor its wishes. */
+/* The first snapshot uses up no ready that came before it. */
 static int pull_next(struct daemon *d, struct connection *c, struct message *m)
 {
 	if (!snapshot_due(d, c))
 		return 0;
-	struct snapshot *form = wished(d, c);
-	const bool first = c->sent == 0;
+	struct snapshot *form = parts_forms ? parts_forms->pick(d, c) : d->store.latest;
+	if (!form->frame)
+		frame_snapshot(form);
 	m->head = form->frame;
 	m->head_len = (size_t)(form->message - form->frame) + form->len;
 	m->snapshot = form;
 	m->sequence = form->sequence;
-	c->base = form != d->store.latest && c->wants_totals ? 0 : form->sequence;
-	c->ready = first && c->ready;
-	c->wants_totals = c->wants_totals && first;
-	c->wants_difference = false;
+	c->ready = c->sent == 0 && c->ready;
 	return 1;
-}
-
-static void pull_taken(struct daemon *d)
-{
-	if (parts_forms)
-		parts_forms->note(d->forms, d->store.latest);
 }
 
 static bool pull_waits(const struct daemon *d, const struct connection *c)
@@ -251,7 +226,6 @@ static const struct endpoint pull_endpoint = {
 	.next = pull_next,
 	.waits = pull_waits,
 	.due = pull_due,
-	.taken = pull_taken,
 };
 
 /* ---- Slots ---- */
@@ -959,6 +933,8 @@ static void take_snapshot(struct server *srv)
 {
 	if (!build_snapshot(srv))
 		return;
+	if (parts_forms)
+		parts_forms->note(srv->d.forms, srv->d.store.latest);
 	for (size_t i = 0; srv->endpoints[i]; i++)
 		if (srv->endpoints[i]->taken)
 			srv->endpoints[i]->taken(&srv->d);

@@ -9,6 +9,7 @@
 #include "endpoint/networks.h"
 #include "endpoint/remember.h"
 #include "endpoint/scrape.h"
+#include "endpoint/wishes.h"
 #include "guard/rights.h"
 #include "guard/secure.h"
 #include "guard/token.h"
@@ -22,15 +23,7 @@ bool (*const parts_files)(struct http_answer *a, const struct ws_request *r) = f
 int (*const parts_rights)(const struct options *o, const struct source *source,
                           const struct sockaddr_storage *own, size_t own_count) = rights_give_up;
 
-static const struct forms forms = {
-	.open = difference_open,
-	.close = difference_close,
-	.read = difference_read,
-	.wanted = difference_wanted,
-	.note = difference_note,
-	.form = difference_form,
-};
-const struct forms *const parts_forms = &forms;
+const struct forms *const parts_forms = &wishes_forms;
 
 static bool feed_wanted(const struct options *o)
 {

@@ -40,8 +40,11 @@ struct source *parts_open_source(const struct options *o, const struct sockaddr_
 struct forms {
 	struct difference *(*open)(size_t max);
 	void (*close)(struct difference *d);
-	struct wish (*read)(struct ready_bytes *begun, const struct ws_decoder *ws);
-	void (*wanted)(struct difference *d, const struct snapshot *latest, uint64_t have);
+	/* What the decoder ended on, for a pull client: notes what form it wishes for. */
+	void (*input)(struct daemon *d, struct connection *c, const struct ws_decoder *ws);
+	/* The form in which a pull client is sent the latest snapshot now; without a frame, if it
+	 * is new. */
+	struct snapshot *(*pick)(struct daemon *d, struct connection *c);
 	void (*note)(struct difference *d, const struct snapshot *latest);
 	struct snapshot *(*form)(struct difference *d, const struct snapshot *latest, uint64_t base);
 };

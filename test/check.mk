@@ -133,10 +133,10 @@ $(BUILD)/test/unit/%_test: $(BUILD)/test/unit/%_test.o $(call objects,$(DAEMON) 
 # lines of its files with their headers, and of the three that are read first.
 CORE_TEXT_MAX = 69900
 CORE_LINES_MAX = 7800
-FIRST_LINES_MAX = 1830
+FIRST_LINES_MAX = 1805
 size-check:
-	$(MAKE) -j$(JOBS) TLS=0 BUILD=$(BUILD)/tls0 TEXT_MAX=212400 text-check
-	$(MAKE) -j$(JOBS) TLS=1 TEXT_MAX=219800 text-check
+	$(MAKE) -j$(JOBS) TLS=0 BUILD=$(BUILD)/tls0 TEXT_MAX=214500 text-check
+	$(MAKE) -j$(JOBS) TLS=1 TEXT_MAX=221900 text-check
 	$(MAKE) -j$(JOBS) core-size-check
 
 core-size-check: $(BUILD)/core/introspectd

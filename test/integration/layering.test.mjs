@@ -67,7 +67,7 @@ test('the loop knows none of the parts that may be left out', () => {
 // One kind of stream, no endpoint but the pull protocol, one source, no page.
 test('the core is made of nothing else', () => {
   const names = execFileSync('nm', ['--format=posix', join(build, 'core/introspectd')], { encoding: 'utf8' })
-  const found = names.match(/^(tls|auth|commands?|metrics|totals|history|feed|replay|token|secure|scrape|past|remember|networks|files|sandbox|difference)_\w+/gm)
+  const found = names.match(/^(tls|auth|commands?|metrics|totals|history|feed|replay|token|secure|scrape|past|remember|networks|files|sandbox|difference|wishes)_\w+/gm)
   assert.equal(found, null)
   assert.match(names, /^kernel_open /m)
 })
