@@ -28,7 +28,6 @@ enum {
 	SEARCH_LEAST = 500000,
 	SEARCH_MOST = 50000000,
 	FIND = 20000000,            /* for a process by its name, in each snapshot */
-
 	VERIFIED = 32,              /* sockets in each snapshot: does the process still have them? */
 };
 
@@ -133,13 +132,12 @@ struct connection *kernel_find(struct kernel *k, uint64_t cookie)
 
 void kernel_expect(struct kernel *k, uint64_t cookie, bool entry)
 {
-	enum { LINE = 64 };
 	struct connection **list = bucket(k->by_cookie, cookie);
 
 	if (!entry)
 		__builtin_prefetch(list);
 	else if (*list)
-		for (size_t at = 0; at < offsetof(struct connection, id); at += LINE)
+		for (size_t at = 0; at < offsetof(struct connection, id); at += 64)   /* a line */
 			__builtin_prefetch((char *)*list + at);
 }
 
@@ -181,7 +179,7 @@ void kernel_describe(struct kernel *k, struct connection *c, const struct tcpdia
 	c->message.streams = &no_streams;
 	c->traffic.traffic_in = &c->in;
 	c->traffic.traffic_out = &c->out;
-	c->texts = c->message.transport_id.len +
+	c->texts = sizeof c->name + sizeof c->number + c->message.transport_id.len +
 	           write_multiaddr(c->src, local, tcp ? "tcp" : "udp", rest) +
 	           write_multiaddr(c->dst, remote, tcp ? "tcp" : "udp", rest);
 	c->endpoints.src_multiaddr = c->src;
@@ -351,13 +349,13 @@ static void on_holder(void *arg, struct holder *h, struct process *p)
 	(void)arg;
 	if (!p->name[0])
 		name_process(p);
-	c->texts += (size_t)snprintf(c->name, sizeof c->name, "process=%s", p->name) +
-	            (size_t)snprintf(c->number, sizeof c->number, "pid=%d", p->pid);
+	snprintf(c->name, sizeof c->name, "process=%.*s", SHOWN_NAME_MAX - 1, p->name);
+	snprintf(c->number, sizeof c->number, "pid=%d", p->pid);
 	c->message.n_user_provided_tags = 2;
 }
 
-/* A process may hand a socket to another, and close it or end: then its name is the other's. Looks
- * at some of all, in turns. Not with a process that is watched, whose sockets are its own. */
+/* A process may hand a socket to another, and close it or end: then it has the other's name. Looks
+ * at some of all, in turns. A process that is watched has those that it had. */
 static void verify_holders(struct kernel *k)
 {
 	for (size_t i = 0; i < VERIFIED && i < k->used && !k->process; i++) {
@@ -366,7 +364,6 @@ static void verify_holders(struct kernel *k)
 		if (c->seen != k->dump || c->holder.inode == 0 || c->holder.pid == 0 || holders_still(&c->holder))
 			continue;
 		holders_forget(&k->holders, &c->holder);
-		c->texts -= strlen(c->name) + strlen(c->number);
 		c->message.n_user_provided_tags = 0;
 		c->holder = (struct holder){.inode = c->holder.inode};
 		holders_want(&k->holders, &c->holder);

@@ -51,7 +51,7 @@ struct connection {
 	Introspection__Connection message;
 	uint64_t id;                     /* as it is told: the cookie, but of a later flow of the same ends */
 	char *tags[4];                   /* name, number, and of a flow what is not known */
-	size_t texts;                    /* bytes of transport, src, dst and tags */
+	size_t texts;                    /* bytes of transport, src, dst and tags, at most */
 	uint32_t packets_in, packets_out;   /* as the kernel counts them, wrapping */
 
 	Introspection__Connection__Timeline timeline;

@@ -234,7 +234,7 @@ static void on_flow(struct kernel *k, const struct flow_key *key, const struct f
 		return;
 	if (!c->message.base.descriptor || quic != c->quic) {
 		kernel_describe(k, c, &local, &remote, quic ? "+udp+quic-v1" : "+udp");
-		c->texts += sizeof c->name + sizeof c->number + sizeof u->counted_since + sizeof "role=unknown";
+		c->texts += sizeof u->counted_since + sizeof "role=unknown";
 		c->quic = quic;
 	}
 	c->last = last;
