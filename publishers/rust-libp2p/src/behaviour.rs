@@ -44,7 +44,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    fn new(id: ConnectionId, peer: PeerId, point: ConnectedPoint) -> Arc<Self> {
+    pub(crate) fn new(id: ConnectionId, peer: PeerId, point: ConnectedPoint) -> Arc<Self> {
         Arc::new(Self {
             id,
             peer,

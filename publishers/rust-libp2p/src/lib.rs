@@ -48,6 +48,14 @@ mod observer;
 #[rustfmt::skip]
 mod schema;
 mod state;
+#[cfg(all(
+    test,
+    feature = "identify",
+    feature = "ping",
+    feature = "kad",
+    feature = "gossipsub"
+))]
+mod tests;
 #[cfg(feature = "gossipsub")]
 mod topics;
 

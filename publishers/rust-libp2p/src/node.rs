@@ -178,3 +178,77 @@ pub(crate) fn is_private(address: &Multiaddr) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use libp2p::PeerId;
+
+    use super::*;
+
+    fn connection(id: usize) -> Arc<Connection> {
+        let address: Multiaddr = "/ip4/127.0.0.1/tcp/1".parse().unwrap();
+        let point = ConnectedPoint::Listener {
+            local_addr: address.clone(),
+            send_back_addr: address,
+        };
+        Connection::new(ConnectionId::new_unchecked(id), PeerId::random(), point)
+    }
+
+    #[test]
+    fn what_closed_is_kept_only_while_somebody_asks_and_not_without_bound() {
+        let connections = Connections::default();
+        let come_and_go = |ids: std::ops::Range<usize>| {
+            for id in ids {
+                connections.opened(connection(id));
+                connections.closed(ConnectionId::new_unchecked(id), "");
+            }
+        };
+        come_and_go(0..10);
+        assert!(connections.now().closed.is_empty());
+        come_and_go(0..MAX_CLOSED + 10);
+        let closed = connections.now().closed;
+        assert_eq!(closed.len(), MAX_CLOSED);
+        assert_eq!(
+            closed[0].connection.id,
+            ConnectionId::new_unchecked(10),
+            "the oldest go"
+        );
+        assert!(connections.now().closed.is_empty());
+    }
+
+    #[test]
+    fn connections_and_addresses_have_a_bound() {
+        let connections = Connections::default();
+        for id in 0..MAX_CONNECTIONS + 10 {
+            connections.opened(connection(id));
+        }
+        assert_eq!(connections.now().open.len(), MAX_CONNECTIONS);
+        let addresses = Addresses::default();
+        for port in 0..2 * MAX_ADDRESSES {
+            addresses.listening(&format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap(), true);
+        }
+        assert_eq!(addresses.all().len(), MAX_ADDRESSES);
+    }
+
+    #[test]
+    fn addresses_that_nobody_outside_can_reach() {
+        let private = |address: &str| is_private(&address.parse().unwrap());
+        for address in [
+            "/ip4/10.1.2.3/tcp/1",
+            "/ip4/100.64.0.1/tcp/1",
+            "/ip4/127.0.0.1/tcp/1",
+            "/ip6/fd00::1/tcp/1",
+            "/ip6/fe80::1/tcp/1",
+        ] {
+            assert!(private(address), "{address}");
+        }
+        for address in [
+            "/ip4/100.128.0.1/tcp/1",
+            "/ip4/1.2.3.4/tcp/1",
+            "/ip6/2a00::1/tcp/1",
+            "/dns4/example.org/tcp/1",
+        ] {
+            assert!(!private(address), "{address}");
+        }
+    }
+}

@@ -380,3 +380,38 @@ fn relay_of(address: &Multiaddr) -> Option<PeerId> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transports_and_relays_are_read_from_addresses() {
+        let relay = PeerId::random();
+        let cases = [
+            ("/ip4/1.2.3.4/tcp/1".to_owned(), "ip4+tcp", None),
+            (
+                format!("/ip6/::1/udp/1/quic-v1/p2p/{relay}"),
+                "ip6+udp+quic-v1",
+                None,
+            ),
+            (
+                format!(
+                    "/ip4/1.2.3.4/tcp/1/p2p/{relay}/p2p-circuit/p2p/{}",
+                    PeerId::random()
+                ),
+                "ip4+tcp+p2p-circuit",
+                Some(relay),
+            ),
+            ("/p2p-circuit".to_owned(), "p2p-circuit", None),
+        ];
+        for (address, names, over) in cases {
+            let address: Multiaddr = address.parse().unwrap();
+            assert_eq!(
+                (&*transport(&address), relay_of(&address)),
+                (names, over),
+                "{address}"
+            );
+        }
+    }
+}
