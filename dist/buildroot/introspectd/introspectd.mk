@@ -15,6 +15,7 @@ INTROSPECTD_LICENSE_FILES = LICENSE
 INTROSPECTD_DEPENDENCIES = host-pkgconf host-protobuf-c mbedtls protobuf-c
 
 # A build of another machine that the tree may hold is not taken over.
+INTROSPECTD_OVERRIDE_SRCDIR_RSYNC_EXCLUSIONS = --exclude /build --exclude node_modules
 INTROSPECTD_MAKE = $(TARGET_MAKE_ENV) $(TARGET_CONFIGURE_OPTS) $(MAKE) -C $(@D) BUILD=target \
 	HOSTCC="$(HOSTCC) $(HOST_CFLAGS) $(HOST_LDFLAGS)"
 
@@ -32,6 +33,11 @@ endef
 
 define INTROSPECTD_INSTALL_INIT_OPENRC
 	$(INSTALL) -D -m 755 $(@D)/dist/introspectd.openrc $(TARGET_DIR)/etc/init.d/introspectd
+endef
+
+# The user of the script for OpenRC.
+define INTROSPECTD_USERS
+	introspectd -1 introspectd -1 * - - - introspectd
 endef
 
 $(eval $(generic-package))
