@@ -120,6 +120,10 @@ deb-check: $(DEBIANS:%=deb-check-%)
 deb-check-%: $(if $(HAS_RELEASED),$(RELEASED_TREE)/Makefile)
 	$(SUDO) test/ports/package $* $(BUILD)/debs $(if $(HAS_RELEASED),$(RELEASED_TREE))
 
+# The publishers as their registries get them, where there are the tools.
+publish-check: all
+	PYTHON=$$(command -v python3) CARGO=$$(command -v cargo) GO=$(GO) timeout 900 test/ports/publish $(BUILD)
+
 # The script for OpenRC, by Debian's. START_STOP_DAEMON: OpenRC's own, which Debian leaves out.
 openrc-check: all
 	$(SUDO) env START_STOP_DAEMON=$(START_STOP_DAEMON) test/ports/openrc $(BUILD)
@@ -147,4 +151,4 @@ debian-check-%:
 	test/ports/debian $* $(abspath $(BUILD))/debian
 
 .PHONY: debian-check cross-check cross-deps musl-check musl mbedtls3-check mbedtls3 sizes deb deb-check \
-        upgrade-check released release release-deps release-check image image-deps container-check openrc-check
+        upgrade-check released release release-deps release-check image image-deps container-check openrc-check publish-check

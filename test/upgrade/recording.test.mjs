@@ -48,5 +48,8 @@ test('there is one version', () => {
   for (const name of ['package.json', 'package-lock.json']) {
     assert.equal(JSON.parse(read(`publishers/js-libp2p/${name}`)).version, version)
   }
+  for (const name of ['rust-libp2p/Cargo.toml', 'py-libp2p/pyproject.toml']) {
+    assert.equal(read(`publishers/${name}`).match(/^version = "(.*)"$/m)[1], version, name)
+  }
   assert.equal(read('CHANGELOG.md').match(/^## (.*)$/m)[1], version)
 })
