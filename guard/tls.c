@@ -46,6 +46,7 @@ struct tls {
 	uint8_t address[16]; /* client: the name as an IP address, if it is one */
 	size_t address_len;  /* 4, 16, or 0: the name is a DNS name or NULL */
 	int error;           /* what mbedtls returned last, if it was an error; else 0 */
+	size_t unfinished;   /* bytes given to mbedtls for a record that the socket took a part of; 0: none */
 	int calls_left;      /* recv() and send() that mbedtls may still make in this tls_ call */
 	bool heard;          /* the peer has sent its first byte */
 	bool not_tls;        /* the first byte of the peer cannot begin a TLS record */
@@ -533,7 +534,8 @@ ssize_t tls_recv(struct tls *t, void *out, size_t len)
 
 /* mbedtls_ssl_write() writes one record. If the socket takes only a part of the record, mbedtls
  * keeps the rest and reports none of its bytes as written: the caller must call again with the
- * same bytes. */
+ * same bytes, but may offer more behind them. mbedtls then believes that it has written as many as
+ * it is given now, so it must be given as many as before. */
 ssize_t tls_send(struct tls *t, const void *in, size_t len)
 {
 	size_t sent = 0;
@@ -541,7 +543,10 @@ ssize_t tls_send(struct tls *t, const void *in, size_t len)
 
 	begin_call(t);
 	for (int records = 0; records < RECORDS_MAX && sent < len; records++) {
-		n = mbedtls_ssl_write(&t->ssl, (const unsigned char *)in + sent, len - sent);
+		const size_t offered = t->unfinished ? t->unfinished : len - sent;
+
+		n = mbedtls_ssl_write(&t->ssl, (const unsigned char *)in + sent, offered);
+		t->unfinished = n == MBEDTLS_ERR_SSL_WANT_WRITE ? offered : 0;
 		if (n <= 0) {
 			const ssize_t failed = result(t, n);
 

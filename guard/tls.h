@@ -39,7 +39,8 @@ void tls_bye(struct tls *session);
 
 /* As recv() and send() of a non-blocking socket; the handshake happens within them. len must be
  * above 0. -1 with EAGAIN: the socket cannot go on now, or this call has made as many system calls
- * as one call may. -1 with EPROTO: tls_error says what went wrong. */
+ * as one call may. -1 with EPROTO: tls_error says what went wrong. What tls_send did not take must
+ * be what it is given next: as many bytes, or more. */
 ssize_t tls_recv(struct tls *session, void *out, size_t len);
 ssize_t tls_send(struct tls *session, const void *in, size_t len);
 

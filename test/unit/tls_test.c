@@ -372,6 +372,51 @@ static void one_call_writes_many_records(void **state)
 	close_pair(&p);
 }
 
+/* A caller whose turn allows it a number of bytes offers more when the next one comes: of a record
+ * that the socket took a part of, no byte is lost or comes twice. */
+static void more_may_be_offered_later(void **state)
+{
+	enum { BYTES = 4 << 20 };
+	static unsigned char out[BYTES], in[BYTES];
+	struct pair p = {0};
+	struct bare_client c;
+	size_t sent = 0, got = 0, offered = 0;
+	unsigned partly = 0, seed = 1;
+
+	(void)state;
+	make_certificate(NULL, 0);
+	open_server(&p);
+	open_bare_client(&c, &p);
+	for (size_t i = 0; i < BYTES; i++)
+		out[i] = (unsigned char)(i * 31 >> 4);
+	for (int turns = 0; got < BYTES; turns++) {
+		ssize_t n = 1;
+
+		assert_in_range(turns, 0, 100000);   /* else some were lost */
+		while (n > 0 && sent < BYTES) {
+			seed = seed * 1103515245 + 12345;
+			offered = seed >> 8 & 1 ? 1 + (seed >> 16) % 20000 : 100000;
+			offered = offered < BYTES - sent ? offered : BYTES - sent;
+			n = tls_send(p.server, out + sent, offered);
+			sent += n > 0 ? (size_t)n : 0;
+		}
+		if (n < 0) {
+			partly++;
+			offered = BYTES - sent < 100000 ? BYTES - sent : 100000;
+			n = tls_send(p.server, out + sent, offered);
+			sent += n > 0 ? (size_t)n : 0;
+		}
+		for (int m = 1; m > 0 && got < BYTES; got += m > 0 ? (size_t)m : 0)
+			m = mbedtls_ssl_read(&c.ssl, in + got, BYTES - got);
+	}
+	assert_int_equal(sent, BYTES);
+	assert_memory_equal(in, out, BYTES);
+	assert_in_range(partly, 10, UINT_MAX);
+	mbedtls_ssl_free(&c.ssl);
+	mbedtls_ssl_config_free(&c.config);
+	close_pair(&p);
+}
+
 /* Whichever of the two is faster here. */
 static void a_client_that_takes_any_gets_a_key_of_256_bits(void **state)
 {
@@ -393,6 +438,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(one_call_writes_many_records),
+		cmocka_unit_test(more_may_be_offered_later),
 		cmocka_unit_test(a_client_that_takes_any_gets_a_key_of_256_bits),
 		cmocka_unit_test(addresses_are_compared_byte_by_byte),
 		cmocka_unit_test(a_damaged_list_of_names_holds_no_address),
