@@ -63,7 +63,7 @@ const char *node_why(const struct node *n);
 struct round {
 	struct node *node;
 	int64_t now;                      /* ms since 1970 */
-	json_t *before, *current;         /* times at which connections were first seen, by name */
+	json_t *before, *current;         /* when things were first seen, by name */
 	json_t *counts;                   /* of names in this round that are the same */
 	Introspection__Runtime runtime;
 	Introspection__State state;
@@ -96,6 +96,10 @@ const json_t *object_at(const struct round *r, const json_t *object, const char 
 
 /* Text of an element of an array, on the same terms. */
 char *text_of(const struct round *r, const json_t *element);
+
+/* In ms since 1970, when the thing of this name was in a round for the first time; it has been in
+ * each round since. */
+uint64_t first_seen(struct round *r, const char *name);
 
 /* Makes room for count connections. */
 void begin_connections(struct round *r, size_t count);

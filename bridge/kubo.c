@@ -1,5 +1,5 @@
-/* Kubo, by its RPC API (POST /api/v0/...). What older versions lack is left out: before 0.28 they
- * tell neither directions nor agents, before 0.40 no reachability. */
+/* Kubo, by its RPC API (POST /api/v0/...). What older versions lack is left out: before 0.20 they
+ * tell no agents, before 0.40 no reachability. */
 
 #include "bridge/bridge.h"
 
@@ -176,8 +176,17 @@ static void fill_bandwidth(struct round *r)
 	}
 }
 
-/* The number of a bucket is the length of the prefix that its peers share with the node. */
-static Introspection__DHT__Bucket *new_bucket(const struct round *r, const json_t *bucket, size_t cpl)
+/* In ms, for how long the thing of this name has been seen. */
+static uint32_t seen_for(struct round *r, const char *name)
+{
+	const int64_t ms = r->now - (int64_t)first_seen(r, name);
+
+	return ms < 0 ? 0 : ms > UINT32_MAX ? UINT32_MAX : (uint32_t)ms;
+}
+
+/* The number of a bucket is the length of the prefix that its peers share with the node. Kubo does
+ * not tell since when they are in it. */
+static Introspection__DHT__Bucket *new_bucket(struct round *r, const json_t *bucket, size_t cpl)
 {
 	Introspection__DHT__Bucket *b = NEW(dht__bucket, DHT__Bucket);
 	const json_t *peers = array_at(r, bucket, "Peers");
@@ -190,6 +199,7 @@ static Introspection__DHT__Bucket *new_bucket(const struct round *r, const json_
 		Introspection__DHT__PeerInDHT *p = NEW(dht__peer_in_dht, DHT__PeerInDHT);
 
 		p->peer_id = text_at(r, peer, "ID");
+		p->age_in_bucket = seen_for(r, take_text("%zu %s", cpl, p->peer_id));
 		p->status = json_is_true(json_object_get(peer, "Connected"))
 		                    ? INTROSPECTION__DHT__PEER_IN_DHT__STATUS__ACTIVE
 		                    : INTROSPECTION__DHT__PEER_IN_DHT__STATUS__MISSING;

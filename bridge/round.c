@@ -170,7 +170,7 @@ static json_int_t count(struct round *r, const char *name)
 	return n;
 }
 
-static uint64_t first_seen(struct round *r, const char *name)
+uint64_t first_seen(struct round *r, const char *name)
 {
 	const json_t *before = json_object_get(r->before, name);
 	const json_int_t since = before ? json_integer_value(before) : r->now;

@@ -14,7 +14,7 @@ function topic(m, t, i) {
     length
       ? h('ul', { class: 'ids' }, few(t.mesh_peer_ids, SHOWN, (p) =>
         h('li', { key: `${i} ${p}` }, filtered('peers', { peer: p }, h('span', { class: 'id', title: p }, short(p))))))
-      : why('No peer forwards this topic to us directly.'));
+      : why('No peer of its mesh is known.'));
 }
 
 export default {

@@ -64,6 +64,8 @@ test('a node that nobody watches is asked nothing; each r is a round', async t =
   for (const cheap of ['stats/bw', 'pubsub/ls']) assert.equal(n.times(`/api/v0/${cheap}`), 2, cheap)
   const ages = f.states()[1].state.resources.filter(r => r.scope === 'age-seconds')
   assert.deepEqual(ages.map(r => [r.name, Number(r.limit)]), [['addresses', 60], ['dht', 30], ['limits', 10]])
+  const inBucket = f.states().map(m => m.state.subsystems.dht.buckets[1].peers[0].ageInBucket)
+  assert.ok(inBucket[0] === 0 && inBucket[1] > 0 && inBucket[1] < 60000, `${inBucket}`)
   const [first, second] = f.states().map(m => m.state.subsystems.connections.map(c => [c.id.toString(), Number(c.timeline.openTs)]))
   assert.deepEqual(second, first)      // seen since the first round
   assert.deepEqual(b.lines, [`feed_connected path=${f.path}`])

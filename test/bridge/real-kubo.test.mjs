@@ -18,6 +18,8 @@ const skip = !KUBO && 'no Kubo: make bridge-check builds it where there is Go'
 const plain = resolve(root, process.env.BRIDGE_BUILD ?? 'build')
 const run = promisify(execFile)
 const SIZE = 3e6
+// QUIC of an old Kubo does not work when a new Go built it: with KUBO_QUIC=0 all of them talk TCP.
+const quic = process.env.KUBO_QUIC !== '0'
 
 async function kubo (t) {
   const port = await freePort()
@@ -27,7 +29,8 @@ async function kubo (t) {
   await k.ipfs('init', '--profile=test')
   await k.ipfs('bootstrap', 'rm', '--all')
   for (const [key, value] of Object.entries({
-    Addresses: { API: `/ip4/127.0.0.1/tcp/${port}`, Gateway: [], Swarm: ['/ip4/127.0.0.1/tcp/0', '/ip4/127.0.0.1/udp/0/quic-v1'] },
+    Addresses: { API: `/ip4/127.0.0.1/tcp/${port}`, Gateway: [], Swarm: ['/ip4/127.0.0.1/tcp/0', ...(quic ? ['/ip4/127.0.0.1/udp/0/quic-v1'] : [])] },
+    'Swarm.Transports.Network.QUIC': quic,
     'Swarm.ConnMgr': { HighWater: 30, LowWater: 20 },
     'Routing.Type': 'dht',
     'Pubsub.Enabled': true
@@ -53,7 +56,7 @@ async function kubo (t) {
 async function three (t) {
   const nodes = await Promise.all([kubo(t), kubo(t), kubo(t)])
   const [one, two, three] = nodes
-  return { nodes, connect: () => Promise.all([one.ipfs('swarm', 'connect', two.address('/tcp/')), one.ipfs('swarm', 'connect', three.address('/quic-v1'))]) }
+  return { nodes, connect: () => Promise.all([one.ipfs('swarm', 'connect', two.address('/tcp/')), one.ipfs('swarm', 'connect', three.address(quic ? '/quic-v1' : '/tcp/'))]) }
 }
 
 async function fetched (from, to, t) {
@@ -110,7 +113,7 @@ test('peers, directions, agents, streams, bandwidth, buckets, limits are what ip
   assert.equal(told.runtime.peerId, one.id)
   assert.equal(told.runtime.version, (await one.json('version')).Version)
   assert.deepEqual(told.addresses.map(a => a.multiaddr).toSorted(), (await one.json('swarm', 'addrs', 'local')).Strings.toSorted())
-  assert.deepEqual(new Set(told.subsystems.connections.map(c => text(c.transportId))), new Set(['ip4+tcp', 'ip4+udp+quic-v1']))
+  assert.deepEqual(new Set(told.subsystems.connections.map(c => text(c.transportId))), new Set(['ip4+tcp', ...(quic ? ['ip4+udp+quic-v1'] : [])]))
   // Kubo counts by protocol once a second.
   await equal(async () => {
     const bitswap = (await state(one)).protocols.find(p => p.protocol.startsWith('/ipfs/bitswap'))
@@ -129,7 +132,7 @@ test('with --pid the kernel\'s bytes stand on the connections, over TCP and QUIC
   await c.next()
   await connect()
   await Promise.all([fetched(two, one, t), fetched(three_, one, t)])
-  for (const [part, peer] of [['/tcp/', two], ['/quic-v1', three_]]) {
+  for (const [part, peer] of [['/tcp/', two], [quic ? '/quic-v1' : '/tcp/', three_]]) {
     const found = await shows(c, each => each.peerId === peer.id && each.endpoints.dstMultiaddr.includes(part), each => each.kernelTraffic && Number(each.traffic.trafficIn.cumBytes) > SIZE)
     assert.match(found.agentVersion, /^kubo\//)
     assert.ok(found.streams.streams.length > 0)
