@@ -28,8 +28,9 @@ static const int64_t SILENCE = (int64_t)FLOW_SILENCE << 30;
 static const uint64_t FLOW_COOKIE = UINT64_C(1) << 63;
 
 struct udp {
-	struct flow flow;                    /* ... */
-	struct conntrack conntrack;          /* ... or, with a file, this counts */
+	struct flow flow;
+	struct conntrack conntrack;          /* counts where flow cannot */
+	bool tracked;                        /* so it does */
 	bool all;                            /* what is not QUIC is shown, too */
 	uint64_t seed;                       /* of the hash that names a flow */
 	int64_t count_until;                 /* ms, the loop's clock; 0: nothing is counted now */
@@ -277,17 +278,41 @@ static void on_flows(void *arg, const struct flow_key *keys, const struct flow_v
 
 static void udp_close(struct kernel *k);
 
-/* Gives up where the kernel lets nobody without CAP_BPF read: TCP goes on. */
+static void count_by_conntrack(struct kernel *k)
+{
+	k->udp->tracked = k->udp->all = true;
+	k->flows.limit = 0;
+	kernel_count_by(k, ", UDP by conntrack");
+}
+
+static const char *read_conntrack(struct kernel *k)
+{
+	struct conntrack *c = &k->udp->conntrack;
+	const char *wrong = conntrack_read(c, k->instant - k->monotonic, on_flows, k);
+
+	k->left_out += c->cut;
+	return wrong;
+}
+
+/* Where the kernel lets nobody without CAP_BPF read, conntrack takes its place, or TCP goes on alone. */
 static const char *failed(struct kernel *k)
 {
+	struct udp *u = k->udp;
 	const int error = errno;
 
 	if (error != EPERM)
 		return strerror(error);
-	log_event("error source=kernel reason=\"QUIC cannot be seen any more: without CAP_BPF, Linux before "
-	          "5.19 needs kernel.unprivileged_bpf_disabled=0\"");
-	udp_close(k);
-	return NULL;
+	log_event("error source=kernel reason=\"QUIC cannot be %s: without CAP_BPF, Linux before 5.19 needs "
+	          "kernel.unprivileged_bpf_disabled=0\"",
+	          u->conntrack.file < 0 ? "seen any more" : "told from other UDP, which conntrack counts");
+	if (u->conntrack.file < 0) {
+		udp_close(k);
+		return NULL;
+	}
+	flow_close(&u->flow);
+	u->count_until = 0;
+	count_by_conntrack(k);
+	return read_conntrack(k);
 }
 
 static void begin_to_count(struct kernel *k)
@@ -330,11 +355,7 @@ static const char *udp_dump(struct kernel *k, int64_t now)
 	if (wrong)
 		return wrong;
 	k->flows.used = 0;
-	if (u->conntrack.file < 0)
-		return read_flows(k, now);
-	wrong = conntrack_read(&u->conntrack, k->instant - k->monotonic, on_flows, k);
-	k->left_out += u->conntrack.cut;
-	return wrong;
+	return u->tracked ? read_conntrack(k) : read_flows(k, now);
 }
 
 /* Counting costs the kernel for each packet of the machine: only while somebody watches. */
@@ -364,12 +385,10 @@ static void udp_close(struct kernel *k)
 static void udp_open(struct kernel *k, bool all)
 {
 	struct udp *u = k->udp = calloc(1, sizeof *u);
-	const char *missing = u ? flow_open(&u->flow) : "memory", *untracked = "";
+	const char *missing = u ? flow_open(&u->flow) : "memory", *untracked = "memory";
 	const char *reason = strerror(errno);
 
 	if (u)
-		u->conntrack.file = u->conntrack.addresses.fd = -1;
-	if (u && missing)
 		untracked = conntrack_open(&u->conntrack, all);
 	const char *sockets = missing && untracked ? NULL : tcpdiag_dump_udp(&k->diag, on_socket, k);
 	if (sockets) {
@@ -379,20 +398,23 @@ static void udp_open(struct kernel *k, bool all)
 	if (missing)
 		log_event("warning source=kernel reason=\"QUIC cannot be %s: %s: %s\" conntrack=\"%s\" "
 		          "needs=\"CAP_NET_RAW and CAP_BPF at the start, Linux 5.11\"",
-		          untracked ? "seen, TCP alone is shown" : "told from the rest of UDP", missing, reason,
+		          untracked ? "seen, TCP alone is shown" : "told from other UDP", missing, reason,
 		          untracked ? untracked : "counts");
 	if (missing && untracked) {
 		if (u)
 			udp_close(k);
 		return;
 	}
-	u->all = all || missing;
+	u->all = all;
 	u->seed = setup_seed();
-	kernel_count_by(k, missing ? ", UDP by conntrack" : all ? ", UDP by eBPF" : ", QUIC by eBPF");
 	introspection__resource__init(&k->flows);
 	k->flows.scope = (char *)"kernel";
 	k->flows.name = (char *)"udp-flows";
-	k->flows.limit = missing ? 0 : FLOWS_MAX;
+	k->flows.limit = FLOWS_MAX;
+	if (missing)
+		count_by_conntrack(k);
+	else
+		kernel_count_by(k, all ? ", UDP by eBPF" : ", QUIC by eBPF");
 }
 
 static const struct kernel_udp udp = {

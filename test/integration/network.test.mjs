@@ -231,7 +231,7 @@ function talker (t, name, ...args) {
 
 const udpConnections = state => state.subsystems.connections.filter(c => c.transportId.toString() === 'ip4+udp')
 const NO_BPF = ['setpriv', '--bounding-set=-bpf,-sys_admin', '--inh-caps=-all']
-const TRACKED = /^warning source=kernel reason="QUIC cannot be told from the rest of UDP: .*" conntrack="counts" needs=/
+const TRACKED = /^warning source=kernel reason="QUIC cannot be told from other UDP: .*" conntrack="counts" needs=/
 
 // A daemon that may not use eBPF, in its sandbox.
 async function tracking (t, name, options, expect) {

@@ -387,6 +387,37 @@ static void a_kernel_that_lets_nobody_read(void **state)
 	assert_int_equal(all_out(take()), WIRE);
 }
 
+static void conntrack_where_nobody_may_read(void **state)
+{
+	FILE *accounting = fopen("/proc/sys/net/netfilter/nf_conntrack_acct", "we");
+
+	if (!accounting || fputs("1", accounting) < 0 || fclose(accounting) != 0 ||
+	    system("nft 'add table inet t; add chain inet t o { type filter hook output priority 0; }; "
+	           "add rule inet t o ct state new'") != 0)
+		skip();
+	end(state);
+	locked = true;
+	log_begin();
+	source = kernel_open(NULL, NULL, 0, true);
+	log_end();
+	locked = true;
+	node = bound(INADDR_LOOPBACK, 0);
+	peer = bound(INADDR_LOOPBACK, 0);
+	SEND(peer, node, INITIAL);
+	SEND(node, peer, INITIAL);
+	const Connection *c = of_node(take());
+	assert_non_null(strstr(logged, "told from other UDP, which conntrack counts"));
+	assert_string_equal(source->runtime.implementation, "Linux TCP, UDP by conntrack");
+	assert_non_null(c);
+	assert_int_equal(c->role, RESPONDER);
+	assert_int_equal(c->n_user_provided_tags > 0 ? strncmp(c->user_provided_tags[0], "process=", 8) : 0, 0);
+	SEND(node, peer, SHORT);
+	c = of_node(take());
+	assert_int_equal(c->traffic->traffic_out->cum_bytes, 2 * WIRE);
+	assert_int_equal(c->traffic->traffic_in->cum_packets, 1);
+	assert_int_equal(c->transport_id.len, strlen("ip4+udp"));
+}
+
 /* The protocol of the one packet socket of this namespace. */
 static unsigned tapped(void)
 {
@@ -491,6 +522,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(migration_to_another_port, begin, end),
 		cmocka_unit_test_setup_teardown(many_sockets_at_one_port, begin, end),
 		cmocka_unit_test_setup_teardown(a_kernel_that_lets_nobody_read, begin, end),
+		cmocka_unit_test_setup_teardown(conntrack_where_nobody_may_read, begin, end),
 		cmocka_unit_test_setup_teardown(it_counts_only_while_somebody_asks, begin, end),
 		cmocka_unit_test_setup_teardown(what_was_open_before_says_since_when_it_is_counted, begin, end),
 		cmocka_unit_test_setup_teardown(it_was_not_silent_when_it_was_not_counted, begin, end),
