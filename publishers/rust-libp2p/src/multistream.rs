@@ -33,9 +33,18 @@ impl Negotiation {
     /// Takes bytes of the listener, in their order. After another answer than `Part` there is
     /// nothing more to hear.
     fn hear(&mut self, bytes: &[u8]) -> Heard {
-        let room = 2 * LONGEST - self.pending.len();
-        self.pending
-            .extend_from_slice(&bytes[..bytes.len().min(room)]);
+        for part in bytes.chunks(LONGEST) {
+            self.pending.extend_from_slice(part);
+            let heard = self.messages();
+            if heard != Heard::Part {
+                return heard;
+            }
+        }
+        Heard::Part
+    }
+
+    /// Takes what is complete; the part of a message that is left is no longer than one may be.
+    fn messages(&mut self) -> Heard {
         loop {
             let (len, rest) = match unsigned_varint::decode::usize(&self.pending) {
                 Ok((len, _)) if len == 0 || len > LONGEST => return Heard::Other,
@@ -154,14 +163,12 @@ mod tests {
     #[test]
     fn memory_is_bounded() {
         let mut negotiation = Negotiation::new();
-        let refusals = [
-            &b"\x13/multistream/1.0.0\n"[..],
-            &b"\x03na\n".repeat(10_000),
-        ]
-        .concat();
-        for part in refusals.chunks(7) {
+        let header = &b"\x13/multistream/1.0.0\n"[..];
+        let refusals = [header, &b"\x03na\n".repeat(10_000)].concat();
+        for part in refusals.chunks(7).chain([&refusals[header.len()..]]) {
             assert_eq!(negotiation.hear(part), Heard::Part);
             assert!(negotiation.pending.capacity() <= 4 * LONGEST);
         }
+        assert_eq!(negotiation.hear(b"\x03/a\n"), Heard::Agreed("/a".into()));
     }
 }

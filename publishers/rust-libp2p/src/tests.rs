@@ -3,16 +3,16 @@
 use std::{future::Future, time::Duration};
 
 use libp2p::{
-    core::{upgrade::Version, Transport},
+    core::{transport::PortUse, upgrade::Version, ConnectedPoint, Endpoint, Transport},
     futures::StreamExt,
     gossipsub, identify,
     identity::Keypair,
     kad, noise, ping, quic,
     swarm::{
         dial_opts::{DialOpts, PeerCondition},
-        NetworkBehaviour, SwarmEvent,
+        ConnectionId, NetworkBehaviour, SwarmEvent,
     },
-    tcp, yamux, Multiaddr, StreamProtocol, Swarm, SwarmBuilder,
+    tcp, yamux, Multiaddr, PeerId, StreamProtocol, Swarm, SwarmBuilder,
 };
 use tokio::{
     sync::mpsc,
@@ -23,7 +23,7 @@ use tokio::{
 use crate::{
     events::Happened,
     lock,
-    schema::{Connection, Role, State, Status},
+    schema::{connection::RelayedOver, Connection, Role, State, Status},
     Behaviour, Introspect, Observer,
 };
 
@@ -271,7 +271,7 @@ async fn failures_are_told_with_their_reasons() {
     let mut events = watch(&ours);
     drop(b); // and its socket
     a.dial(address.clone()).unwrap();
-    let wrong = quic.with_p2p(libp2p::PeerId::random()).unwrap();
+    let wrong = quic.with_p2p(PeerId::random()).unwrap();
     a.dial(wrong.clone()).unwrap(); // itself, under another name
     let _running = run(a, ours.observer());
     let mut failures = vec![
@@ -319,8 +319,35 @@ async fn a_muxer_alone_is_enough_for_bytes() {
 }
 
 #[test]
+fn a_relayed_connection_names_the_one_it_goes_over() {
+    let introspect = Introspect::new(PeerId::random());
+    let (relay, other) = (PeerId::random(), PeerId::random());
+    let circuit = format!("/ip4/1.2.3.4/tcp/1/p2p/{relay}/p2p-circuit/p2p/{other}");
+    for (id, peer, address) in [(1, relay, "/ip4/1.2.3.4/tcp/1"), (2, other, &circuit)] {
+        let address = address.parse().unwrap();
+        let point = ConnectedPoint::Dialer {
+            address,
+            role_override: Endpoint::Dialer,
+            port_use: PortUse::New,
+        };
+        let connection =
+            crate::behaviour::Connection::new(ConnectionId::new_unchecked(id), peer, point);
+        introspect.shared.connections.opened(connection);
+    }
+    let state = introspect.shared.state();
+    let [direct, relayed] = connections(&state) else {
+        panic!()
+    };
+    assert_eq!(direct.relayed_over, None);
+    assert_eq!(
+        relayed.relayed_over,
+        Some(RelayedOver::ConnId(direct.id.clone()))
+    );
+}
+
+#[test]
 fn nobody_listens_so_no_event_is_made() {
-    let introspect = Introspect::new(libp2p::PeerId::random());
+    let introspect = Introspect::new(PeerId::random());
     introspect.shared.offer("PeerConnected", || unreachable!());
     let mut events = watch(&introspect);
     for _ in 0..1000 {
