@@ -8,6 +8,7 @@
 
 enum {
 	TABLE_BITS = 16,
+	WORTH = 8,   /* a difference that saves less than this part of the bytes is not made */
 	FORM_AT = SNAPSHOT_HEADROOM + WIRE_PREFIX_MAX,   /* where a form's State begins */
 
 	/* fields of the schema */
@@ -68,6 +69,7 @@ struct difference {
 	size_t known;            /* of these in the table */
 	struct entry *order[DIFFERENCE_CONNECTIONS];      /* of the noted snapshot */
 	size_t count;
+	size_t changed;          /* bytes of connections that were new or differed in it */
 
 	struct gone gone[DIFFERENCE_GONE];                /* a ring */
 	size_t gone_count;       /* since the table was emptied */
@@ -213,7 +215,8 @@ static struct entry *add(struct difference *d, uint64_t key, struct wire_reader 
 /* False: with this connection there are no differences. */
 static bool note_connection(struct difference *d, struct wire_reader c, uint64_t sequence)
 {
-	const uint64_t hash = wire_hash(d->seed, c.at, (size_t)(c.end - c.at));
+	const size_t len = (size_t)(c.end - c.at);
+	const uint64_t hash = wire_hash(d->seed, c.at, len);
 	struct wire_reader id = {0};
 	struct entry *e = NULL;
 	struct wire_field f;
@@ -232,8 +235,10 @@ static bool note_connection(struct difference *d, struct wire_reader c, uint64_t
 		e = add(d, key, id);
 	if (!e || e->seen == sequence || d->count == DIFFERENCE_CONNECTIONS)
 		return false;
-	if (e->hash != hash)
+	if (e->hash != hash) {
 		e->changed = sequence;
+		d->changed += len;
+	}
 	e->hash = hash;
 	e->seen = sequence;
 	d->order[d->count++] = e;
@@ -284,7 +289,7 @@ static bool note_state(struct difference *d, struct wire_reader state, uint64_t 
 	uint64_t part[PARTS] = {0};   /* hash of what it is now; 0: it is not there */
 	struct wire_field f;
 
-	d->count = 0;
+	d->count = d->changed = 0;
 	while (state.at < state.end && wire_next(&state, &f)) {
 		const Introspection__State__Part p = part_of(f.number);
 
@@ -529,7 +534,7 @@ struct snapshot *difference_form(struct difference *d, const struct snapshot *la
                                  uint64_t base)
 {
 	if (base > 0 && (latest->sequence != d->noted || d->from == 0 || base < d->from ||
-	                 base >= latest->sequence))
+	                 base >= latest->sequence || d->changed > latest->len - latest->len / WORTH))
 		return NULL;
 	struct form *form = find_form(d, latest->sequence, base);
 	if (!form)
