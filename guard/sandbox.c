@@ -323,7 +323,11 @@ static const struct sock_filter filter[] = {
 #ifdef SYS_futex_time64
 	ALLOW(SYS_futex_time64),
 #endif
+#ifdef SYS_clock_gettime
 	ALLOW(SYS_clock_gettime),
+#else
+	ALLOW(SYS_clock_gettime32), /* musl's name of it on 32 bits */
+#endif
 #ifdef SYS_clock_gettime64
 	ALLOW(SYS_clock_gettime64),
 #endif
