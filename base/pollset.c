@@ -88,8 +88,8 @@ void pollset_add(struct pollset *p, size_t slot, int fd)
 {
 	p->slot[slot] = (struct pollset_slot){.fd = fd};
 	enter_table(p, slot, 0);
-	p->deadlines[slot] = INT64_MAX;
-	p->high = slot < p->high ? p->high : slot + 1;
+	while (p->high <= slot)
+		p->deadlines[p->high++] = INT64_MAX;
 	if (++p->used != POLLSET_FEW + 1)
 		return;
 	/* There are many from now on: those that came when there were few follow. */

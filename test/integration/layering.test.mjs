@@ -1,6 +1,6 @@
 // Which parts may know of which, by the symbols of the object files.
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { join } from 'node:path'
 import test from 'node:test'
 import { build } from './daemon.mjs'
@@ -70,4 +70,8 @@ test('the core is made of nothing else', () => {
   const found = names.match(/^(tls|auth|commands?|metrics|totals|history|feed|replay|token|secure|scrape|past|remember|networks|files|sandbox|difference|wishes)_\w+/gm)
   assert.equal(found, null)
   assert.match(names, /^kernel_open /m)
+  for (const option of ['--feed', '--token-file', '--tls-cert', '--remember', '--user']) {
+    const { status, stderr } = spawnSync(join(build, 'core/introspectd'), [option, 'x'], { encoding: 'utf8' })
+    assert.deepEqual([status, stderr], [2, `introspectd: ${option}: no such option, or more than one that begins so: see --help\n`])
+  }
 })

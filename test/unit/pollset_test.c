@@ -383,6 +383,35 @@ static void it_is_always_what_poll_would_find(void **state)
 	}
 }
 
+static void the_earliest_deadline_is_that_of_all_of_them(void **state)
+{
+	int64_t deadlines[SLOTS];
+
+	(void)state;
+	srand(2);
+	assert_true(pollset_deadline(&set) == INT64_MAX);
+	for (int round = 0; round < 20000; round++) {
+		const size_t slot = (size_t)rand() % SLOTS;
+		int64_t least = INT64_MAX;
+
+		if (peers[slot] < 0) {
+			add(slot);
+			assert_false(pollset_is_past(&set, slot, INT64_MAX - 1));
+		} else if (rand() % 16 == 0) {
+			take_away(slot);
+		} else {
+			pollset_until(&set, slot, rand() % 8 == 0 ? INT64_MAX : rand() % 1000);
+		}
+		for (size_t i = 0; i < SLOTS; i++) {
+			deadlines[i] = peers[i] < 0 ? INT64_MAX : set.deadlines[i];
+			least = deadlines[i] < least ? deadlines[i] : least;
+		}
+		if (rand() % 2 == 0)
+			assert_true(pollset_deadline(&set) == least);
+		assert_int_equal(pollset_is_past(&set, slot, 500), deadlines[slot] <= 500);
+	}
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_set, close_set)
 
 int main(void)
@@ -400,6 +429,7 @@ int main(void)
 		TEST(who_is_not_served_is_found_again),
 		TEST(after_an_error_nothing_is_found),
 		TEST(it_is_always_what_poll_would_find),
+		TEST(the_earliest_deadline_is_that_of_all_of_them),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
