@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -79,6 +80,28 @@ func TestEvents(t *testing.T) {
 	if e, _ := d.event("ConnectionOpened"); len(e.Type.PropertyTypes) != 0 {
 		t.Error("properties were told twice")
 	}
+}
+
+func TestEventsOfTheBus(t *testing.T) {
+	node, other := newHost(t), newHost(t)
+	d := watch(t, node, Options{})
+	address := ma.StringCast("/ip4/8.8.8.8/tcp/4001")
+	emit(t, node, event.EvtLocalAddressesUpdated{Current: []event.UpdatedAddress{{Address: address}}})
+	for { // the host tells of its own as well
+		if _, changed := d.event("AddressesChanged"); contains(changed["addresses"].([]any), address.String()) {
+			break
+		}
+	}
+	emit(t, node, event.EvtPeerIdentificationFailed{Peer: other.ID(), Reason: errors.New("no identify")})
+	_, failed := d.event("IdentifyFailed")
+	equal(t, "peer", failed["peerId"].(string), other.ID().String())
+	equal(t, "reason", failed["reason"].(string), "no identify")
+	connect(t, node, other)
+	_, connected := d.event("PeerConnected")
+	equal(t, "peer", connected["peerId"].(string), other.ID().String())
+	node.Network().ClosePeer(other.ID())
+	_, gone := d.event("PeerDisconnected")
+	equal(t, "peer", gone["peerId"].(string), other.ID().String())
 }
 
 func TestCloseReason(t *testing.T) {
