@@ -61,7 +61,8 @@ for (const publisher of publishers) {
 
     test('a state follows the one before, and knows who is connected', { timeout }, async t => {
       const { daemon, node } = await watched(t, publisher, { peers: 3 })
-      const first = await daemon.ask()
+      // the other end may know the connection before the node does
+      const first = await daemon.askUntil(state => state.subsystems.connections.length === 3)
       const second = await daemon.ask()
       assert.equal(second.startTs, first.instantTs)
 
