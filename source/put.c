@@ -19,14 +19,12 @@ size_t wire_put_varint(uint8_t *out, uint64_t value)
 size_t wire_put_prefix(uint8_t out[WIRE_PREFIX_MAX],
                        Introspection__ServerMessage__PayloadCase kind, size_t payload_len)
 {
-	Introspection__Version version = INTROSPECTION__VERSION__INIT;
-	Introspection__ServerMessage message = INTROSPECTION__SERVER_MESSAGE__INIT;
+	/* Field 1 is a Version of two bytes: its own field 1 and the number. */
+	static const uint8_t version[] = {1 << 3 | LEN, 2, 1 << 3, SCHEMA_VERSION};
 
-	version.version = SCHEMA_VERSION;
-	message.version = &version;
-	size_t n = introspection__server_message__pack(&message, out);
-	out[n++] = (uint8_t)(kind << 3 | LEN);
-	return n + wire_put_varint(out + n, payload_len);
+	memcpy(out, version, sizeof version);
+	out[sizeof version] = (uint8_t)(kind << 3 | LEN);
+	return sizeof version + 1 + wire_put_varint(out + sizeof version + 1, payload_len);
 }
 
 const uint8_t *wire_not_utf8(const uint8_t *s, const uint8_t *end)
