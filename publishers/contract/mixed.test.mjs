@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { client, daemon, folder, schema } from '../../test/integration/daemon.mjs'
 import { visitor } from '../js-libp2p/test/watch.mjs'
 import { collect, isTrue } from './fields.mjs'
-import { publishers, run } from './publishers.mjs'
+import { built, publishers, run } from './publishers.mjs'
 
 const { values: { CLOSED } } = schema.lookupEnum('introspection.Status')
 const { values: { INITIATOR, RESPONDER } } = schema.lookupEnum('introspection.Role')
@@ -103,6 +103,7 @@ const TRANSPORTS = [
 for (const { transport, part, overhead } of TRANSPORTS) {
   test(`a mixed swarm agrees on connections, streams, mesh, DHT and bytes over ${transport}`, { timeout: 3 * PATIENCE }, async t => {
     const able = publishers.filter(p => !p.alone && (!p.skip || t.diagnostic(`without ${p.name}: ${p.skip}`)))
+    able.forEach(built) // before anybody waits for an answer
     const all = []
     for (const publisher of [...able, ...able]) all.push(await watched(t, publisher))
     const address = node => node.addresses.find(a => a.includes(part))

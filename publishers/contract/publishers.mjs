@@ -69,15 +69,20 @@ const commands = new Map()
 
 export const publishers = TABLE.filter(({ name }) => only?.includes(name) ?? true)
 
+/** The command of a publisher. Its program is built first, for minutes in which this process does nothing else. */
+export function built (publisher) {
+  if (!commands.has(publisher)) {
+    commands.set(publisher, publisher.command())
+  }
+  return commands.get(publisher)
+}
+
 /**
  * The running program of a publisher. The words that followed each keyword are in `peerId`,
  * `addresses` and `peers`; `tell` has a line obeyed.
  */
 export async function run (t, publisher, feed, { peers = 0, swarm = false } = {}) {
-  if (!commands.has(publisher)) {
-    commands.set(publisher, publisher.command())
-  }
-  const [program, ...args] = commands.get(publisher)
+  const [program, ...args] = built(publisher)
   const child = spawn(program, [...args, '--feed', feed, '--peers', String(peers), ...swarm ? ['--swarm'] : []], { stdio: ['pipe', 'pipe', 'inherit'] })
   const exit = once(child, 'exit')
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
