@@ -41,17 +41,20 @@ struct node {
 /* What jansson holds of the process, bounded while it parses. */
 static struct {
 	size_t bytes;
-	bool parses, over;
+	bool parses;
+	size_t over;   /* bytes that could not become more; 0: they could */
 } values;
 
 static void *values_malloc(size_t size)
 {
 	if (values.parses && size > VALUES_MAX - (values.bytes < VALUES_MAX ? values.bytes : VALUES_MAX)) {
-		values.over = true;
+		values.over = VALUES_MAX;
 		return NULL;
 	}
 	void *p = malloc(size);
 	values.bytes += p ? malloc_usable_size(p) : 0;
+	if (!p && values.parses)
+		values.over = values.bytes;
 	return p;
 }
 
@@ -203,12 +206,12 @@ static json_t *parse(struct node *n, unsigned how)
 	json_error_t error = {0};
 
 	values.parses = true;
-	values.over = false;
+	values.over = 0;
 	json_t *json = how & SEVERAL ? parse_several(n, &error)
 	                             : json_loadb(n->body ? n->body : "", n->len, JSON_ALLOW_NUL, &error);
 	values.parses = false;
 	if (!json && values.over)
-		node_wrong(n, "the answer takes over %d bytes of memory", VALUES_MAX);
+		node_wrong(n, "the answer takes over %zu bytes of memory", values.over);
 	else if (!json)
 		node_wrong(n, "the answer is not JSON: byte %d of %zu: %s", error.position, n->len,
 		           error.text);

@@ -57,7 +57,18 @@ static void add_tag(Introspection__Connection *c, char *tag)
 	c->user_provided_tags = tags;
 }
 
-/* Lighthouse: agent, score and subnets of each peer. */
+static void add_score(const struct round *r, Introspection__Connection *c, const json_t *object,
+                      const char *key, int decimals)
+{
+	const json_t *score = json_object_get(object, key);
+
+	if (json_is_number(score))
+		add_tag(c, take_text("score=%.*f", decimals, json_number_value(score)));
+	else if (score && !json_is_null(score))
+		node_wrong(r->node, "\"%s\" is not a number", key);
+}
+
+/* Lighthouse: agent, score and subnets of each peer. The score of a peer that it trusts is "Max". */
 static void fill_lighthouse(struct round *r, const json_t *index)
 {
 	const json_t *peers = node_ask(r->node, "/lighthouse/peers", GET | OPTIONAL);
@@ -66,16 +77,14 @@ static void fill_lighthouse(struct round *r, const json_t *index)
 		node_wrong(r->node, "expected an array");
 	for (size_t i = 0; i < json_array_size(peers); i++) {
 		const json_t *peer = json_array_get(peers, i), *info = object_at(r, peer, "peer_info");
-		const json_t *score = json_object_get(
-			json_object_get(json_object_get(info, "score"), "Real"), "lighthouse_score");
+		const json_t *score = json_object_get(json_object_get(info, "score"), "Real");
 		const size_t subnets = json_array_size(array_at(r, info, "subnets"));
 		Introspection__Connection *c = find_peer(r, index, text_at(r, peer, "peer_id"));
 
 		if (!c || c->n_user_provided_tags > 0)
 			continue;
 		c->agent_version = text_at(r, object_at(r, info, "client"), "agent_string");
-		if (json_is_number(score))
-			add_tag(c, take_text("score=%.3f", json_number_value(score)));
+		add_score(r, c, score, "lighthouse_score", 3);
 		add_tag(c, take_text("subnets=%zu", subnets));
 	}
 }
@@ -103,11 +112,11 @@ static void fill_lodestar(struct round *r, const json_t *index)
 		r, node_ask(r->node, "/eth/v1/lodestar/lodestar-peer-score-stats", GET | OPTIONAL), "data");
 
 	for (size_t i = 0; i < json_array_size(scores); i++) {
-		const json_t *peer = json_array_get(scores, i), *score = json_object_get(peer, "score");
+		const json_t *peer = json_array_get(scores, i);
 		Introspection__Connection *c = find_peer(r, index, text_at(r, peer, "peer_id"));
 
-		if (c && c->n_user_provided_tags == 0 && json_is_number(score))
-			add_tag(c, take_text("score=%.3f", json_number_value(score)));
+		if (c && c->n_user_provided_tags == 0)
+			add_score(r, c, peer, "score", 3);
 	}
 }
 
@@ -119,14 +128,12 @@ static void fill_nimbus(struct round *r, const json_t *index)
 
 	for (size_t i = 0; i < json_array_size(peers); i++) {
 		const json_t *peer = json_array_get(peers, i), *info = object_at(r, peer, "info");
-		const json_t *score = json_object_get(peer, "score");
 		Introspection__Connection *c = find_peer(r, index, text_at(r, info, "peerId"));
 
 		if (!c || c->n_user_provided_tags > 0)
 			continue;
 		c->agent_version = text_at(r, info, "agentVersion");
-		if (json_is_number(score))
-			add_tag(c, take_text("score=%.0f", json_number_value(score)));
+		add_score(r, c, peer, "score", 0);
 	}
 }
 

@@ -2,7 +2,7 @@
 // Lighthouse and Nimbus, of their documentation and source; these programs themselves are not run.
 import assert from 'node:assert/strict'
 import test from 'node:test'
-import { ask, fakeNode } from './fake.mjs'
+import { ask, fakeNode, replaced } from './fake.mjs'
 
 const peer = (id, more) => ({ peer_id: id, enr: null, last_seen_p2p_address: '/ip4/192.0.2.1/tcp/9000', state: 'connected', direction: 'inbound', ...more })
 
@@ -37,66 +37,72 @@ test('the standard: peers that are connected, identity, distance', async t => {
   assert.equal(state.resources.find(r => r.name === 'sync-distance').used, '18446744073709551615')
 })
 
+const LIGHTHOUSE = {
+  '/lighthouse/peers': [
+    { peer_id: '16UiuA', peer_info: { score: { Real: { lighthouse_score: -0.25 } }, client: { kind: 'Prysm', agent_string: 'Prysm/v3.1.1' }, subnets: ['x', 'y'] } },
+    { peer_id: '16UiuZ', peer_info: { score: 'Max' } }
+  ]
+}
+
 test('Lighthouse: agents, scores and subnets', async t => {
-  const { state, said } = await told(t, {
-    '/lighthouse/peers': [
-      { peer_id: '16UiuA', peer_info: { score: { Real: { lighthouse_score: -0.25 } }, client: { kind: 'Prysm', agent_string: 'Prysm/v3.1.1' }, subnets: ['x', 'y'] } },
-      { peer_id: '16UiuZ', peer_info: { score: { Max: null } } }
-    ]
-  })
+  const { state, said } = await told(t, LIGHTHOUSE)
   assert.equal(said, '')
   assert.equal(state.subsystems.connections[0].agentVersion, 'Prysm/v3.1.1')
   assert.deepEqual(state.subsystems.connections[0].userProvidedTags, ['score=-0.250', 'subnets=2'])
 })
 
+const LODESTAR = {
+  '/eth/v1/node/version': { data: { version: 'Lodestar/v1.36.0/unstable/2115aa7' } },
+  '/eth/v1/lodestar/peers': { data: [peer('16UiuA', { agent_version: 'Teku/v1', connected_unix_ts_ms: 1700000000123 }), peer('16UiuB', { agent_version: 'NA' })], meta: { count: 2 } },
+  '/eth/v1/lodestar/lodestar-peer-score-stats': { data: [{ peer_id: '16UiuA', score: -1.5 }, { peer_id: '16UiuZ' }] }
+}
+
 test('Lodestar: agents, scores, and of later versions the time of opening', async t => {
-  const lodestar = {
-    '/eth/v1/node/version': { data: { version: 'Lodestar/v1.36.0/unstable/2115aa7' } },
-    '/eth/v1/lodestar/peers': { data: [peer('16UiuA', { agent_version: 'Teku/v1', connected_unix_ts_ms: 1700000000123 }), peer('16UiuB', { agent_version: 'NA' })], meta: { count: 2 } },
-    '/eth/v1/lodestar/lodestar-peer-score-stats': { data: [{ peer_id: '16UiuA', score: -1.5 }, { peer_id: '16UiuZ', score: 0 }] }
-  }
-  const { state: { runtime, subsystems: { connections: [a, b] } }, said } = await told(t, lodestar)
+  const { state: { runtime, subsystems: { connections: [a, b] } }, said } = await told(t, LODESTAR)
   assert.equal(said, '')
   assert.deepEqual(runtime, { implementation: 'Lodestar', version: 'v1.36.0', peerId: '16UiuSelf' })
   assert.deepEqual([a.agentVersion, a.userProvidedTags, a.timeline.openTs], ['Teku/v1', ['score=-1.500'], '1700000000123'])
   assert.deepEqual([b.agentVersion, b.userProvidedTags], [undefined, undefined])
-  for (const [path, wrong] of [
-    ['/eth/v1/lodestar/peers', []], ['/eth/v1/lodestar/peers', { data: 5 }], ['/eth/v1/lodestar/peers', { data: [{ peer_id: 5 }] }],
-    ['/eth/v1/lodestar/peers', { data: [peer('16UiuA', { agent_version: {} })] }], ['/eth/v1/lodestar/peers', { data: [peer('16UiuA', { connected_unix_ts_ms: [] })] }],
-    ['/eth/v1/lodestar/lodestar-peer-score-stats', { data: {} }], ['/eth/v1/lodestar/lodestar-peer-score-stats', { data: [7] }]
-  ]) {
-    const { n, lines, code } = await told(t, { ...lodestar, [path]: wrong })
-    assert.deepEqual([code, lines.length], [1, 1], `${path} ${JSON.stringify(wrong)}: ${lines}`)
-    assert.ok(lines[0].startsWith(`introspect-bridge: ${n.url}${path}: `), lines[0])
-  }
 })
 
+const NIMBUS = {
+  '/eth/v1/node/version': { data: { version: 'Nimbus/v24.5.1-d2a077-stateofus' } },
+  '/nimbus/v1/network/peers': { peers: [{ info: { peerId: '16UiuB', addrs: [], protocols: [], protoVersion: '', agentVersion: 'nimbus' }, connectionState: 'Connected', score: 300 }] },
+  '/nimbus/v1/debug/gossip/peers': {
+    gossip_peers: [{ topic: '/eth2/x/beacon_block/ssz_snappy', peers: [{ peerId: '16UiuA' }, { peerId: '16UiuB' }] }],
+    mesh_peers: [{ topic: '/eth2/x/beacon_block/ssz_snappy', peers: [{ peerId: '16UiuB' }] }]
+  }
+}
+
 test('Nimbus: agents, scores, topics and meshes', async t => {
-  const { state, said } = await told(t, {
-    '/eth/v1/node/version': { data: { version: 'Nimbus/v24.5.1-d2a077-stateofus' } },
-    '/nimbus/v1/network/peers': { peers: [{ info: { peerId: '16UiuB', addrs: [], protocols: [], protoVersion: '', agentVersion: 'nimbus' }, connectionState: 'Connected', score: 300 }] },
-    '/nimbus/v1/debug/gossip/peers': {
-      gossip_peers: [{ topic: '/eth2/x/beacon_block/ssz_snappy', peers: [{ peerId: '16UiuA' }, { peerId: '16UiuB' }] }],
-      mesh_peers: [{ topic: '/eth2/x/beacon_block/ssz_snappy', peers: [{ peerId: '16UiuB' }] }]
-    }
-  })
+  const { state, said } = await told(t, NIMBUS)
   assert.equal(said, '')
   assert.equal(state.subsystems.connections[1].agentVersion, 'nimbus')
   assert.deepEqual(state.subsystems.connections[1].userProvidedTags, ['score=300'])
   assert.deepEqual(state.topics, [{ name: '/eth2/x/beacon_block/ssz_snappy', subscribers: 2, meshPeerIds: ['16UiuB'] }])
 })
 
-test('wrong types are named, and the rest is told', async t => {
-  for (const [path, wrong] of [
-    ['/eth/v1/node/peers', { data: {} }], ['/eth/v1/node/peers', { data: [5] }], ['/eth/v1/node/peers', { data: [peer(7)] }],
-    ['/eth/v1/node/version', { data: [] }], ['/eth/v1/node/identity', { data: { peer_id: 'x', p2p_addresses: [5] } }],
-    ['/eth/v1/node/syncing', { data: { sync_distance: true } }], ['/lighthouse/peers', [5]], ['/lighthouse/peers', [{ peer_id: {} }]],
-    ['/lighthouse/peers', { code: 5 }], ['/lighthouse/peers', [{ peer_id: '16UiuA', peer_info: { subnets: 5 } }]]
-  ]) {
-    const { n, state, lines, code, signal } = await told(t, { [path]: wrong })
-    assert.deepEqual([code, signal, lines.length], [1, null, 1], `${path} ${JSON.stringify(wrong)}: ${lines}`)
-    assert.ok(lines[0].startsWith(`introspect-bridge: ${n.url}${path}: `), lines[0])
-    assert.ok(state)
+test('wrong types in every field are named, and the rest is told', async t => {
+  const n = await fakeNode(t, BEACON, { method: 'GET' })
+  const unread = new Set(['enr', 'meta', 'count', 'metadata', 'seq_number', 'head_slot', 'is_syncing', 'kind', 'Real', 'addrs', 'protocols', 'protoVersion', 'connectionState'])
+  const taken = {   // of more than one answer that has it, or counted only
+    '/lighthouse/peers': (key, wrong) => key !== 'score' && !(key === 'subnets' && Array.isArray(wrong[0].peer_info.subnets)),
+    '/eth/v1/lodestar/peers': key => !['state', 'direction', 'last_seen_p2p_address'].includes(key),
+    '/nimbus/v1/debug/gossip/peers': (key, wrong) => !Array.isArray(wrong.gossip_peers?.[0]?.peers) || wrong.gossip_peers[0].peers === NIMBUS['/nimbus/v1/debug/gossip/peers'].gossip_peers[0].peers
+  }
+  for (const more of [LIGHTHOUSE, LODESTAR, NIMBUS]) {
+    for (const [path, answer] of Object.entries(more === LIGHTHOUSE ? { ...BEACON, ...more } : more)) {
+      for (const other of [{ x: 1 }, [], true]) {
+        for (const [wrong, key] of replaced(answer, other)) {
+          if (unread.has(key) || taken[path]?.(key, wrong) === false) continue
+          n.answers = { ...BEACON, ...more, [path]: wrong }
+          const { state, lines, code, signal } = await ask(t, 'beacon', n.url)
+          assert.deepEqual([code, signal, lines.length], [1, null, 1], `${path} ${key} ${JSON.stringify(wrong)}: ${lines}`)
+          assert.ok(lines[0].startsWith(`introspect-bridge: ${n.url}${path}: `), lines[0])
+          assert.ok(state)
+        }
+      }
+    }
   }
 })
 

@@ -1,15 +1,17 @@
 // Answers that no node should give end in one line that names the question, never in a crash.
 import assert from 'node:assert/strict'
+import { resolve } from 'node:path'
 import test from 'node:test'
-import { FRUGAL, memory } from '../integration/daemon.mjs'
-import { ask, bridge, fakeNode, KUBO, PEER, text } from './fake.mjs'
+import { FRUGAL, memory, root } from '../integration/daemon.mjs'
+import { ask, bridge, fakeNode, KUBO, PEER, replaced, text } from './fake.mjs'
 
+const plain = resolve(root, process.env.BRIDGE_BUILD ?? 'build')
 const PEERS = '/api/v0/swarm/peers?verbose=true&identify=true'
 
 // One round in which this question is answered so. What is wrong is to be said in one line.
-async function damaged (t, n, path, answer, wanted) {
+async function damaged (t, n, path, answer, wanted, settings) {
   n.answers = { ...KUBO, [path]: answer }
-  const { code, signal, lines, state } = await ask(t, 'kubo', n.url)
+  const { code, signal, lines, state } = await ask(t, 'kubo', n.url, settings)
   assert.equal(signal, null, `killed: ${lines.join('\n')}`)
   assert.equal(code, 1, `${path} ${typeof answer === 'function' ? answer : text(answer).slice(0, 500)}: ${lines}`)
   assert.equal(lines.length, 1, lines.join('\n'))
@@ -35,18 +37,6 @@ test('an answer that is shorter than was announced', async t => {
     setTimeout(() => response.destroy(), 50)
   }, /\d+ bytes|transfer|closed/)
 })
-
-// The same value with another in place of one member, for each member that is of another type.
-const type = value => Array.isArray(value) ? 'array' : value === null ? 'null' : typeof value
-
-function * replaced (value, other, key) {
-  if (key && type(value) !== 'null' && type(value) !== type(other)) yield [other, key]
-  if (type(value) === 'array') {
-    for (let i = 0; i < value.length; i++) for (const [v, k] of replaced(value[i], other, key)) yield [value.with(i, v), k]
-  } else if (type(value) === 'object') {
-    for (const k of Object.keys(value)) for (const [v, name] of replaced(value[k], other, k)) yield [{ ...value, [k]: v }, name]
-  }
-}
 
 test('wrong types in every field', async t => {
   const n = await fakeNode(t)
@@ -114,16 +104,24 @@ test('no JSON, and none at all', async t => {
   await damaged(t, n, PEERS, (request) => request.socket.destroy(), /./)
 })
 
+// What the manual says that answers take, and 32 MiB for the rest of the program.
+const BOUNDED = { from: plain, prefix: ['prlimit', `--data=${(64 + 256 + 32) << 20}`] }
+
+const endless = chunk => (_, response) => {
+  const more = () => { while (!response.destroyed && response.write(chunk)); }
+  response.on('drain', more)
+  response.on('error', () => {})
+  more()
+}
+
 test('an answer without end, and one of very many values: memory is bounded', async t => {
   const n = await fakeNode(t)
-  const chunk = Buffer.alloc(1 << 20, ' ')
-  await damaged(t, n, PEERS, (_, response) => {
-    const more = () => { while (!response.destroyed && response.write(chunk)); }
-    response.on('drain', more)
-    response.on('error', () => {})
-    more()
-  }, /over 67108864 bytes/)
-  await damaged(t, n, PEERS, (_, response) => response.end('[' + '{},'.repeat(21e6) + '{}]'), /takes over 268435456 bytes of memory/)
+  await damaged(t, n, PEERS, endless(Buffer.alloc(1 << 20, ' ')), /over 67108864 bytes/, BOUNDED)
+  await damaged(t, n, PEERS, (_, response) => response.end('[' + '{},'.repeat(21e6) + '{}]'), /takes over 268435456 bytes of memory/, BOUNDED)
+  const little = { ...BOUNDED, prefix: ['prlimit', `--data=${192 << 20}`] }   // less than would be allowed
+  await damaged(t, n, PEERS, (_, response) => response.end('[' + '{},'.repeat(21e6) + '{}]'), /takes over \d{8,9} bytes of memory/, little)
+  await damaged(t, n, '/api/v0/stats/dht', endless('{"Name":"lan","Buckets":[]}\n'.repeat(40000)), /over 67108864 bytes/, BOUNDED)
+  await damaged(t, n, '/api/v0/stats/dht', (_, response) => response.end('{}'.repeat(30e6)), /takes over 268435456 bytes of memory/, BOUNDED)
 })
 
 test('100,000 peers', async t => {

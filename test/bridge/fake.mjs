@@ -43,6 +43,18 @@ export const text = answer => typeof answer === 'string'
   ? answer
   : JSON.stringify(answer, (_, v) => typeof v === 'bigint' ? JSON.rawJSON?.(v.toString()) ?? `#${v}#` : v).replace(/"#(\d+)#"/g, '$1')
 
+// The same value with another in place of one member, for each member that is of another type.
+const type = value => Array.isArray(value) ? 'array' : value === null ? 'null' : typeof value
+
+export function * replaced (value, other, key) {
+  if (key && type(value) !== 'null' && type(value) !== type(other)) yield [other, key]
+  if (type(value) === 'array') {
+    for (let i = 0; i < value.length; i++) for (const [v, k] of replaced(value[i], other, key)) yield [value.with(i, v), k]
+  } else if (type(value) === 'object') {
+    for (const k of Object.keys(value)) for (const [v, name] of replaced(value[k], other, k)) yield [{ ...value, [k]: v }, name]
+  }
+}
+
 // n.answers may be changed at any time; n.asked: the paths that were asked for so far.
 export async function fakeNode (t, answers = KUBO, { port = 0, method = 'POST' } = {}) {
   const n = { answers: { ...answers }, asked: [] }
@@ -65,9 +77,10 @@ export async function fakeNode (t, answers = KUBO, { port = 0, method = 'POST' }
 }
 
 // The bridge, with its lines on stderr. A sanitizer's own work at the end is not for the sandbox.
-export function bridge (t, args, { stdout = 'pipe', from = build, env } = {}) {
+export function bridge (t, args, { stdout = 'pipe', from = build, env, prefix = [] } = {}) {
   const sandbox = /asan/.test(from) ? ['--no-sandbox'] : []
-  const child = spawn(join(from, 'introspect-bridge'), [...sandbox, ...args], {
+  const [program, ...all] = [...prefix, join(from, 'introspect-bridge'), ...sandbox, ...args]
+  const child = spawn(program, all, {
     stdio: ['ignore', stdout, 'pipe'],
     env: { ...process.env, IPFS_PATH: '/nonexistent', ...env }
   })
