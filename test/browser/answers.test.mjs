@@ -324,6 +324,22 @@ test('at 200 and 400 % nothing is missing, and nothing is wider than the screen'
       const room = await page.evaluate(() => document.querySelector('.table, .sky')?.getBoundingClientRect().height ?? 200)
       assert.ok(room > 150, `${room} px for ${view} at ${zoom} %`)
     }
+    const states = {
+      'a peer': [`peers?peer=${idOf('fast')}`, '.panel'], 'a connection': [`connections?connection=${Buffer.from('fast').toString('hex')}`, '.panel'],
+      groups: ['peers?group=net24', '[role=row]'], evidence: ['overview?health=Churn', '.evidence'], protocol: ['streams?protocol=/ipfs/kad/1.0.0', '[role=row]'],
+      'a range': [`overview?from=${now() - 1000}&by=range&vs=3600000`, '.selected.second']
+    }
+    for (const [state, [hash, there]] of Object.entries(isFirefox ? {} : states)) {
+      await page.evaluate(to => { location.hash = `#/${to}` }, hash)
+      await page.locator(there).first().waitFor({ state: 'attached' })
+      await noOverflow(page, `${state} at ${zoom} %`)
+      await accessible(page, `${state} at ${zoom} %`)
+    }
+    await show(page, 'overview')
+    await page.keyboard.press('?')
+    await page.waitForSelector('dialog[open]')
+    await accessible(page, `keys at ${zoom} %`)
+    await page.keyboard.press('Escape')
     await page.click('.more summary')
     for (const text of ['Export recording', 'Open recording', 'Connect']) assert.ok(await page.isVisible(`text=${text} >> nth=0`), text)
     const small = await page.$$eval('button, summary, select, input:not(.unseen):not([type=checkbox]), nav a', all => all
@@ -341,6 +357,9 @@ test('what is stale is as readable as what is not', limit, async t => {
   await d.stop()
   await when(page, () => document.body.classList.contains('stale'))
   await accessible(page, 'stale')
+  await page.setViewportSize({ width: 360, height: 225 })
+  await accessible(page, 'stale at 400 %')
+  await page.setViewportSize({ width: 1280, height: 800 })
   await screenshot(page, 'stale')
 })
 
