@@ -38,18 +38,19 @@ static void pass_time(struct averages *a, int64_t now)
 		a->at[a->moments++ % AVERAGE_MOMENTS] = now;
 }
 
-static void add(const struct averages *a, struct past_bytes *p, const Introspection__Connection *c)
+static void add(const struct averages *a, struct past_bytes *p, const ProtobufCBinaryData *id,
+                const Introspection__Traffic *traffic)
 {
-	const struct past_bytes *before = find(a, key_of(&c->id));
+	const struct past_bytes *before = find(a, key_of(id));
 	const uint64_t last = a->moments - 1;
 
 	bool begins = !before;
 
 	if (before)
 		*p = *before;
-	p->key = key_of(&c->id);
+	p->key = key_of(id);
 	for (int out = 0; out < 2; out++) {
-		p->now[out] = traffic_gauge(c->traffic, out)->cum_bytes;
+		p->now[out] = traffic_gauge(traffic, out)->cum_bytes;
 		begins |= before && p->now[out] < before->now[out]; /* another one with this id */
 	}
 	if (begins)
@@ -58,23 +59,51 @@ static void add(const struct averages *a, struct past_bytes *p, const Introspect
 		memcpy(p->then[last % AVERAGE_MOMENTS], p->now, sizeof p->now);
 }
 
-void averages_add(struct averages *a, const Introspection__State *state)
+/* Room for n at a time. NULL: without memory for it, nothing is known any more. */
+static struct past_bytes *begin(struct averages *a, size_t n, uint64_t now)
 {
-	const Introspection__Subsystems *s = state->subsystems;
-	const size_t n = s ? s->n_connections : 0;
 	struct past_bytes *all = calloc(n + 1, sizeof *all);
 
-	if (!all) {
+	if (all)
+		pass_time(a, (int64_t)now);
+	else
 		averages_free(a);
-		return;
-	}
-	pass_time(a, (int64_t)state->instant_ts);
-	for (size_t i = 0; i < n; i++)
-		add(a, &all[i], s->connections[i]);
+	return all;
+}
+
+static void replace(struct averages *a, struct past_bytes *all, size_t n)
+{
 	qsort(all, n, sizeof *all, compare_keys);
 	free(a->all);
 	a->all = all;
 	a->count = n;
+}
+
+void averages_add(struct averages *a, const Introspection__State *state)
+{
+	const Introspection__Subsystems *s = state->subsystems;
+	const size_t n = s ? s->n_connections : 0;
+	struct past_bytes *all = begin(a, n, state->instant_ts);
+
+	for (size_t i = 0; all && i < n; i++)
+		add(a, &all[i], &s->connections[i]->id, s->connections[i]->traffic);
+	if (all)
+		replace(a, all, n);
+}
+
+void averages_add_streams(struct averages *a, const Introspection__Connection *c, uint64_t now)
+{
+	const size_t n = c->streams ? c->streams->n_streams : 0;
+	const uint64_t of = key_of(&c->id);
+
+	if (a->of != of)
+		averages_free(a);
+	struct past_bytes *all = begin(a, n, now);
+	for (size_t i = 0; all && i < n; i++)
+		add(a, &all[i], &c->streams->streams[i]->id, c->streams->streams[i]->traffic);
+	if (all)
+		replace(a, all, n);
+	a->of = of;
 }
 
 bool averages_rate(const struct averages *a, const ProtobufCBinaryData *id, unsigned seconds,

@@ -30,12 +30,17 @@ struct averages {
 	uint64_t moments;         /* that were remembered, ever; the last ones stay */
 	int64_t at[AVERAGE_MOMENTS];   /* ms since the epoch; of moment n at n % AVERAGE_MOMENTS */
 	int64_t now;
+	uint64_t of;              /* hash of the id of the connection whose streams these are */
 };
 
 /* Adds a State. Without memory for it, nothing is known any more. */
 void averages_add(struct averages *a, const Introspection__State *state);
 
-/* Bytes per second of a connection over the last so many seconds, or since it is known. False:
+/* The same for the streams of a connection at a time, ms since the epoch. Of another connection
+ * than the last time, nothing is known yet. */
+void averages_add_streams(struct averages *a, const Introspection__Connection *c, uint64_t now);
+
+/* Bytes per second of a connection, or stream, over the last so many seconds, or since it is known. False:
  * too little is known. */
 bool averages_rate(const struct averages *a, const ProtobufCBinaryData *id, unsigned seconds,
                    uint64_t rate[2]);

@@ -62,8 +62,13 @@ static void fill_streams(struct view *v, const Introspection__State *state,
 	if (!table_reserve(t, n))
 		n = 0;
 	t->count = n;
-	for (size_t i = 0; i < n; i++)
+	if (row)
+		averages_add_streams(&v->stream_averages, row->connection, state->instant_ts);
+	for (size_t i = 0; i < n; i++) {
 		t->rows[i] = row_of_stream(list->streams[i], state->instant_ts);
+		if (t->average > 0)
+			averages_rate(&v->stream_averages, &t->rows[i].id, t->average, t->rows[i].rate);
+	}
 	table_replaced(t, selected);
 }
 
@@ -176,6 +181,7 @@ void view_free(struct view *v)
 	table_free(&v->streams);
 	table_free(&v->groups);
 	averages_free(&v->averages);
+	averages_free(&v->stream_averages);
 }
 
 /* Removes the last character, which in UTF-8 may have several bytes. */
@@ -223,7 +229,7 @@ static void next_average(struct view *v)
 
 	while (seconds[i] != v->connections.average)
 		i++;
-	v->connections.average = v->groups.average = seconds[(i + 1) % COUNT(seconds)];
+	v->connections.average = v->groups.average = v->streams.average = seconds[(i + 1) % COUNT(seconds)];
 	if (v->state)
 		fill(v, v->state);
 }

@@ -46,7 +46,7 @@ struct view {
 	struct table streams;                /* of the selected connection */
 	struct table groups;                 /* sums of the connections in their table */
 	enum grouping grouping;
-	struct averages averages;
+	struct averages averages, stream_averages;   /* the latter of the selected connection */
 	struct view_totals totals;
 	uint64_t history[2][VIEW_HISTORY];   /* rates, as in totals; the last one is the newest */
 	char filter[VIEW_FILTER_MAX];

@@ -79,7 +79,7 @@ export class Store {
   //   runtime, rare: whether it was asked for later than usual,
   //   partial: whether only those connections are in it that moved most,
   //   tracks, moved: of each connection, and its bytes in and out so far, in turn,
-  //   opened, closed: how many since the snapshot before; departed: Tracks of those closed,
+  //   opened, closed: how many since the snapshot before, but for those that the node does not list; departed: Tracks of those closed,
   //   protocols: bytes in and out so far by protocol, in the order of protocolNames }
   snapshots = [];
   events = [];      // { bytes, at, order, ts, name, content }
@@ -233,7 +233,7 @@ export class Store {
     if (!track || track.closed && !row.closed) {
       track = new Track(row);
       this.#tracks.set(row.key, track);
-      if (!row.closed)
+      if (!row.closed && !row.unlisted)
         item.opened++;
       if (byStreams)
         this.#countStreams(track, row);
@@ -241,7 +241,7 @@ export class Store {
       if (byStreams)
         this.#countStreams(track, row);
       if (row.closed && !track.closed) {
-        item.closed++;
+        item.closed += !row.unlisted;
         item.departed.push(track);
       }
       Object.assign(track, { row, in: row.in, out: row.out, closed: row.closed });
@@ -260,7 +260,7 @@ export class Store {
           continue;
         this.#tracks.delete(key);
         if (!track.closed) {
-          item.closed++;
+          item.closed += !track.row.unlisted;
           item.departed.push(track);
           track.closed = true;
         }

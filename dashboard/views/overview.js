@@ -166,8 +166,10 @@ function changes(m) {
 
 const isBytes = /memory|bytes|rss/;
 
+// Those with a limit first, ages last.
 function resources(m) {
-  const list = m.state.resources;
+  const rank = (r) => isAge(r) ? 2 : r.limit ? 0 : 1;
+  const list = [...m.state.resources].sort((a, b) => rank(a) - rank(b));
   return card('Resources', null, list.length
     ? h('ul', { class: 'resources' }, few(list, LISTED, (r) => {
       const show = isBytes.test(r.name) ? bytes : count;
@@ -248,10 +250,11 @@ export default {
           }),
         split(m),
         changes(m),
-        agents.length > 0 && card('Agents', filtered('peers', { group: 'version' }, plural(agents.length, 'kind')),
-          shares(coloured(topFew(agents, TOP)))),
         resources(m),
-        node(m)),
+        h('div', { class: 'pile' },
+          agents.length > 0 && card('Agents', filtered('peers', { group: 'version' }, plural(agents.length, 'kind')),
+            shares(coloured(topFew(agents, TOP)))),
+          node(m))),
     ];
   },
 };

@@ -298,14 +298,20 @@ describe('the live view', { concurrency: 2 }, () => {
 
   test('w shows rates over 2, 10 and 40 s', async t => {
     const at = (n, cumBytes) => ({ ...node, sequence: n + 1, instantTs: node.instantTs + n * 10000, subsystems: { connections: [
-      { ...connections[0], traffic: { trafficIn: { instBw: 7, cumBytes } } }] } })
+      { ...connections[0], traffic: { trafficIn: { instBw: 7, cumBytes } },
+        streams: { streams: [{ id: Buffer.from('s'), protocol: '/averaged/1', traffic: { trafficIn: { instBw: 9, cumBytes: cumBytes * 2 } } }] } }] } })
     const s = await server(t, at(0, 0), n => n < 5 ? at(n, n === 4 ? 40000 : 0) : null)
     const v = await terminal(t)
     await v.run(`${program} --interval 0 ${s.address}`)
     await v.shows(/#5 · /)
     for (const [title, rate] of [['IN2', '3.9K'], ['IN10', '3.9K'], ['IN40', '1000'], ['IN/S', '7']]) {
       await v.keys('w')
-      await v.shows(new RegExp(` ${title}▾`), new RegExp(`^12D3KooWpeer00 .* 2 +${rate.replace('.', '\\.')} `, 'm'))
+      await v.shows(new RegExp(` ${title}▾`), new RegExp(`^12D3KooWpeer00 .* 1 +${rate.replace('.', '\\.')} `, 'm'))
+    }
+    await v.keys('Enter')
+    for (const [title, stream] of [['IN2', '7\\.8K'], ['IN10', '7\\.8K'], ['IN40', '2\\.0K'], ['IN/S', '9']]) {
+      await v.keys('w')
+      await v.shows(new RegExp(` ${title}`), new RegExp(`/averaged/1 .* ${stream} `))
     }
   })
 
