@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "source/wire.h"
+#include "source/put.h"
 
 /* Bytes before the State, and around the runtime and the sequence number: two tags of two
  * bytes, a length and a number. */
