@@ -40,7 +40,7 @@ function walk(e) {
 
 // The list of what the buckets draw.
 const table = new Table({
-  label: 'Peers of the routing table', sort: ['cpl', -1], empty: 'No peer of the routing table fits the search.',
+  label: 'Peers of the routing table', sort: ['cpl', -1], empty: 'The routing table is empty, or no peer in it fits the search.',
   onopen: (p) => set({ peer: p.peer_id }),
   columns: [
     { id: 'peer', title: 'Peer', min: 200, grow: 2, value: (p) => p.peer_id, cell: (p) => name(p.peer_id) },

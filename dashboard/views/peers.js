@@ -135,7 +135,7 @@ const grouping = (kind) => h('select', {
   onchange: (e) => set({ group: e.target.value, sort: '' }),
 },
 h('option', { value: '' }, 'one by one'),
-Object.entries(GROUPS).filter(([k]) => hasNetworks() || k !== 'as' && k !== 'country').map(([k, [title]]) => h('option', { key: k, value: k }, `by ${title.toLowerCase()}`)));
+Object.entries(GROUPS).filter(([k]) => hasNetworks() || k !== 'as' && k !== 'country').map(([k, [title]]) => h('option', { key: k, value: k }, `by ${title.replace(/^[A-Z](?=[a-z])/, (c) => c.toLowerCase())}`)));
 
 const FILTERS = ['agent', 'version', 'transport', 'process'];
 
