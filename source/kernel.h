@@ -24,9 +24,15 @@ enum {
 	MULTIADDR_MAX = 80,     /* bytes of "/ip6/.../udp/65535/quic-v1", NUL included */
 };
 
-/* What the kernel told of a counter that may begin anew. */
-struct told {
-	uint64_t now, before;            /* the most in the latest dump that told it, in the one before */
+enum { PATHS = 2 };
+
+/* An interface that shows a flow: a bridge and its port show the same datagrams, after a change of
+ * routes another one shows those that follow. */
+struct path {
+	uint32_t interface;
+	uint32_t idle;                   /* dumps in which it showed nothing new */
+	uint64_t seen[4];                /* what it had shown: bytes in and out, packets in and out */
+	uint64_t others[4];              /* to be added: what passed when it did not show the flow */
 };
 
 /* What is read for every flow in every dump stands first, in few lines of the caches. */
@@ -45,7 +51,9 @@ struct connection {
 	bool hidden;                     /* a UDP socket, or a flow that was shown as closed */
 	bool announced;                  /* it was told, or is not to be told, that it opened */
 	bool quic;                       /* of a flow */
-	struct told bytes[2], packets[2];
+	struct path paths[PATHS];
+	size_t path_count;
+	uint64_t before[4];              /* of all paths, as of the previous dump */
 	uint64_t before_in, before_out;  /* bytes, as of the previous snapshot */
 	Introspection__DataGauge in, out;
 	Introspection__Connection message;

@@ -16,6 +16,7 @@
 
 enum {
 	LINGER = 180000,   /* ms for which it is counted on when nobody asks any more */
+	IDLE = 2,          /* dumps: then an interface shows a flow no more; in one, it may be read too early */
 	PACKETS_MIN = 4,   /* of what looks like QUIC, before it is taken for that */
 	LISTS = 8192,
 };
@@ -36,6 +37,7 @@ struct udp {
 	int64_t count_until;                 /* ms, the loop's clock; 0: nothing is counted now */
 	int64_t since;                       /* ns of CLOCK_BOOTTIME: nothing was counted before ... */
 	char counted_since[sizeof "counted_since=2026-11-29T18:40:12Z"];   /* ... as a tag */
+	uint64_t read;                       /* ns of CLOCK_MONOTONIC, when the flows had been read */
 	uint64_t lost;                       /* flows, when that was last logged */
 	struct connection *sockets[LISTS];   /* of UDP, by local port; connected ones by flow */
 };
@@ -161,32 +163,51 @@ static void fill_tags(struct udp *u, struct connection *c, const struct connecti
 	c->message.n_user_provided_tags = n;
 }
 
-/* Adds what a counter gained. Of several interfaces that show a flow, as a bridge and its port do,
- * the one with the most counts. The kernel may have forgotten the flow meanwhile: then the counter
- * is lower, and what it gains from now on is added. */
-static void add_gain(uint64_t *sum, struct told *t, uint64_t value, bool another)
+/* The one of this interface; NULL: nothing is new there, or as many others show the flow already. Of a
+ * new one all came after the flows were last read; of one that was forgotten it is not known how much. */
+static struct path *path_of(const struct udp *u, struct connection *c, uint32_t interface,
+                            const struct flow_value *v, const uint64_t now[4])
 {
-	if (another) {
-		t->before = t->now;
-		t->now = 0;
-	}
-	const uint64_t most = t->before > t->now ? t->before : t->now;
-	if (value > most)
-		*sum += value - most;
-	if (value > t->now)
-		t->now = value;
+	struct path *p = c->paths, *const end = p + c->path_count;
+
+	while (p < end && p->interface != interface)
+		p++;
+	if (p < end)
+		return p;
+	for (p = c->path_count < PATHS ? end : c->paths; p < end && p->idle < IDLE;)
+		p++;
+	if (p == c->paths + PATHS || v->last <= u->read)
+		return NULL;
+	c->path_count += p == end;
+	*p = (struct path){.interface = interface};
+	for (int i = 0; i < 4 && c->before[2] + c->before[3] > 0; i++)
+		p->others[i] = c->before[i] - (v->first > u->read ? 0 : now[i]);
+	return p;
 }
 
-static void measure(struct kernel *k, struct connection *c, const struct flow_value *v)
+/* Of several paths the one with the most counts. One that shows the flow again, or that the kernel
+ * forgot meanwhile, so that its counts are lower, goes on from where the others are. */
+static void measure(struct kernel *k, struct connection *c, uint32_t interface, const struct flow_value *v)
 {
-	Introspection__DataGauge *const gauges[] = {&c->in, &c->out};
-	const bool another = c->counted != k->dump;
+	uint64_t *const sums[] = {&c->in.cum_bytes, &c->out.cum_bytes, &c->in.cum_packets, &c->out.cum_packets};
+	const uint64_t now[] = {v->bytes[0], v->bytes[1], v->packets[0], v->packets[1]};
 
-	for (int way = 0; way < 2; way++) {
-		add_gain(&gauges[way]->cum_bytes, &c->bytes[way], v->bytes[way], another);
-		add_gain(&gauges[way]->cum_packets, &c->packets[way], v->packets[way], another);
-	}
+	for (int i = 0; i < 4 && c->counted != k->dump; i++)
+		c->before[i] = *sums[i];
 	c->counted = k->dump;
+	struct path *p = path_of(k->udp, c, interface, v, now);
+	if (!p)
+		return;
+	const bool lower = now[2] + now[3] < p->seen[2] + p->seen[3];
+	const bool moved = memcmp(now, p->seen, sizeof now) != 0;
+	for (int i = 0; i < 4; i++) {
+		if (lower || (moved && p->idle >= IDLE))
+			p->others[i] = c->before[i] - (lower ? 0 : p->seen[i]);
+		if ((int64_t)(now[i] + p->others[i] - *sums[i]) > 0)
+			*sums[i] = now[i] + p->others[i];
+		p->seen[i] = now[i];
+	}
+	p->idle = moved ? 0 : p->idle + 1;
 }
 
 /* It is told once that a flow is closed; its entry stays as long as the kernel counts it, so that
@@ -207,6 +228,9 @@ static void begin_flow(struct kernel *k, struct connection *c, const struct conn
 {
 	if (c->of != 0) {
 		kernel_settle(k, c);
+		for (struct path *p = c->paths; p < c->paths + c->path_count; p++)
+			for (int i = 0; i < 4; i++)
+				p->others[i] = -p->seen[i];
 		c->id = wire_hash(c->id, &v->last, sizeof v->last) | FLOW_COOKIE;
 	}
 	c->of = of->cookie;
@@ -249,7 +273,7 @@ static void on_flow(struct kernel *k, const struct flow_key *key, const struct f
 			begin_flow(k, c, of, v);
 	}
 	c->seen = k->dump;
-	measure(k, c, v);
+	measure(k, c, key->interface, v);
 	if (c->message.status == INTROSPECTION__STATUS__CLOSED)
 		return;
 	read_initials(k, c, v);
@@ -328,6 +352,7 @@ static void begin_to_count(struct kernel *k)
 static const char *read_flows(struct kernel *k, int64_t now)
 {
 	struct udp *u = k->udp;
+	struct timespec end = {0};
 
 	if (u->count_until == 0) {
 		if (flow_count(&u->flow, true) != 0)
@@ -337,6 +362,8 @@ static const char *read_flows(struct kernel *k, int64_t now)
 	u->count_until = now + LINGER;
 	if (flow_read(&u->flow, on_flows, k) != 0)
 		return failed(k);
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	u->read = (uint64_t)end.tv_sec * 1000000000 + (uint64_t)end.tv_nsec;
 	if (u->flow.lost / 2 >= u->lost && u->flow.lost > 0) {   /* again when they have doubled */
 		log_event("warning source=kernel reason=\"more than %d flows of UDP: the kernel forgot those "
 		          "that were silent for longest\" lost=%llu",

@@ -329,6 +329,47 @@ static void migration_to_another_port(void **state)
 	close(moved);
 }
 
+/* Sends n Initials from node to 10.9.0.2 by this interface. */
+static void send_by(const char *interface, int n)
+{
+	struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(4001)};
+	char command[100], datagram[LENGTH] = "";
+
+	snprintf(command, sizeof command, "ip route replace 10.9.0.2 dev %s src 10.9.0.1", interface);
+	assert_int_equal(system(command), 0);
+	inet_pton(AF_INET, "10.9.0.2", &to.sin_addr);
+	memcpy(datagram, INITIAL, sizeof INITIAL);
+	for (int i = 0; i < n; i++)
+		assert_int_equal(sendto(node, datagram, LENGTH, 0, (const struct sockaddr *)&to, sizeof to), LENGTH);
+}
+
+/* A flow goes on by another interface, back again, and by a third one. */
+static void another_interface(void **state)
+{
+	static const struct {
+		const char *interface;
+		int packets;
+	} rows[] = {{"u0", 10}, {"u1", 3}, {"u1", 3}, {"u0", 2}, {"u0", 20}, {"u0", 1}, {"u1", 1}, {"u1", 30}, {"u2", 5}, {"u2", 2}};
+	uint64_t sum = 0;
+
+	(void)state;
+	assert_int_equal(system("ip addr add 10.9.0.1/32 dev lo; for i in u0 u1 u2; do "
+	                        "ip link add $i type veth peer name $i-end && ip link set $i up && ip link set $i-end up && "
+	                        "ip neigh add 10.9.0.2 lladdr 02:00:00:00:00:02 dev $i || exit 1; done"), 0);
+	close(node);
+	node = bound(INADDR_ANY, 0);
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		send_by(rows[i].interface, rows[i].packets);
+		sum += (uint64_t)rows[i].packets;
+		const Connection *c = between(take(), port_of(node), 4001);
+		assert_non_null(c);
+		assert_int_equal(c->traffic->traffic_out->cum_packets, sum);
+		assert_int_equal(c->traffic->traffic_out->cum_bytes, sum * WIRE);
+		for (int idle = 0; idle < 3; idle++)
+			assert_int_equal(between(take(), port_of(node), 4001)->traffic->traffic_out->cum_packets, sum);
+	}
+}
+
 /* Of many sockets at one port, each connected one has its own flow, and the others share. */
 static void many_sockets_at_one_port(void **state)
 {
@@ -521,6 +562,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(what_nobody_answers_is_no_connection, begin, end),
 		cmocka_unit_test_setup_teardown(migration_to_another_port, begin, end),
 		cmocka_unit_test_setup_teardown(many_sockets_at_one_port, begin, end),
+		cmocka_unit_test_setup_teardown(another_interface, begin, end),
 		cmocka_unit_test_setup_teardown(a_kernel_that_lets_nobody_read, begin, end),
 		cmocka_unit_test_setup_teardown(conntrack_where_nobody_may_read, begin, end),
 		cmocka_unit_test_setup_teardown(it_counts_only_while_somebody_asks, begin, end),
