@@ -1,7 +1,8 @@
-/* Encoded messages: what is accepted can be unpacked, and what is cut out of it is
- * well-formed too. The first byte chooses the type. */
+/* Encoded messages: what is accepted can be unpacked, and what is cut out of it, or put into it
+ * for the observer toolkit, is well-formed too. The first byte chooses the type. */
 
 #include "fuzz.h"
+#include "source/complete.h"
 #include "source/wire.h"
 
 static void check_unpacks(const ProtobufCMessageDescriptor *type, const uint8_t *in, size_t len)
@@ -17,6 +18,21 @@ static void check_unpacks(const ProtobufCMessageDescriptor *type, const uint8_t 
 	CHECK(wire_check(type, packed, n, &error));
 	free(packed);
 	protobuf_c_message_free_unpacked(message, NULL);
+}
+
+/* A State that lacks nothing any more is left as it is; one that does not fit is told so. */
+static void check_completes(const uint8_t *in, size_t len)
+{
+	const size_t n = complete_state(NULL, 0, in, len, 0);
+	uint8_t *out = malloc(n + 1), *again = malloc(n + 1);
+
+	CHECK(out && again);
+	CHECK(complete_state(out, n, in, len, 0) == n);
+	check_unpacks(&introspection__state__descriptor, out, n);
+	CHECK(complete_state(again, n, out, n, 0) == n);
+	CHECK(memcmp(again, out, n) == 0);
+	free(out);
+	free(again);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -42,8 +58,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		    payload.kind == INTROSPECTION__SERVER_MESSAGE__PAYLOAD_STATE)
 			check_unpacks(types[4], payload.bytes,
 			              wire_strip_state(payload.bytes, payload.len, &instant));
-		else if (type == types[4])
+		else if (type == types[4]) {
+			check_completes(bytes, in.left);
 			check_unpacks(type, bytes, wire_strip_state(bytes, in.left, &instant));
+		}
 	}
 	free(bytes);
 	return 0;
