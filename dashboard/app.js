@@ -230,13 +230,13 @@ function recordingTools() {
 // All that is seldom needed, in one line that opens.
 function more() {
   const last = shown().snapshots.at(-1);
-  return h('details', { class: 'more', open: opened(), ontoggle: (e) => { unfolded = e.target.open; } },
-    h('summary', null, last ? `Snapshot #${last.sequence || count(shown().snapshots.length)}` : 'No snapshot yet',
+  return h('details', { class: 'more', open: opened() },
+    h('summary', { onclick: () => { unfolded = !opened(); } }, last ? `Snapshot #${last.sequence || count(shown().snapshots.length)}` : 'No snapshot yet',
       !file && connection.lastAt > 0 && h('span', { class: 'faint' }, ` ${ago(Date.now() - connection.lastAt)}`)),
     vitals(), addressField(), recordingTools());
 }
 
-let unfolded;
+let unfolded;   // as the user left it; else as the width is
 const opened = () => unfolded ?? innerWidth > 860;
 
 function drawShell() {

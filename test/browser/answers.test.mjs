@@ -340,6 +340,7 @@ test('at 200 and 400 % nothing is missing, and nothing is wider than the screen'
     await page.waitForSelector('dialog[open]')
     await accessible(page, `keys at ${zoom} %`)
     await page.keyboard.press('Escape')
+    assert.equal(await page.getAttribute('.more', 'open'), null, 'folded where there is little room')
     await page.click('.more summary')
     for (const text of ['Export recording', 'Open recording', 'Connect']) assert.ok(await page.isVisible(`text=${text} >> nth=0`), text)
     const small = await page.$$eval('button, summary, select, input:not(.unseen):not([type=checkbox]), nav a', all => all
