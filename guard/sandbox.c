@@ -34,9 +34,10 @@
 #elif defined(__arm__)
 #define ARCH AUDIT_ARCH_ARM
 #elif defined(__mips__)
+/* _MIPS_SIM is 1 for o32 and 2 for n32; musl has no names for these. */
 #define ARCH                                                                                       \
-	(EM_MIPS | (_MIPS_SIM == _ABIO32 ? 0 : __AUDIT_ARCH_64BIT) |                               \
-	 (_MIPS_SIM == _ABIN32 ? __AUDIT_ARCH_CONVENTION_MIPS64_N32 : 0) |                         \
+	(EM_MIPS | (_MIPS_SIM == 1 ? 0 : __AUDIT_ARCH_64BIT) |                               \
+	 (_MIPS_SIM == 2 ? __AUDIT_ARCH_CONVENTION_MIPS64_N32 : 0) |                         \
 	 (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? __AUDIT_ARCH_LE : 0))
 #elif defined(__s390x__)
 #define ARCH AUDIT_ARCH_S390X

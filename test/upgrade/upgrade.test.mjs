@@ -222,7 +222,8 @@ describe(`what is new in ${now.version} with a daemon of ${before.version}`, lim
     assert.match(stderr, /remembers nothing: start introspectd with --remember/)
   })
 
-  for (const one of publishers.filter(p => p.name !== 'js')) {
+  // That of go alone: others take longer to build than all of this file.
+  for (const one of publishers.filter(p => p.name === 'go')) {
     test(`the publisher for ${one.name}`, { skip: one.skip }, async t => {
       const state = await fed(t, before, path => publisher(t, one, path, { peers: 2 }))
       assert.equal(state.subsystems.connections.length, 2)
