@@ -86,7 +86,9 @@ RUST = cd publishers/rust-libp2p && CARGO_TARGET_DIR=$(CARGO_TARGET) timeout 900
 
 rust-check:
 	$(RUST) test --locked
-	if $(CARGO) clippy --version > /dev/null; then $(RUST) clippy --locked --all-targets -- -D warnings; \
+	if $(CARGO) clippy --version > /dev/null; then \
+		$(RUST) clippy --locked --all-targets -- -D warnings && \
+		timeout 900 $(CARGO) clippy --locked --target-dir $(CARGO_TARGET) --no-default-features -- -D warnings; \
 	else echo 'skipped: no clippy'; fi
 
 # README's ways for many nodes, with the real engines: Kafka, whose jars Maven brings, and Prometheus.

@@ -43,6 +43,15 @@ mod look;
 mod meter;
 mod multistream;
 mod node;
+#[cfg_attr(
+    not(all(
+        feature = "identify",
+        feature = "ping",
+        feature = "kad",
+        feature = "gossipsub"
+    )),
+    allow(dead_code, unused_imports)
+)]
 mod observer;
 #[allow(clippy::all, dead_code, missing_docs)]
 #[rustfmt::skip]
