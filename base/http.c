@@ -178,7 +178,8 @@ bool http_is_origin(struct ws_text text)
 {
 	struct origin o;
 
-	return read_origin(&o, text) && !ws_text_is(o.scheme, "ws") && !ws_text_is(o.scheme, "wss") &&
+	return text.len <= HTTP_ORIGIN_MAX && read_origin(&o, text) && !ws_text_is(o.scheme, "ws") &&
+	       !ws_text_is(o.scheme, "wss") &&
 	       !(o.port.at && same_port(o.port, (struct ws_text){NULL, 0}, o.standard));
 }
 

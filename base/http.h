@@ -15,7 +15,10 @@
 
 #define HTTP_SCHEMA_PATH "/introspection.proto"
 
-enum { HTTP_ACCEPT_MAX = 192 };   /* bytes that http_accept writes at most */
+enum {
+	HTTP_ACCEPT_MAX = 192,   /* bytes that http_accept writes at most */
+	HTTP_ORIGIN_MAX = 512,   /* bytes of an origin, which is repeated in the head of an answer */
+};
 
 /* Why a request is not served. */
 enum http_refusal {
@@ -88,7 +91,7 @@ struct http_answer {
 bool http_is_name(struct ws_text text);
 
 /* Is it an origin as browsers write it: scheme://host, and the port unless it is the
- * scheme's own? */
+ * scheme's own? Not if it is longer than HTTP_ORIGIN_MAX. */
 bool http_is_origin(struct ws_text text);
 
 /* Is it http:// or https://, a host, perhaps a port and a path? */

@@ -64,6 +64,8 @@ const wrong = [
   [['--allow-origin', 'null'], '--allow-origin null: expected an origin such as https://example.org'],
   [['--allow-origin', 'https://' + 'x'.repeat(200) + '/'],
     `--allow-origin https://${'x'.repeat(200)}/: expected an origin such as https://example.org`],
+  [['--allow-origin', 'https://' + 'x'.repeat(505)],
+    `--allow-origin https://${'x'.repeat(505)}: expected an origin such as https://example.org`],
   [['--public-url', 'node.example'], '--public-url node.example: expected https://node.example'],
   [['--public-url', 'https://x/?a'], '--public-url https://x/?a: expected https://x'],
   [['--public-url', 'ftp://x'], '--public-url ftp://x: expected http://x'],

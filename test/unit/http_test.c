@@ -508,7 +508,7 @@ static void codings(void **state)
 /* The value of a field of the head, in a buffer of the next call; NULL: none. */
 static const char *field(const char *head, const char *name)
 {
-	static char value[512];
+	static char value[HTTP_ORIGIN_MAX + 1];
 	char start[64];
 
 	snprintf(start, sizeof start, "\r\n%s: ", name);
@@ -633,6 +633,24 @@ static void texts(void **state)
 	answer_head(out, &a);
 }
 
+/* The origin of the request, if it was allowed, is repeated in the head, which has to hold it. */
+static void the_longest_origin(void **state)
+{
+	char out[WS_HEAD_MAX], text[HTTP_ORIGIN_MAX + 2] = "https://";
+	struct http_answer a;
+
+	(void)state;
+	memset(text + 8, 'x', sizeof text - 9);
+	assert_false(http_is_origin((struct ws_text){text, HTTP_ORIGIN_MAX + 1}));
+	text[HTTP_ORIGIN_MAX] = '\0';
+	assert_true(http_is_origin((struct ws_text){text, HTTP_ORIGIN_MAX}));
+	const struct option_list list = {{text}, 1};
+	const struct http_policy policy = {.origins = &list, .endpoints = endpoints};
+	decide(&a, "GET /", NULL, text, &policy);
+	answer_head(out, &a);
+	assert_field(out, "Access-Control-Allow-Origin", text);
+}
+
 /* Whoever was refused reads what to do. */
 static void refusal_texts(void **state)
 {
@@ -733,6 +751,7 @@ int main(void)
 		cmocka_unit_test(codings),
 		cmocka_unit_test(heads),
 		cmocka_unit_test(texts),
+		cmocka_unit_test(the_longest_origin),
 		cmocka_unit_test(refusal_texts),
 		cmocka_unit_test(own_address),
 		cmocka_unit_test(long_host),
