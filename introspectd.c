@@ -667,7 +667,6 @@ static void slot_free(struct server *srv, struct slot *s, size_t i)
 	peers_leave(&srv->peers, &s->place);
 	memset(s, 0, sizeof *s);
 	pollset_remove(&srv->set, i);
-	pollset_until(&srv->set, i, NEVER);
 	while (srv->high > 0 && srv->slots[srv->high - 1].state == SLOT_FREE)
 		srv->high--;
 	if (i < srv->first_free)
@@ -1068,9 +1067,10 @@ static void serve_client(struct server *srv, size_t i)
 
 static void serve_clients(struct server *srv)
 {
+	const size_t end = pollset_deadline(&srv->set) <= srv->d.now ? srv->high : 0;
 	ssize_t found;
 
-	for (size_t i = 0; pollset_deadline(&srv->set) <= srv->d.now && i < srv->high; i++)
+	for (size_t i = 0; i < end; i++)
 		if (pollset_is_past(&srv->set, i, srv->d.now))
 			serve_client(srv, i);
 	while ((found = pollset_next(&srv->set)) >= 0)

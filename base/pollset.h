@@ -63,7 +63,8 @@ void pollset_want(struct pollset *p, size_t slot, short events);
 /* When the slot must be looked at though nothing was found for it; INT64_MAX: never. */
 void pollset_until(struct pollset *p, size_t slot, int64_t deadline);
 
-/* The earliest deadline; INT64_MAX: there is none. */
+/* The earliest deadline; INT64_MAX: there is none. May look at every slot after a deadline was put
+ * off: not to be called for each of many. */
 int64_t pollset_deadline(struct pollset *p);
 
 /* Has the slot's deadline passed? */
