@@ -110,6 +110,8 @@ static void tell(const struct conntrack *c, const struct conntrack_entry *e, int
 {
 	const unsigned timeout = c->timeout[e->assured];
 	const int64_t silence = timeout > e->left ? timeout - e->left : 0;
+	/* By the clock of the day: what would be older than the machine's uptime came before that was set. */
+	const int64_t age = e->age < (uint64_t)now / 1000000000 ? (int64_t)e->age * 1000000000 : 0;
 	const struct flow_key key = {
 		.remote = e->dst[way].address,
 		.remote_port = e->dst[way].port,
@@ -118,7 +120,7 @@ static void tell(const struct conntrack *c, const struct conntrack_entry *e, int
 	struct flow_value value = {
 		.bytes = {e->bytes[!way], e->bytes[way]},
 		.packets = {e->packets[!way], e->packets[way]},
-		.first = (uint64_t)now - e->age * 1000000000,
+		.first = (uint64_t)(now - age),
 		.last = (uint64_t)(now - silence * 1000000000),
 		.seen = FLOW_OTHER,
 		.local = e->src[way].address,

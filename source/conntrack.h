@@ -26,7 +26,7 @@ struct conntrack_entry {
 	struct tcpdiag_end src[2], dst[2];
 	uint64_t packets[2], bytes[2];   /* of IP packets, their headers included */
 	unsigned left;                   /* seconds until the kernel forgets it, if nothing comes */
-	uint64_t age;                    /* seconds; 0: it does not say */
+	uint64_t age;                    /* seconds, by the clock of the day; 0: it does not say */
 	bool assured;                    /* both sides spoke, and not just for a question and its answer */
 };
 

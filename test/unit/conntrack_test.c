@@ -188,6 +188,9 @@ static void when_the_last_one_passed(void **state)
 	assert_int_equal(of_text(ENTRY("999", "127.0.0.1", "9.9.9.9", "")).value.last, NOW);   /* set for it alone */
 	assert_int_equal(of_text(ENTRY("20", "127.0.0.1", "9.9.9.9", "delta-time=600 ")).value.initial[1], NOW - INT64_C(600) * SECOND);
 	assert_int_equal(of_text(ENTRY("20", "127.0.0.1", "9.9.9.9", "")).value.initial[1], NOW);
+	/* older than the machine's uptime: its clock was set meanwhile */
+	assert_int_equal(of_text(ENTRY("20", "127.0.0.1", "9.9.9.9", "delta-time=1800000000 ")).value.first, NOW);
+	assert_int_equal(of_text(ENTRY("20", "127.0.0.1", "9.9.9.9", "delta-time=18446744073709551615 ")).value.first, NOW);
 }
 
 static void what_is_no_flow_of_this_machine(void **state)
