@@ -128,9 +128,15 @@ static bool is_quic(const struct flow_value *v)
 /* Who dialled, when, and how long the answer took, as far as Initials tell. */
 static void read_initials(const struct kernel *k, struct connection *c, const struct flow_value *v)
 {
-	for (int way = 0; way < 2; way++)
-		if (v->initial[way] > c->begun && (c->initial[way] == 0 || v->initial[way] < c->initial[way]))
-			c->initial[way] = v->initial[way];
+	for (int way = 0; way < 2; way++) {
+		uint64_t at = v->initial[way];
+
+		/* conntrack goes on with the entry after a silence: who sent first is the same. */
+		if (k->udp->tracked && at > 0 && at <= c->begun)
+			at = c->begun + 1;
+		if (at > c->begun && (c->initial[way] == 0 || at < c->initial[way]))
+			c->initial[way] = at;
+	}
 	const uint64_t in = c->initial[0], out = c->initial[1];
 	const bool dialled = in == 0 || (out > 0 && out < in);
 
