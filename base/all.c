@@ -87,7 +87,8 @@ const struct option_row parts_options[] = {
 	{.help = "Other sources:"},
 	{"udp", NULL, "with the flows of UDP that are not QUIC", .kind = OPTION_FLAG, FIELD(udp)},
 	{"feed", "PATH|-", "what a libp2p node publishes on a Unix socket made at\n"
-	 "PATH, or on standard input", "a path or -", .kind = OPTION_TEXT, FIELD(feed)},
+	 "PATH, or on standard input; with --pid, the kernel's\n"
+	 "numbers on the node's names", "a path or -", .kind = OPTION_TEXT, FIELD(feed)},
 	{"feed-mode", "MODE", "of that socket, octal (default: %04o)", "an octal mode such as 0660",
 	 0, 0777, DEFAULT_FEED_MODE, .kind = OPTION_OCTAL, FIELD(feed_mode)},
 	{"replay", "FILE", "a recording", "a file", .kind = OPTION_TEXT, FIELD(replay)},

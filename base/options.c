@@ -37,8 +37,7 @@ static const struct option_row rows[] = {
 	 .kind = OPTION_URL, FIELD(public_url)},
 	{.help = "What it shows (default: every TCP connection of this machine):"},
 	{"pid", "PID|NAME", "the connections of one process; a name is followed across\n"
-	 "restarts; with --feed, its numbers on the node's names", "a process ID or a name",
-	 .kind = OPTION_PROCESS, FIELD(process)},
+	 "restarts", "a process ID or a name", .kind = OPTION_PROCESS, FIELD(process)},
 	{.help = "How:"},
 	{"interval", "MS", "snapshots are never closer together, 10 to 3600000\n(default: %d)",
 	 "milliseconds", 10, 3600000, DEFAULT_INTERVAL_MS, .kind = OPTION_MS, FIELD(interval)},
