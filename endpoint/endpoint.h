@@ -113,7 +113,8 @@ struct endpoint {
 	 * before stays in force. */
 	int (*reload)(const struct options *o);
 
-	/* The request was accepted; r and a are borrowed for the call. */
+	/* The request was accepted; r and a are borrowed for the call, the texts in them, if the answer
+	 * is one over HTTP, until close. */
 	void (*open)(struct daemon *d, struct connection *c, const struct ws_request *r,
 	             const struct http_answer *a);
 	/* A part of a data message came (WS_DATA), or the last part (WS_MESSAGE); all parts together

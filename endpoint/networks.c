@@ -24,7 +24,7 @@ static struct table *newest;
 /* The memory of a reader. */
 struct reader {
 	struct table *table;
-	bool no_body;      /* the request is HEAD */
+	struct http_answer answer;   /* as it was judged; then with type and body */
 	char head[WS_HEAD_MAX];
 };
 
@@ -158,7 +158,7 @@ static void networks_open(struct daemon *d, struct connection *c, const struct w
 
 	(void)d;
 	(void)r;
-	reader->no_body = a->no_body;
+	reader->answer = *a;
 	reader->table = newest;
 	newest->readers++;
 }
@@ -166,18 +166,14 @@ static void networks_open(struct daemon *d, struct connection *c, const struct w
 static int networks_next(struct daemon *d, struct connection *c, struct message *m)
 {
 	struct reader *reader = c->memory;
-	const struct http_answer a = {
-		.status = 200,
-		.type = "text/plain; charset=utf-8",
-		.body = (const unsigned char *)reader->table->text,
-		.body_len = reader->table->len,
-		.no_body = reader->no_body,
-	};
+	struct http_answer *a = &reader->answer;
 
+	a->body = (const unsigned char *)reader->table->text;
+	a->body_len = reader->table->len;
 	m->head = (const uint8_t *)reader->head;
-	m->head_len = http_head(reader->head, &a, (time_t)(d->clock_ms(CLOCK_REALTIME) / 1000));
-	m->body = a.body;
-	m->body_len = a.no_body ? 0 : a.body_len;
+	m->head_len = http_head(reader->head, a, (time_t)(d->clock_ms(CLOCK_REALTIME) / 1000));
+	m->body = a->body;
+	m->body_len = a->no_body ? 0 : a->body_len;
 	m->last = true;
 	return 1;
 }

@@ -18,9 +18,9 @@ static uint64_t runtime_changes;   /* of the source, when past_runtime was last 
 
 /* The memory of a reader. */
 struct answer {
-	bool no_body;     /* by HEAD */
+	struct http_answer http;   /* as it was judged; then with type and framing */
 	bool http_1_0;    /* which has no chunks: the answer ends with the connection */
-	bool begun, ended;
+	bool begun;
 	struct past_reader reader;
 	char out[CHUNK_HEAD + CHUNK_MAX + 2];
 };
@@ -95,7 +95,7 @@ static void remember_open(struct daemon *d, struct connection *c, const struct w
 	const int64_t since = read_since(r->query);
 
 	remember_runtime(d);
-	answer->no_body = a->no_body;
+	answer->http = *a;
 	answer->http_1_0 = r->http_1_0;
 	/* By how long ago that was: the wall clock may have been set since. */
 	answer->reader = past_reader(
@@ -104,16 +104,13 @@ static void remember_open(struct daemon *d, struct connection *c, const struct w
 
 static void put_head(const struct daemon *d, struct answer *answer, struct message *m)
 {
-	const struct http_answer a = {
-		.status = 200,
-		.type = "application/octet-stream",
-		.framing = answer->http_1_0 ? "" : "Transfer-Encoding: chunked\r\n",
-		.no_body = answer->no_body,
-	};
+	struct http_answer *a = &answer->http;
 
-	m->head_len = http_head(answer->out, &a, (time_t)(d->clock_ms(CLOCK_REALTIME) / 1000));
+	a->type = "application/octet-stream";
+	a->framing = answer->http_1_0 ? "" : "Transfer-Encoding: chunked\r\n";
+	m->head_len = http_head(answer->out, a, (time_t)(d->clock_ms(CLOCK_REALTIME) / 1000));
 	answer->begun = true;
-	m->last = answer->no_body;
+	m->last = a->no_body;
 }
 
 /* The last chunk is an empty one (RFC 9112, section 7.1), which tells a whole answer from one

@@ -6,7 +6,7 @@ static struct metrics metrics;
 
 /* The memory of a scrape. */
 struct scrape {
-	bool no_body;     /* the request is HEAD */
+	struct http_answer answer;   /* as it was judged; then with type and body */
 	bool counting;    /* the snapshot that it pinned is being counted, or was */
 	char head[WS_HEAD_MAX];
 };
@@ -18,7 +18,7 @@ static void scrape_open(struct daemon *d, struct connection *c, const struct ws_
 
 	(void)d;
 	(void)r;
-	s->no_body = a->no_body;
+	s->answer = *a;
 }
 
 static bool scrape_waits(const struct daemon *d, const struct connection *c)
@@ -32,7 +32,7 @@ static bool scrape_waits(const struct daemon *d, const struct connection *c)
 static void write_text(struct daemon *d, struct connection *c, struct message *m)
 {
 	struct scrape *s = c->memory;
-	struct http_answer a = {.status = 200, .type = METRICS_TYPE, .no_body = s->no_body};
+	struct http_answer *a = &s->answer;
 	const int64_t epoch = d->clock_ms(CLOCK_REALTIME);
 	void *slow;
 
@@ -45,13 +45,14 @@ static void write_text(struct daemon *d, struct connection *c, struct message *m
 	metrics.started = epoch - (d->clock_ms(CLOCK_BOOTTIME) - d->started);
 	metrics.runtime = &d->source->runtime;
 	metrics.feed = d->source->feed;
-	a.body = metrics_write(&metrics, c, &slow, &a.body_len);
+	a->type = METRICS_TYPE;
+	a->body = metrics_write(&metrics, c, &slow, &a->body_len);
 	if (slow)
 		d->drop(d, slow, "too slow: four other scrapes began since");
 	m->head = (const uint8_t *)s->head;
-	m->head_len = http_head(s->head, &a, (time_t)(epoch / 1000));
-	m->body = a.body;
-	m->body_len = a.no_body ? 0 : a.body_len;
+	m->head_len = http_head(s->head, a, (time_t)(epoch / 1000));
+	m->body = a->body;
+	m->body_len = a->no_body ? 0 : a->body_len;
 	m->last = true;
 }
 

@@ -192,6 +192,16 @@ test('a page of an allowed origin may read every answer, also why it was refused
     const other = await curl('--header', 'Origin: https://fleet.example.evil', `${d.url}${path}`)
     assert.equal(other.headers['access-control-allow-origin'], undefined)
   }
+  const table = join(folder(t), 'networks')
+  writeFileSync(table, '192.0.2.0/24 AS64500 DE Example\n')
+  const open = await daemon(t, [...HOUR, '--allow-origin', origin, '--remember', '1h', '--networks', table], { expect: [/^refused /] })
+  for (const path of ['', 'metrics', 'past', 'networks']) {
+    const { headers, status } = await curl('--header', `Origin: ${origin}`, `${open.url}${path}`)
+    assert.equal(status, 200)
+    assert.equal(headers['access-control-allow-origin'], origin, path)
+    const own = await curl(`${open.url}${path}`)
+    assert.equal(own.headers['access-control-allow-origin'], undefined)
+  }
 })
 
 test('a foreign page that asks for /metrics makes it take no snapshot', async t => {
