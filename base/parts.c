@@ -15,7 +15,14 @@ int64_t parts_judge(struct http_answer *a, const struct ws_request *r, int got,
 	if (wait > 0)
 		return wait;
 	if (wait < 0) {
+		struct http_policy untried = *policy;
+		struct http_answer other;
+
+		untried.admits = NULL;   /* this token is compared with none */
+		http_decide(&other, r, got, &untried);
 		http_refuse(a, HTTP_TOO_MANY_TOKENS);
+		a->no_body = other.no_body;
+		a->origin = other.origin;
 		return 0;
 	}
 	http_decide(a, r, got, policy);

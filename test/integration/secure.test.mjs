@@ -206,6 +206,21 @@ test('tokens are not tried out by not waiting for answers, and whoever has the r
   assert.ok(lines.length >= 5 && lines.length <= 12 + (performance.now() - start) / 1000, `${lines.length} lines`)
 })
 
+test('a refusal of one token too many has no body for HEAD, and may be read by an allowed page', async t => {
+  const origin = 'https://watch.example'
+  const d = await guarded(t, [...HOUR, '--allow-origin', origin, '--max-clients', '200'], { expect: [/^refused /] })
+  const head = request('HEAD /metrics HTTP/1.1', { ...bearer(WRONG), Origin: origin })
+  const all = await Promise.all(Array.from({ length: 60 }, () => connect(t, { port: d.port })))
+  for (const c of all) c.send(head)
+  const many = await Promise.race(all.map(async c => {
+    await c.answered()
+    return c.status === 429 ? c : new Promise(() => {})
+  }))
+  await many.end()
+  assert.equal(many.body, '')
+  assert.equal(many.field('Access-Control-Allow-Origin'), origin)
+})
+
 const ticks = pid => {
   const fields = readFileSync(`/proc/${pid}/stat`, 'latin1').split(') ')[1].split(' ')
   return Number(fields[11]) + Number(fields[12])
