@@ -47,6 +47,7 @@ struct tls {
 	size_t address_len;  /* 4, 16, or 0: the name is a DNS name or NULL */
 	int error;           /* what mbedtls returned last, if it was an error; else 0 */
 	size_t unfinished;   /* bytes given to mbedtls for a record that the socket took a part of; 0: none */
+	bool reading;        /* within mbedtls_ssl_read() */
 	int calls_left;      /* recv() and send() that mbedtls may still make in this tls_ call */
 	bool heard;          /* the peer has sent its first byte */
 	bool not_tls;        /* the first byte of the peer cannot begin a TLS record */
@@ -429,12 +430,20 @@ static int receive_some(void *arg, unsigned char *out, size_t len)
 	return n;
 }
 
+/* To a peer that renegotiates mbedtls_ssl_read() sends an alert, and before it the rest of a record
+ * that tls_send did not finish; mbedtls_ssl_write() would then write that record a second time. Of
+ * an alert that the socket took a part of, mbedtls_ssl_write() would take the rest for its own
+ * record, and never write that. So mbedtls_ssl_read() sends nothing while a record is unfinished,
+ * and an alert that the socket does not take whole ends the session. */
 static int send_some(void *arg, const unsigned char *in, size_t len)
 {
 	struct tls *t = arg;
+	const bool alert = t->reading && t->read;
 
-	return t->calls_left-- > 0 ? mbedtls_net_send(&t->socket, in, len)
-	                           : MBEDTLS_ERR_SSL_WANT_WRITE;
+	if (t->calls_left-- <= 0 || (alert && t->unfinished))
+		return MBEDTLS_ERR_SSL_WANT_WRITE;
+	const int n = mbedtls_net_send(&t->socket, in, len);
+	return alert && n != (int)len ? MBEDTLS_ERR_NET_SEND_FAILED : n;
 }
 
 /* Sets address and address_len if the name is an IP address. The zone of an IPv6 address
@@ -525,9 +534,11 @@ ssize_t tls_recv(struct tls *t, void *out, size_t len)
 	begin_call(t);
 	/* 0 means an empty record, which is allowed (RFC 5246 section 6.2.1), unless the socket is at
 	 * its end. The loop ends: each empty record uses up some of calls_left. */
+	t->reading = true;
 	do
 		n = mbedtls_ssl_read(&t->ssl, out, len);
 	while (n == 0 && !t->ended);
+	t->reading = false;
 	t->read |= n > 0;
 	return result(t, n == MBEDTLS_ERR_SSL_CONN_EOF ? 0 : n);
 }

@@ -347,7 +347,7 @@ static void one_call_writes_many_records(void **state)
 	open_server(&p);
 	open_bare_client(&c, &p);
 	for (size_t i = 0; i < BYTES; i++)
-		out[i] = (unsigned char)(i * 31 >> 4);
+		out[i] = (unsigned char)((uint32_t)i * 2654435761U >> 24);
 	while (got < BYTES) {
 		ssize_t n = sent < BYTES ? tls_send(p.server, out + sent, BYTES - sent) : 0;
 
@@ -388,7 +388,7 @@ static void more_may_be_offered_later(void **state)
 	open_server(&p);
 	open_bare_client(&c, &p);
 	for (size_t i = 0; i < BYTES; i++)
-		out[i] = (unsigned char)(i * 31 >> 4);
+		out[i] = (unsigned char)((uint32_t)i * 2654435761U >> 24);
 	for (int turns = 0; got < BYTES; turns++) {
 		ssize_t n = 1;
 
@@ -417,6 +417,61 @@ static void more_may_be_offered_later(void **state)
 	close_pair(&p);
 }
 
+/* A client of TLS 1.2 renegotiates while the socket is full: of the record that waits, no byte is
+ * lost or comes twice. */
+static void a_renegotiation_breaks_no_record(void **state)
+{
+#ifdef MBEDTLS_SSL_RENEGOTIATION
+	enum { BYTES = 4 << 20 };
+	static unsigned char out[BYTES], in[BYTES];
+	struct pair p = {0};
+	struct bare_client c;
+	size_t sent = 0, got = 0;
+	unsigned char byte;
+	int m = 0;
+
+	(void)state;
+	make_certificate(NULL, 0);
+	open_server(&p);
+	open_bare_client(&c, &p);
+	if (strcmp(mbedtls_ssl_get_version(&c.ssl), "TLSv1.2") != 0) {   /* later ones have none */
+		mbedtls_ssl_free(&c.ssl);
+		mbedtls_ssl_config_free(&c.config);
+		close_pair(&p);
+		skip();
+	}
+	mbedtls_ssl_conf_renegotiation(&c.config, MBEDTLS_SSL_RENEGOTIATION_ENABLED);
+	mbedtls_ssl_conf_renegotiation_enforced(&c.config, MBEDTLS_SSL_RENEGOTIATION_NOT_ENFORCED);
+	assert_int_equal(mbedtls_ssl_write(&c.ssl, (const unsigned char *)"r", 1), 1);
+	assert_int_equal(tls_recv(p.server, &byte, 1), 1);
+	for (size_t i = 0; i < BYTES; i++)
+		out[i] = (unsigned char)((uint32_t)i * 2654435761U >> 24);
+	for (ssize_t n = 1; n > 0; sent += n > 0 ? (size_t)n : 0)
+		n = tls_send(p.server, out + sent, BYTES - sent);
+	assert_in_range(sent, 1, BYTES - 1);
+	assert_int_not_equal(mbedtls_ssl_renegotiate(&c.ssl), 0);   /* its ClientHello is sent */
+	for (; got < sent / 2; got += (size_t)m)
+		assert_in_range(m = mbedtls_ssl_read(&c.ssl, in + got, BYTES - got), 1, BYTES);
+	assert_int_equal(tls_recv(p.server, &byte, 1), -1);
+	assert_int_equal(errno, EAGAIN);
+	for (int turns = 0; got < BYTES; turns++) {
+		assert_in_range(turns, 0, 100000);
+		const ssize_t n = sent < BYTES ? tls_send(p.server, out + sent, BYTES - sent) : 0;
+		sent += n > 0 ? (size_t)n : 0;
+		m = mbedtls_ssl_read(&c.ssl, in + got, BYTES - got);
+		got += m > 0 ? (size_t)m : 0;
+	}
+	assert_int_equal(sent, BYTES);
+	assert_memory_equal(in, out, BYTES);
+	mbedtls_ssl_free(&c.ssl);
+	mbedtls_ssl_config_free(&c.config);
+	close_pair(&p);
+#else
+	(void)state;
+	skip();
+#endif
+}
+
 /* Whichever of the two is faster here. */
 static void a_client_that_takes_any_gets_a_key_of_256_bits(void **state)
 {
@@ -439,6 +494,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(one_call_writes_many_records),
 		cmocka_unit_test(more_may_be_offered_later),
+		cmocka_unit_test(a_renegotiation_breaks_no_record),
 		cmocka_unit_test(a_client_that_takes_any_gets_a_key_of_256_bits),
 		cmocka_unit_test(addresses_are_compared_byte_by_byte),
 		cmocka_unit_test(a_damaged_list_of_names_holds_no_address),
