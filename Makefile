@@ -37,12 +37,12 @@ HOSTCC ?= cc
 LIBS = $(shell $(PKG_CONFIG) --libs libprotobuf-c) $(if $(filter 1,$(TLS)),-lmbedtls -lmbedx509) -lmbedcrypto
 
 # Everything but the two programs' main files, which the unit tests cannot have.
-COMMON = ws.c base/head.c base/log.c base/usage.c guard/auth.c guard/tls.c source/complete.c source/put.c source/wire.c
+COMMON = ws.c base/file.c base/head.c base/log.c base/usage.c guard/auth.c guard/tls.c source/complete.c source/put.c source/wire.c
 DAEMON = snapshot.c $(filter-out base/core.c $(COMMON),$(wildcard base/*.c endpoint/*.c guard/*.c source/*.c))
 # The core alone: pull server and kernel source, without what base/all.c adds.
-CORE = introspectd.c ws.c snapshot.c $(filter-out base/all.c,$(wildcard base/*.c)) \
+CORE = introspectd.c ws.c snapshot.c $(filter-out base/all.c base/file.c,$(wildcard base/*.c)) \
        $(patsubst %,source/%.c,holders kernel process put tcpdiag)
-BRIDGE = $(wildcard bridge/*.c) client/json.c guard/auth.c guard/sandbox.c base/head.c base/log.c base/usage.c \
+BRIDGE = $(wildcard bridge/*.c) client/json.c guard/auth.c guard/sandbox.c base/file.c base/head.c base/log.c base/usage.c \
          source/put.c source/wire.c ws.c
 CLIENT = $(filter-out client/introspect.c,$(wildcard client/*.c))
 

@@ -2,10 +2,10 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/log.h"
 
 enum {
@@ -102,15 +102,13 @@ static const char *text_wrong(const struct table *t, size_t *number)
 /* Reads the file into the table that nobody reads. NULL, or what is wrong. */
 static const char *read_file(const char *path, struct table *t, size_t *line)
 {
-	FILE *f = fopen(path, "rb");
+	const ssize_t got = file_read(path, t->text, FILE_MAX + 1);
 
 	*line = 0;
-	if (!f)
+	if (got < 0)
 		return strerror(errno);
-	t->len = fread(t->text, 1, FILE_MAX + 1, f);
-	const char *wrong = ferror(f) ? strerror(errno) : text_wrong(t, line);
-	fclose(f);
-	return wrong;
+	t->len = (size_t)got;
+	return text_wrong(t, line);
 }
 
 static int networks_reload(const struct options *o)

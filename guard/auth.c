@@ -1,11 +1,10 @@
 #include "guard/auth.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <strings.h>
-#include <unistd.h>
 
+#include "base/file.h"
 #include "base/peers.h"
 
 enum {
@@ -14,33 +13,15 @@ enum {
 	FORGET_MS = 60000,       /* after the last failure */
 };
 
-/* Reads the beginning of a file into text, at most size - 1 bytes, and ends it with a NUL. By
- * read(), since stdio would leave a copy of the token in its buffer. 0, or -1 with errno. */
-static int read_beginning(const char *file, char *text, size_t size)
-{
-	int fd = open(file, O_RDONLY | O_CLOEXEC);
-	size_t len = 0;
-	ssize_t n = fd < 0 ? -1 : 1;
-
-	while (fd >= 0 && len < size - 1 && (n > 0 || (n < 0 && errno == EINTR))) {
-		n = read(fd, text + len, size - 1 - len);
-		len += n > 0 ? (size_t)n : 0;
-	}
-	text[len] = '\0';
-	int error = errno;
-	if (fd >= 0)
-		close(fd);
-	errno = error;
-	return n < 0 ? -1 : 0;
-}
-
 const char *auth_read(struct auth *a, const char *file)
 {
 	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 	                              "0123456789._~-";
 	char line[AUTH_TOKEN_MAX + 2];
-	const char *wrong = read_beginning(file, line, sizeof line) == 0 ? NULL : strerror(errno);
+	const ssize_t got = file_read(file, line, sizeof line - 1);
+	const char *wrong = got < 0 ? strerror(errno) : NULL;
 
+	line[got < 0 ? 0 : got] = '\0';
 	line[strcspn(line, "\r\n")] = '\0';
 	size_t len = strlen(line);
 	_Static_assert(AUTH_TOKEN_MIN == 16 && AUTH_TOKEN_MAX == 256, "what the words below say");

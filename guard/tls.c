@@ -105,12 +105,13 @@ static bool refuse(char why[TLS_WHY_MAX], const char *file, int error)
 	return false;
 }
 
-/* Can the file be read at all? Asked before mbedtls reads it, since mbedtls keeps no errno. */
+/* Can the file be read at all? Asked before mbedtls reads it, since mbedtls keeps no errno, and
+ * would wait for somebody to write to a FIFO. */
 static bool is_readable(const char *file, char why[TLS_WHY_MAX])
 {
 	char byte;
-	const int fd = open(file, O_RDONLY | O_CLOEXEC);
-	const bool readable = fd >= 0 && (read(fd, &byte, 1) >= 0 || errno == EINTR);
+	const int fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	const bool readable = fd >= 0 && lseek(fd, 0, SEEK_SET) == 0 && (read(fd, &byte, 1) >= 0 || errno == EINTR);
 
 	if (!readable)
 		snprintf(why, TLS_WHY_MAX, "%s: %s", file, strerror(errno));

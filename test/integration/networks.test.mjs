@@ -1,7 +1,7 @@
 // --networks and GET /networks: the operator's table of networks, checked and handed on.
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
-import { writeFileSync } from 'node:fs'
+import { execFileSync, spawnSync } from 'node:child_process'
+import { rmSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -68,6 +68,26 @@ test('a file that is missing, or too large, is told', async t => {
     [table(t, '10.0.0.0/8\n'.repeat(400_000)), /it has more than 4 MiB/]]) {
     assert.match(start(file).stderr, wrong)
   }
+})
+
+test('a FIFO that nobody writes to holds nobody up: not at the start, nor on SIGHUP', async t => {
+  const token = join(folder(t), 'token'), file = table(t, GOOD)
+  writeFileSync(token, 'correct-horse.battery_staple~1\n', { mode: 0o600 })
+  const d = await daemon(t, ['--networks', file, '--token-file', token], { expect: [/^error /] })
+  for (const path of [file, token]) {
+    rmSync(path)
+    execFileSync('mkfifo', ['-m', '600', path])
+  }
+  assert.match(start(file).stderr, /^error networks=\S+ reason="No data available"\n$/)
+  for (const options of [['--token-file', token], ['--tls-cert', token, '--tls-key', token]]) {
+    const { status, stderr } = spawnSync(join(build, 'introspectd'), ['--listen', '127.0.0.1:0', '--no-sandbox', ...options], { encoding: 'utf8', timeout: 20_000 })
+    assert.match(stderr, /^error .*(No data available|Illegal seek)/)
+    assert.equal(status, 1)
+  }
+  assert.match(await hangUp(d, /^error networks/), /reason="No data available"/)
+  assert.ok(d.lines.some(line => /^error token_file.*No data available/.test(line)))
+  const answer = await fetch(`${d.url}networks`, { headers: { authorization: 'Bearer correct-horse.battery_staple~1' } })
+  assert.equal(await answer.text(), GOOD, 'what was read before stays')
 })
 
 test('who reads while the file changes gets what it was, and others what it is', async t => {

@@ -1,0 +1,40 @@
+#include "base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+
+/* Waits until read() has something to say. */
+static int wait_until(int fd, int64_t end)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	const int64_t left = end - clock_ms(CLOCK_MONOTONIC);
+	const int n = poll(&p, 1, left > 0 ? (int)left : 0);
+
+	if (n == 0)
+		errno = ENODATA;
+	return n > 0 ? 0 : -1;
+}
+
+ssize_t file_read(const char *file, void *into, size_t size)
+{
+	const int64_t end = clock_ms(CLOCK_MONOTONIC) + FILE_WAIT_MS;
+	const int fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	size_t len = 0;
+	ssize_t n = fd < 0 ? -1 : 1;
+
+	while (fd >= 0 && len < size && (n > 0 || (n < 0 && (errno == EINTR || errno == EAGAIN)))) {
+		n = wait_until(fd, end);
+		if (n == 0)
+			n = read(fd, (char *)into + len, size - len);
+		len += n > 0 ? (size_t)n : 0;
+	}
+	const int error = errno;
+	if (fd >= 0)
+		close(fd);
+	errno = error;
+	return n < 0 ? -1 : (ssize_t)len;
+}

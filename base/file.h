@@ -1,0 +1,14 @@
+#ifndef FILE_H
+#define FILE_H
+
+#include <stddef.h>
+#include <sys/types.h>
+
+enum { FILE_WAIT_MS = 1000 };   /* for bytes of what is no regular file */
+
+/* Reads the beginning of a file, at most size bytes. By read(), since stdio would leave a copy
+ * of a secret in its buffer. A FIFO may have no writer, and then must not hold the daemon up:
+ * the error is ENODATA. Returns the bytes read, or -1 with errno. */
+ssize_t file_read(const char *file, void *into, size_t size);
+
+#endif
