@@ -50,9 +50,21 @@ test('the sample: every view, scrubbed without a daemon', { ...limit, ...needsSa
   await d.stop()
   await openFile(page, sample)
   await when(page, () => document.querySelector('.handle')?.getAttribute('aria-valuemax') === '29')
+  const says = {
+    overview: 'go-libp2p',
+    peers: 'peers',
+    connections: 'connection',
+    streams: '/floodsub/1.0.0',
+    dht: 'Routing table',
+    topics: 'No topics',
+    events: 'vents',
+    swarm: 'the wider',
+    fleet: 'Add other daemons'
+  }
+  assert.deepEqual(Object.keys(says), VIEWS)
   for (const view of VIEWS) {
     await show(page, view)
-    await hasText(page, 'main', { overview: 'go-libp2p', peers: 'peers', connections: 'connection', streams: '/floodsub/1.0.0', dht: 'Routing table', topics: 'No topics', events: 'vents', swarm: 'the wider' }[view])
+    await hasText(page, 'main', says[view])
   }
   await show(page, 'events')
   await page.focus('.handle')
