@@ -18,7 +18,7 @@ int64_t parts_judge(struct http_answer *a, const struct ws_request *r, int got,
 		struct http_policy untried = *policy;
 		struct http_answer other;
 
-		untried.admits = NULL;   /* this token is compared with none */
+		untried.admits = NULL;   /* the request's token is not compared */
 		http_decide(&other, r, got, &untried);
 		http_refuse(a, HTTP_TOO_MANY_TOKENS);
 		a->no_body = other.no_body;

@@ -110,7 +110,8 @@ static void tell(const struct conntrack *c, const struct conntrack_entry *e, int
 {
 	const unsigned timeout = c->timeout[e->assured];
 	const int64_t silence = timeout > e->left ? timeout - e->left : 0;
-	/* By the clock of the day: what would be older than the machine's uptime came before that was set. */
+	/* The kernel computes the age by the clock of the day. An age beyond the uptime shows that this
+	 * clock was set since, and counts as unknown. */
 	const int64_t age = e->age < (uint64_t)now / 1000000000 ? (int64_t)e->age * 1000000000 : 0;
 	const struct flow_key key = {
 		.remote = e->dst[way].address,
