@@ -124,7 +124,8 @@ static int put_chunk(struct daemon *d, struct connection *c, struct message *m)
 	struct past_reader peek = answer->reader;
 	uint8_t byte;
 
-	if (n == PAST_LOST) {
+	/* In HTTP/1.0 there would have been more: it was let go of meanwhile. */
+	if (n == PAST_LOST || (n == 0 && answer->http_1_0)) {
 		d->drop(d, c, "too slow for what is remembered");
 		return 0;
 	}

@@ -13,6 +13,7 @@
 
 #include "endpoint/difference.h"
 #include "endpoint/past.h"
+#include "endpoint/remember.h"
 #include "source/wire.h"
 
 /* A node, a clock that the test sets, and what a reader gets of what was remembered. */
@@ -490,6 +491,52 @@ static void test_clock_set_back(void **unused)
 	assert_null(next_message());
 }
 
+static const char *dropped;
+
+static void drop(struct daemon *d, struct connection *c, const char *reason)
+{
+	(void)d;
+	(void)c;
+	dropped = reason;
+}
+
+static int64_t no_clock(clockid_t clock)
+{
+	(void)clock;
+	return 0;
+}
+
+/* Its reader took all that was written to it, and what is left of its own was let go of: there is
+ * no message of no bytes to end the answer with. */
+static void test_http_1_0_too_slow(void **unused)
+{
+	static uint8_t event[1000];
+	static struct source source;
+	struct daemon d = {.source = &source, .drop = drop, .clock_ms = no_clock,
+	                   .options.remember = PAST_MINUTE_MS, .options.remember_bytes = 128 << 10};
+	const struct ws_request request = {.http_1_0 = true};
+	const struct http_answer answer = {.status = 200};
+	struct connection c = {.memory = calloc(1, remember_endpoint.size)};
+	struct message m = {0};
+
+	(void)unused;
+	introspection__runtime__init(&source.runtime);
+	assert_int_equal(remember_endpoint.start(&d), 0);
+	remember_endpoint.event(&d, event, sizeof event);
+	remember_endpoint.open(&d, &c, &request, &answer);
+	for (int i = 0; i < 2; i++) {   /* heads of the answer and of the recording */
+		assert_int_equal(remember_endpoint.next(&d, &c, &m), 1);
+		assert_true(m.head_len > 0 && !m.last);
+	}
+	d.now += 2 * PAST_MINUTE_MS;
+	remember_endpoint.event(&d, event, sizeof event);
+	dropped = NULL;
+	assert_int_equal(remember_endpoint.next(&d, &c, &m), 0);
+	assert_string_equal(dropped, "too slow for what is remembered");
+	remember_endpoint.stop();
+	free(c.memory);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -501,6 +548,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_long, begin, end),
 		cmocka_unit_test_setup_teardown(test_readers, begin, end),
 		cmocka_unit_test_setup_teardown(test_clock_set_back, begin, end),
+		cmocka_unit_test(test_http_1_0_too_slow),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
