@@ -535,9 +535,13 @@ async function restore(store, url, now) {
   const [remembered] = await Promise.all([
     fetchData(url, `past?since=${Math.max(0, now - REMEMBERED_MAX)}`).then((answer) => answer?.arrayBuffer()).catch(() => {}), loadNetworks(url),
   ]), ahead = Date.now() - now;
-  const past = readRecording(new Uint8Array(remembered ?? 0)).messages.map((bytes) => {
-    const { state, event } = times.decode('ServerMessage', bytes);
-    return { bytes, at: (state.instant_ts || event.ts) + ahead };
+  const past = readRecording(new Uint8Array(remembered ?? 0)).messages.flatMap((bytes) => {
+    try {
+      const { state, event } = times.decode('ServerMessage', bytes);
+      return [{ bytes, at: (state.instant_ts || event.ts) + ahead }];
+    } catch {
+      return [];   // damaged: the rest is shown
+    }
   });
   for (const { bytes, at } of [...past, ...await kept(url)].sort((a, b) => a.at - b.at)) {
     try {

@@ -76,7 +76,9 @@ class Member {
   // The first snapshot comes unasked and is whole; what it leaves uncounted the next one tells.
   #take(bytes) {
     try {
-      const { state } = totals.decode('ServerMessage', bytes), { traffic_in: i, traffic_out: o } = state.traffic;
+      const message = totals.decode('ServerMessage', bytes), { state } = message, { traffic_in: i, traffic_out: o } = state.traffic;
+      if (!Object.hasOwn(message, 'state'))
+        return;
       this.connection.count(state.sequence);
       if (!Object.hasOwn(state, 'counts')) {
         state.counts = this.said?.counts;

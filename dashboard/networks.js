@@ -27,9 +27,9 @@ export function readNetworks(text) {
   table = new Map([[V4, new Map()], [V6, new Map()]]);
   known = new Map();
   for (const line of text.split('\n')) {
-    const [prefix = '', as = '-', country = '-', ...name] = line.trim().split(/[ \t]+/);
+    const [prefix = '', as = '-', country = '-', ...name] = line.trim().split(/[ \t\r]+/);
     const [host, bits] = prefix.split('/'), found = prefix[0] !== '#' && numberOf(host);
-    if (!found)
+    if (!found || !(/^\d{1,3}$/.test(bits) && bits <= found[1]))   // another daemon may not have checked
       continue;
     const lengths = table.get(found[1]), key = found[0] >> BigInt(found[1] - bits), at = Number(bits);
     const entry = { as: as === '-' ? '' : `AS${as.replace('AS', '')}`, country: country === '-' ? '' : country, name: name.join(' ') };

@@ -27,6 +27,16 @@ test('the longest network counts, in both families, whatever else stands in the 
   assert.equal(networkAt('10.9.9.9:4001').text, '')
 })
 
+// A table that another daemon hands on, or one that only carriage returns divide.
+test('a line that is none is passed over', () => {
+  for (const bits of ['', '/', '/x', '/8x', '/1.5', '/-1', '/33', '/1e9', '/1000000000', '/8\rAS7', '/0x8', '/ 8']) {
+    readNetworks(`10.0.0.0${bits} AS9\n10.0.0.0/16 AS1\n999.0.0.0/8\n`)
+    assert.equal(networkAt('10.0.0.1:1').text, 'AS1', bits)
+  }
+  readNetworks('10.0.0.0/8\rAS7\rDE\n')
+  assert.equal(networkAt('10.0.0.1:1').text, 'AS7 DE')
+})
+
 test('random tables and addresses, beside node\'s own', () => {
   let seed = 7
   const random = n => (seed = (Math.imul(seed, 1103515245) + 12345) >>> 0) % n
