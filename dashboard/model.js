@@ -40,7 +40,7 @@ const NO_NETWORK = 'not in the table';
 // How peers and connections can be put together: by AS and country where there is a table of them.
 export const GROUPS = {
   agent: ['Agent', (r) => agentName(r.agent) || 'agent not known'],
-  version: ['Agent and version', (r) => agentVersion(r.agent) || 'agent not known'],
+  version: ['Agent version', (r) => agentVersion(r.agent) || 'agent not known'],
   transport: ['Transport', (r) => r.transport],
   net16: ['Network (IPv4 /16, IPv6 /32)', (r) => networkOf(r.place, 16) || 'no IP address'],
   net24: ['Network (IPv4 /24, IPv6 /32)', (r) => networkOf(r.place, 24) || 'no IP address'],

@@ -25,7 +25,7 @@ function queries(title, q) {
   return card(title, plural(all, 'query', 'queries'), all
     ? h('ul', { class: 'resources' }, outcomes.map(([name, kind]) => h('li', { key: name },
       h('span', { class: 'grow' }, name), h('span', { class: 'num' }, count(q[name])), bar(q[name], all, kind))))
-    : why('None is counted so far.'));
+    : why('None counted so far.'));
 }
 
 // Arrow keys walk through the peers of all buckets.

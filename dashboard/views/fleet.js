@@ -88,7 +88,7 @@ function adding(urls) {
   };
   return h('form', { class: 'address fleet', onsubmit: submit },
     h('textarea', {
-      name: 'daemons', rows: 1, placeholder: 'host:port, ws:// or wss:// URLs, as many as you like', spellcheck: 'false',
+      name: 'daemons', rows: 1, placeholder: 'host:port or URL, one or several', spellcheck: 'false',
       'aria-label': 'Daemons to add: host, host:port, ws:// or wss:// URLs', value: lines ?? '', oninput: (e) => { lines = e.target.value; },
     }),
     h('button', { type: 'submit' }, 'Add'),
