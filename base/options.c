@@ -35,7 +35,7 @@ static const struct option_row rows[] = {
 	 "fewer of them", .high = OPTIONS_LIST_MAX, .kind = OPTION_ORIGIN, FIELD(allow_origin)},
 	{"public-url", "URL", "where a proxy shows it: accept this Host and this Origin",
 	 .kind = OPTION_URL, FIELD(public_url)},
-	{.help = "What it shows (default: every TCP connection of this machine):"},
+	{.help = "What it shows (default: every TCP and QUIC connection of this machine):"},
 	{"pid", "PID|NAME", "the connections of one process; a name is followed across\n"
 	 "restarts", "a process ID or a name", .kind = OPTION_PROCESS, FIELD(process)},
 	{.help = "How:"},

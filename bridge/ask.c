@@ -1,3 +1,4 @@
+#include <ctype.h>
 #include <curl/curl.h>
 #include <malloc.h>
 #include <stdarg.h>
@@ -221,9 +222,11 @@ static json_t *parse(struct node *n, unsigned how)
 /* Answers with another status than 200. */
 static void refused(struct node *n, unsigned how, long status)
 {
-	const int len = n->len < QUOTED_MAX ? (int)n->len : QUOTED_MAX;
+	int len = n->len < QUOTED_MAX ? (int)n->len : QUOTED_MAX;
 	const char *leads_to = NULL;
 
+	while (len > 0 && isspace((unsigned char)n->body[len - 1]))
+		len--;
 	if (how & OPTIONAL && status >= 400 && status != 401 && status != 403)
 		return;
 	curl_easy_getinfo(n->curl, CURLINFO_REDIRECT_URL, &leads_to);

@@ -309,6 +309,8 @@ static int read_operands(struct bridge *b, int argc, char **argv)
 		b->url = b->kind->url;
 	if (b->to && strlen(b->to) >= sizeof((struct sockaddr_un *)0)->sun_path)
 		return wrong("--to %s: the path is too long for a Unix socket", b->to);
+	if (b->to && b->once)
+		return wrong("--once and --to do not go together");
 	if (!b->to && !b->once && isatty(STDOUT_FILENO))
 		return wrong("standard output is a terminal: pipe it to introspectd --feed -, or use "
 		             "--to or --once");

@@ -314,6 +314,11 @@ static void draw_resources(const Introspection__State *state, struct screen *s, 
 		if (i > 0)
 			dot(s);
 		screen_printf(s, PLAIN, "%s ", r->name);
+		/* How old an answer is that the bridge asks for seldom: no limit, though told like one. */
+		if (strcmp(r->scope, "age-seconds") == 0) {
+			screen_printf(s, DIM, "%s old", format_age(text, 1000 * r->used));
+			continue;
+		}
 		if (!bytes)
 			snprintf(text, sizeof text, "%" PRIu64, r->used);
 		screen_text(s,

@@ -202,6 +202,7 @@ test('in a pipe: at the interval, and it ends with its reader', async t => {
 test('the command line: what is wrong is named', async t => {
   for (const [args, wanted] of [
     [[], /which kind/], [['nope'], /nope: no such kind/], [['kubo', 'x'], /x: expected a URL/],
+    [['kubo', '--once', '--to', '/x'], /--once and --to/],
     [['kubo', 'http://a:b@c'], /expected a URL/], [['kubo', 'http://a', 'c'], /c: too many/],
     [['kubo', '--interval', '99'], /--interval 99: /], [['kubo', '--interval', '1x'], /1x/], [['kubo', '--interval'], /--interval: needs a value/],
     [['kubo', '--nope'], /--nope: no such option/], [['kubo', '--once=1'], /takes no value/],

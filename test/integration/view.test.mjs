@@ -84,7 +84,8 @@ const node = {
   runtime: { peerId: '12D3KooWthenode', implementation: 'js-libp2p', version: '3.1.3', hostname: 'here', source: 'feed' },
   subsystems: { connections, dht: { enabled: true, buckets: [{ peers: [{}, { status: 1 }] }] } },
   protocols: [{ protocol: '/quiet' }, { protocol: '/busy', traffic: { trafficIn: { instBw: 2048 } } }],
-  resources: [{ name: 'memory', used: 1 << 20 }, { name: 'open-files', used: 99, limit: 100 }]
+  resources: [{ name: 'memory', used: 1 << 20 }, { name: 'open-files', used: 99, limit: 100 },
+    { scope: 'age-seconds', name: 'dht', used: 29, limit: 30 }]
 }
 
 // Serves one state, and what states(n) gives for the n-th ready, if anything.
@@ -121,7 +122,7 @@ describe('the live view', { concurrency: 2 }, () => {
     assert.match(lines[5], /^Connections {2}30 {2}15 in, 15 out · 60 streams · 1 closed$/)
     assert.match(lines[6], /^Protocols +\/busy 2\.0 KiB\/s · \/quiet$/)
     assert.match(lines[7], /^DHT +peers 2, 1 active · buckets 1$/)
-    assert.match(lines[8], /^Resources +memory 1\.0 MiB · open-files 99 of 100$/)
+    assert.match(lines[8], /^Resources +memory 1\.0 MiB · open-files 99 of 100 · dht 29s old$/)
     assert.match(lines[10], /^PEER +ADDRESS +AGENT +DIR +STRM +IN\/S▾ +OUT\/S +RTT +AGE/)
     assert.match(lines[11], /^12D3KooWpeer00 +10\.0\.1\.0:4001 +js-libp2p\S* +out +2 +30K +2\.0K +· +·/)
     assert.match(lines[14], /^12D3KooWpeer03 .* in +2 +27K +8\.0K 3\.0ms +3m/)
