@@ -158,8 +158,12 @@ export async function accessible (page, where) {
   assert.deepEqual(violations, [], where)
 }
 
-export const noOverflow = async (page, where) =>
+// Nothing is beyond the screen, nor cut in the lines that do not scroll.
+export async function noOverflow (page, where) {
   assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= window.innerWidth), `${where} is wider than the screen`)
+  const cut = await page.evaluate(() => [...document.querySelectorAll('.title, .tools, .values')].filter(e => e.scrollWidth > e.clientWidth).map(e => e.textContent))
+  assert.deepEqual(cut, [], `${where}: cut`)
+}
 
 // TCP connections of this process over which a known number of bytes went, so
 // that the kernel has something to tell.

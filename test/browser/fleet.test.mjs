@@ -103,8 +103,10 @@ test('a list of daemons by totals: here, away, refused, behind a token; kept, li
   await hasText(page, '.tools .aside', '3 of 3 daemons connected')
   await again.stop()
   await row(page, d.host).getByText('away').waitFor()
-  await page.setViewportSize({ width: 360, height: 740 })
-  await noOverflow(page, 'fleet')
+  for (const width of [1024, 360]) {
+    await page.setViewportSize({ width, height: 740 })
+    await noOverflow(page, `fleet at ${width}`)
+  }
   await screenshot(page, 'fleet-narrow')
 })
 
