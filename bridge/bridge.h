@@ -14,7 +14,7 @@
 
 enum {
 	ANSWER_MAX = 64 << 20,      /* bytes of one answer of a node */
-	VALUES_MAX = 256 << 20,     /* bytes of memory of all answers that are held, parsed */
+	VALUES_MAX = 384 << 20,     /* bytes of memory of all answers that are held, parsed */
 	QUESTIONS_MAX = 160,        /* different ones in one round */
 	DEADLINE_MS = 10000,        /* for one answer */
 	ROUND_MS = 30000,           /* for all answers of a round */

@@ -105,7 +105,7 @@ test('no JSON, and none at all', async t => {
 })
 
 // What the manual says that answers take, and 32 MiB for the rest of the program.
-const BOUNDED = { from: plain, prefix: ['prlimit', `--data=${(64 + 256 + 32) << 20}`] }
+const BOUNDED = { from: plain, prefix: ['prlimit', `--data=${(64 + 384 + 32) << 20}`] }
 
 const endless = chunk => (_, response) => {
   const more = () => { while (!response.destroyed && response.write(chunk)); }
@@ -117,22 +117,23 @@ const endless = chunk => (_, response) => {
 test('an answer without end, and one of very many values: memory is bounded', async t => {
   const n = await fakeNode(t)
   await damaged(t, n, PEERS, endless(Buffer.alloc(1 << 20, ' ')), /over 67108864 bytes/, BOUNDED)
-  await damaged(t, n, PEERS, (_, response) => response.end('[' + '{},'.repeat(21e6) + '{}]'), /takes over 268435456 bytes of memory/, BOUNDED)
+  await damaged(t, n, PEERS, (_, response) => response.end('[' + '{},'.repeat(21e6) + '{}]'), /takes over 402653184 bytes of memory/, BOUNDED)
   const little = { ...BOUNDED, prefix: ['prlimit', `--data=${192 << 20}`] }   // less than would be allowed
   await damaged(t, n, PEERS, (_, response) => response.end('[' + '{},'.repeat(21e6) + '{}]'), /takes over \d{8,9} bytes of memory/, little)
   await damaged(t, n, '/api/v0/stats/dht', endless('{"Name":"lan","Buckets":[]}\n'.repeat(40000)), /over 67108864 bytes/, BOUNDED)
-  await damaged(t, n, '/api/v0/stats/dht', (_, response) => response.end('{}'.repeat(30e6)), /takes over 268435456 bytes of memory/, BOUNDED)
+  await damaged(t, n, '/api/v0/stats/dht', (_, response) => response.end('{}'.repeat(30e6)), /takes over 402653184 bytes of memory/, BOUNDED)
 })
 
 test('100,000 peers', async t => {
   const n = await fakeNode(t)
   n.answers[PEERS] = { Peers: Array.from({ length: 100000 }, (_, i) => ({ Addr: `/ip4/10.${i >> 16}.${i >> 8 & 255}.${i & 255}/tcp/4001`, Peer: `Qm${i}`, Direction: 2, Streams: [{ Protocol: '/x' }] })) }
-  const { state, said, code } = await ask(t, 'kubo', n.url)
+  const asInstalled = { from: plain }   // a sanitizer's malloc() has another size
+  const { state, said, code } = await ask(t, 'kubo', n.url, asInstalled)
   assert.equal(said, '')
   assert.equal(code, 0)
   assert.equal(state.subsystems.connections.length, 100000)
   n.answers[PEERS] = { Peers: Array.from({ length: 100000 }, () => PEER) }
-  assert.equal((await ask(t, 'kubo', n.url)).state.subsystems.connections.length, 100000)
+  assert.equal((await ask(t, 'kubo', n.url, asInstalled)).state.subsystems.connections.length, 100000)
 })
 
 test('a node that drips is waited for no longer than a round', async t => {
