@@ -4,6 +4,8 @@
 JOBS ?= $(shell nproc)
 NODE = $(CURDIR)/test/node_modules/.bin/node
 TEST = $(NODE) --test --test-reporter=spec
+# Most of these wait for something: three files of them at a time need no more processors.
+TESTS_WAIT = --test-concurrency=3 --test-timeout=480000
 
 # Another build, below this one, in which bugs are fatal.
 ASAN = $(BUILD)/asan
@@ -17,7 +19,7 @@ check:
 	$(SANITIZED) unit-check
 	$(MAKE) fuzz-check
 	$(MAKE) model
-	BUILD=$(ASAN) SANDBOX_BUILD=$(BUILD) $(TEST) --test-timeout=480000 \
+	BUILD=$(ASAN) SANDBOX_BUILD=$(BUILD) $(TEST) $(TESTS_WAIT) \
 		'test/dashboard/*.test.mjs' 'test/integration/*.test.mjs' 'test/browser/*.test.mjs' \
 		test/upgrade/recording.test.mjs \
 		'publishers/js-libp2p/test/*.test.mjs'
@@ -25,7 +27,7 @@ check:
 
 # The tests of the pull server and the kernel source, against the core alone.
 core-check: core
-	CORE=1 BUILD=$(BUILD) $(TEST) --test-timeout=480000 \
+	CORE=1 BUILD=$(BUILD) $(TEST) $(TESTS_WAIT) \
 		$(patsubst %,test/integration/%.test.mjs,pull frames handshake limits kernel)
 
 # The bridge: against a fake node with sanitizers, against real ones as it is installed. Kubo is
