@@ -11,7 +11,7 @@ const version = analyze('--version').stdout?.match(/^systemd (\d+)/)[1]
 const unit = join(root, 'dist/introspectd.service')
 const text = readFileSync(unit, 'utf8')
 const stated = readFileSync(join(root, 'README.md'), 'utf8')
-  .match(/`systemd-analyze security` \(systemd (\d+)\)\s+scores it (\d\.\d)/)
+  .match(/`systemd-analyze security` \(systemd (\d+)\)\s+rates it (\d\.\d)/)
 
 for (const [name, content] of [['as it is', text], ['with what it leaves out', text.replace(/^#(\w+=)/gm, '$1')]]) {
   test(`nothing to complain of, ${name}`, { skip: !version && 'no systemd-analyze' }, t => {
