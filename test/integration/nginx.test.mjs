@@ -220,12 +220,15 @@ proxied('a large snapshot, and goodbye to all', async t => {
 // nginx and Apache send a Host of their own when they are not told otherwise.
 proxied('a proxy that rewrites Host: --public-url is enough, and without it the page loads and says what to set', async t => {
   const d = await behind(t, SHORT, { without: ['Host'], expect: [/^refused status=403 peer=unix /] })
-  await snapshot(await openPage(t, d.page, { insecure: true }))
+  const served = await openPage(t, d.page, { insecure: true })
+  await snapshot(served)
+  await served.close()
   assert.equal((await ask(t, d, d.from(d.origin.replace('https', 'http')))).status, 403)
   const other = await behind(t, SHORT, { without: ['Host', '--public-url'], expect: [/^refused status=403 peer=unix /] })
   const page = await openPage(t, other.page, { insecure: true })
   await hasText(page, 'main', `--public-url ${other.origin}`)
   assert.match(await other.line(/^refused /), new RegExp(`allow_with="--allow-origin" value="${other.origin}"$`))
+  await page.close()
 })
 
 proxied('the dashboard below a path', async t => {
@@ -239,4 +242,5 @@ proxied('the dashboard below a path', async t => {
   const expected = ['/node/', '/node/introspect']   // either of them again, if the proxy was slow
   while (!expected.every(path => sockets.includes(path))) await page.waitForEvent('websocket')
   assert.deepEqual(sockets.filter(path => !expected.includes(path)), [])
+  await page.close()   // before the daemon is stopped, which nginx would complain of
 })
