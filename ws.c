@@ -27,6 +27,11 @@ bool ws_text_is(struct ws_text text, const char *s)
 	return text.at && text.len == strlen(s) && strncasecmp(text.at, s, text.len) == 0;
 }
 
+bool ws_text_is_exactly(struct ws_text text, const char *s)
+{
+	return text.len == strlen(s) && memcmp(text.at, s, text.len) == 0;
+}
+
 bool ws_next_token(struct ws_list *list, struct ws_text *token)
 {
 	struct ws_text lines = list->lines, name, value;

@@ -47,6 +47,10 @@ struct ws_text {
 /* True when text equals the C string, ASCII letters compared without case. */
 bool ws_text_is(struct ws_text text, const char *s);
 
+/* True when text equals the C string. Methods and paths have a case (RFC 9110 sections 9.1 and
+ * 4.2.3). */
+bool ws_text_is_exactly(struct ws_text text, const char *s);
+
 /* A field whose value is a comma-separated list, which may go on in further lines of the
  * same name (RFC 9110 section 5.3). */
 struct ws_list {

@@ -63,12 +63,6 @@ static const char *status_text(int status)
 	return "Error";
 }
 
-/* Methods and paths have a case (RFC 9110 sections 9.1 and 4.2.3). */
-static bool is(struct ws_text text, const char *s)
-{
-	return text.len == strlen(s) && memcmp(text.at, s, text.len) == 0;
-}
-
 /* Splits host[:port], where the host may be an IPv6 address in brackets. False:
  * it is neither. */
 static bool split_authority(struct ws_text text, struct ws_text *host, struct ws_text *port)
@@ -285,7 +279,7 @@ static const struct endpoint *find_endpoint(const struct ws_request *r,
 {
 	const struct endpoint *const *e = policy->endpoints;
 
-	while (e && *e && !((*e)->upgrade == r->upgrade && is(r->path, (*e)->path)))
+	while (e && *e && !((*e)->upgrade == r->upgrade && ws_text_is_exactly(r->path, (*e)->path)))
 		e++;
 	return e ? *e : NULL;
 }
@@ -303,10 +297,10 @@ static void route(struct http_answer *a, const struct ws_request *r,
 		a->no_secret = false;
 	} else if (r->upgrade) {
 		http_refuse(a, HTTP_NO_SOCKET);
-	} else if (is(r->path, HEALTH_PATH)) {
+	} else if (ws_text_is_exactly(r->path, HEALTH_PATH)) {
 		a->body = (const unsigned char *)ok;
 		a->body_len = sizeof ok - 1;
-	} else if (!(policy->files && policy->files(a, r)) && !is(r->path, "/")) {
+	} else if (!(policy->files && policy->files(a, r)) && !ws_text_is_exactly(r->path, "/")) {
 		http_refuse(a, HTTP_NO_PAGE);
 	}
 }
@@ -339,9 +333,9 @@ static void decide(struct http_answer *a, const struct ws_request *r,
 {
 	const struct endpoint *endpoint = find_endpoint(r, policy);
 	bool data = shows_data(r, endpoint);
-	bool health = is(r->path, HEALTH_PATH) && !r->upgrade;
-	bool allowed = is(r->method, "GET") || is(r->method, "HEAD") ||
-	               (health && is(r->method, "OPTIONS"));
+	bool health = ws_text_is_exactly(r->path, HEALTH_PATH) && !r->upgrade;
+	bool allowed = ws_text_is_exactly(r->method, "GET") || ws_text_is_exactly(r->method, "HEAD") ||
+	               (health && ws_text_is_exactly(r->method, "OPTIONS"));
 	struct ws_text host = {NULL, 0}, port = {NULL, 0};
 	struct origin proxy;
 
@@ -375,7 +369,7 @@ void http_decide(struct http_answer *a, const struct ws_request *r, int got,
 		refuse_head(a, r, -got);
 	else
 		decide(a, r, policy);
-	a->no_body = is(r->method, "HEAD");
+	a->no_body = ws_text_is_exactly(r->method, "HEAD");
 }
 
 static size_t write_refusal(char *out, size_t size, const struct http_answer *a)

@@ -73,24 +73,18 @@ static bool wants_page(struct http_answer *a, const struct ws_request *r)
 	return gzip > 0 || (gzip == 0 && accepted(r->accept, "text/html") > 0);
 }
 
-/* Paths have a case (RFC 9110 section 4.2.3). */
-static bool is(struct ws_text path, const char *s)
-{
-	return path.len == strlen(s) && memcmp(path.at, s, path.len) == 0;
-}
-
 bool files_answer(struct http_answer *a, const struct ws_request *r)
 {
 	const struct dashboard_file *file = dashboard_files, *end = file + dashboard_file_count;
 
-	if (is(r->path, HTTP_SCHEMA_PATH)) {
+	if (ws_text_is_exactly(r->path, HTTP_SCHEMA_PATH)) {
 		a->body = schema;
 		a->body_len = sizeof schema;
 		return true;
 	}
-	while (file < end && !is(r->path, file->path))
+	while (file < end && !ws_text_is_exactly(r->path, file->path))
 		file++;
-	if (file == end || (is(r->path, "/") && !wants_page(a, r)))
+	if (file == end || (ws_text_is_exactly(r->path, "/") && !wants_page(a, r)))
 		return false;
 	if (accepts_gzip(r) < 0) {
 		http_refuse(a, HTTP_NOT_ACCEPTABLE);
