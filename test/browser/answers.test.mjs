@@ -233,10 +233,8 @@ test('a moment that is looked at stays, whatever the page has to let go of', lim
   await hasText(page, '.title', 'Shown as it was')
 })
 
-test('a range is selected by dragging, and every view counts what is in it', limit, async t => {
-  const d = await published(t, [full], FAST)
-  const page = await open(t, d.url)
-  await when(page, () => Number(document.querySelector('.handle')?.getAttribute('aria-valuemax')) > 12)
+// Where the time line is, and how to drag over a part of it, from 0 to 1.
+async function timeLine (page) {
   const box = await page.locator('.plot').boundingBox()
   const drag = async (from, to) => {
     await page.mouse.move(box.x + box.width * from, box.y + 20)
@@ -244,6 +242,14 @@ test('a range is selected by dragging, and every view counts what is in it', lim
     await page.mouse.move(box.x + box.width * to, box.y + 20, { steps: 3 })
     await page.mouse.up()
   }
+  return { box, drag }
+}
+
+test('a range is selected by dragging, and every view counts what is in it', limit, async t => {
+  const d = await published(t, [full], FAST)
+  const page = await open(t, d.url)
+  await when(page, () => Number(document.querySelector('.handle')?.getAttribute('aria-valuemax')) > 12)
+  const { box, drag } = await timeLine(page)
   await drag(0.9, 0.999)
   await hasText(page, '.switch [aria-pressed=true]', 'range')
   await hasText(page, '.buttons', 'Clear range of')
@@ -264,13 +270,7 @@ test('a range is compared with any other, by Alt and a drag, by a choice, and in
   const d = await published(t, [n => (first ??= now()) && state([connection('early', { cum: Math.min(n, 30) * 1e6 }), connection('late', { cum: Math.max(0, n - 30) * 1e6 })])], FAST)
   const page = await open(t, d.url)
   await when(page, () => Number(document.querySelector('.handle')?.getAttribute('aria-valuemax')) > 70)
-  const box = await page.locator('.plot').boundingBox()
-  const drag = async (from, to) => {
-    await page.mouse.move(box.x + box.width * from, box.y + 20)
-    await page.mouse.down()
-    await page.mouse.move(box.x + box.width * to, box.y + 20, { steps: 3 })
-    await page.mouse.up()
-  }
+  const { drag } = await timeLine(page)
   const card = page.locator('.card:has(h2:text("What changed"))')
   await drag(0.97, 0.999)
   await when(page, () => /from=\d+/.test(location.hash))

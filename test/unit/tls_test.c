@@ -275,6 +275,13 @@ static void open_bare_client(struct bare_client *c, struct pair *p)
 	assert_int_equal(n, 0);
 }
 
+static void close_bare_client(struct bare_client *c, struct pair *p)
+{
+	mbedtls_ssl_free(&c->ssl);
+	mbedtls_ssl_config_free(&c->config);
+	close_pair(p);
+}
+
 static void an_empty_record_is_not_the_end(void **state)
 {
 	struct pair p = {0};
@@ -297,9 +304,7 @@ static void an_empty_record_is_not_the_end(void **state)
 	}
 	shutdown(p.fds[1], SHUT_WR);
 	assert_int_equal(tls_recv(p.server, in, sizeof in), 0);
-	mbedtls_ssl_free(&c.ssl);
-	mbedtls_ssl_config_free(&c.config);
-	close_pair(&p);
+	close_bare_client(&c, &p);
 }
 
 /* A peer that sends nothing but empty records is heard for a part of them in each call, however
@@ -327,9 +332,14 @@ static void empty_records_are_bounded_in_each_call(void **state)
 		assert_int_equal(ioctl(p.fds[0], FIONREAD, &after), 0);
 		assert_in_range(before - after, 1, all / 4);
 	}
-	mbedtls_ssl_free(&c.ssl);
-	mbedtls_ssl_config_free(&c.config);
-	close_pair(&p);
+	close_bare_client(&c, &p);
+}
+
+/* Bytes in which whatever is lost or comes twice shows: they repeat nowhere soon. */
+static void fill(unsigned char *out, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		out[i] = (unsigned char)((uint32_t)i * 2654435761U >> 24);
 }
 
 /* As many records as the socket takes go out in one call, and what it took a part of goes on. */
@@ -346,8 +356,7 @@ static void one_call_writes_many_records(void **state)
 	make_certificate(NULL, 0);
 	open_server(&p);
 	open_bare_client(&c, &p);
-	for (size_t i = 0; i < BYTES; i++)
-		out[i] = (unsigned char)((uint32_t)i * 2654435761U >> 24);
+	fill(out, BYTES);
 	while (got < BYTES) {
 		ssize_t n = sent < BYTES ? tls_send(p.server, out + sent, BYTES - sent) : 0;
 
@@ -367,9 +376,7 @@ static void one_call_writes_many_records(void **state)
 	assert_int_equal(sent, BYTES);
 	assert_memory_equal(in, out, BYTES);
 	assert_in_range(calls, 1, BYTES / 16384 - 1);
-	mbedtls_ssl_free(&c.ssl);
-	mbedtls_ssl_config_free(&c.config);
-	close_pair(&p);
+	close_bare_client(&c, &p);
 }
 
 /* A caller whose turn allows it a number of bytes offers more when the next one comes: of a record
@@ -387,8 +394,7 @@ static void more_may_be_offered_later(void **state)
 	make_certificate(NULL, 0);
 	open_server(&p);
 	open_bare_client(&c, &p);
-	for (size_t i = 0; i < BYTES; i++)
-		out[i] = (unsigned char)((uint32_t)i * 2654435761U >> 24);
+	fill(out, BYTES);
 	for (int turns = 0; got < BYTES; turns++) {
 		ssize_t n = 1;
 
@@ -412,9 +418,7 @@ static void more_may_be_offered_later(void **state)
 	assert_int_equal(sent, BYTES);
 	assert_memory_equal(in, out, BYTES);
 	assert_in_range(partly, 10, UINT_MAX);
-	mbedtls_ssl_free(&c.ssl);
-	mbedtls_ssl_config_free(&c.config);
-	close_pair(&p);
+	close_bare_client(&c, &p);
 }
 
 /* A client of TLS 1.2 renegotiates while the socket is full: of the record that waits, no byte is
@@ -435,17 +439,14 @@ static void a_renegotiation_breaks_no_record(void **state)
 	open_server(&p);
 	open_bare_client(&c, &p);
 	if (strcmp(mbedtls_ssl_get_version(&c.ssl), "TLSv1.2") != 0) {   /* later ones have none */
-		mbedtls_ssl_free(&c.ssl);
-		mbedtls_ssl_config_free(&c.config);
-		close_pair(&p);
+		close_bare_client(&c, &p);
 		skip();
 	}
 	mbedtls_ssl_conf_renegotiation(&c.config, MBEDTLS_SSL_RENEGOTIATION_ENABLED);
 	mbedtls_ssl_conf_renegotiation_enforced(&c.config, MBEDTLS_SSL_RENEGOTIATION_NOT_ENFORCED);
 	assert_int_equal(mbedtls_ssl_write(&c.ssl, (const unsigned char *)"r", 1), 1);
 	assert_int_equal(tls_recv(p.server, &byte, 1), 1);
-	for (size_t i = 0; i < BYTES; i++)
-		out[i] = (unsigned char)((uint32_t)i * 2654435761U >> 24);
+	fill(out, BYTES);
 	for (ssize_t n = 1; n > 0; sent += n > 0 ? (size_t)n : 0)
 		n = tls_send(p.server, out + sent, BYTES - sent);
 	assert_in_range(sent, 1, BYTES - 1);
@@ -463,9 +464,7 @@ static void a_renegotiation_breaks_no_record(void **state)
 	}
 	assert_int_equal(sent, BYTES);
 	assert_memory_equal(in, out, BYTES);
-	mbedtls_ssl_free(&c.ssl);
-	mbedtls_ssl_config_free(&c.config);
-	close_pair(&p);
+	close_bare_client(&c, &p);
 #else
 	(void)state;
 	skip();
@@ -484,9 +483,7 @@ static void a_client_that_takes_any_gets_a_key_of_256_bits(void **state)
 	open_bare_client(&c, &p);
 	const char *suite = mbedtls_ssl_get_ciphersuite(&c.ssl);
 	assert_true(strstr(suite, "AES-256-GCM") || strstr(suite, "CHACHA20"));
-	mbedtls_ssl_free(&c.ssl);
-	mbedtls_ssl_config_free(&c.config);
-	close_pair(&p);
+	close_bare_client(&c, &p);
 }
 
 int main(void)
