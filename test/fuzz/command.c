@@ -109,7 +109,7 @@ static Introspection__EventType types[TYPES], *type_list[TYPES];
 
 static void make_types(void)
 {
-	static char names[TYPES][8];
+	static char names[TYPES][16];
 
 	for (int i = 0; i < TYPES; i++) {
 		introspection__event_type__init(&types[i]);
