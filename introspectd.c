@@ -771,11 +771,11 @@ static void refuse_at_once(struct server *srv, int fd, enum http_refusal refusal
 	close(fd);
 }
 
-/* Every slot is taken: one that is no client is dropped, or a few that say nothing would keep
- * everybody out. False: there is none. */
-static bool make_slot_free(struct server *srv)
+/* Every slot is taken: one that is no client is dropped for a connection from the address, or a few
+ * that say nothing would keep everybody out. False: there is none. */
+static bool make_slot_free(struct server *srv, const struct sockaddr *address)
 {
-	struct place *victim = peers_victim(&srv->peers, srv->d.now);
+	struct place *victim = peers_victim(&srv->peers, address, srv->d.now);
 
 	if (!victim)
 		return false;
@@ -813,7 +813,7 @@ static void slot_open(struct server *srv, int fd, const struct sockaddr_in6 *pee
 		refuse_at_once(srv, fd, HTTP_ADDRESS_MAX);
 		return;
 	}
-	if (srv->first_free == srv->slot_count && !make_slot_free(srv)) {
+	if (srv->first_free == srv->slot_count && !make_slot_free(srv, address)) {
 		refuse_at_once(srv, fd, HTTP_SLOTS_MAX);
 		return;
 	}

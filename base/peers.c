@@ -115,14 +115,22 @@ void peers_leave(struct peers *p, struct place *at)
 	at->peer = NULL;
 }
 
-struct place *peers_victim(const struct peers *p, int64_t now)
+struct place *peers_victim(const struct peers *p, const struct sockaddr *address, int64_t now)
 {
+	uint8_t owner[PEERS_OWNER];
 	struct place *victim = NULL, *at = p->oldest;
 
-	for (int i = 0; at && i < PEERS_LOOKED_AT; i++, at = at->newer)
-		if (at->came < now &&
-		    (!victim || at->peer->others > victim->peer->others ||
-		     (at->peer->others == victim->peer->others && victim->spoke && !at->spoke)))
+	peers_owner(owner, address);
+	const struct peer *own = *find(p, owner);
+	const unsigned others = own ? own->others : 0;
+	for (int i = 0; at && i < PEERS_LOOKED_AT; i++, at = at->newer) {
+		const struct peer *peer = at->peer;
+		const bool may = at->came < now ? peer == own || peer->others > others
+		                                : peer->others > others + 1;
+
+		if (may && (!victim || peer->others > victim->peer->others ||
+		            (peer->others == victim->peer->others && victim->spoke && !at->spoke)))
 			victim = at;
+	}
 	return victim;
 }

@@ -56,9 +56,11 @@ void peers_leave(struct peers *p, struct place *at);
 /* It became a client, or is none any more. */
 void peers_set_client(struct peers *p, struct place *at, bool client);
 
-/* Among the PEERS_LOOKED_AT connections that have been no clients for longest, one of the address
- * that has most of those, preferably one that never said anything, then the oldest. Not one that came
- * now, which had no chance to. NULL: there is none. */
-struct place *peers_victim(const struct peers *p, int64_t now);
+/* The connection that makes room for one from the address: among the PEERS_LOOKED_AT that have been
+ * no clients for longest, one of the address that has most of those, preferably one that never said
+ * anything, then the oldest. It is of the same address or of one that has more of them, so that
+ * nobody gains from coming in numbers; one that came now, which had no chance to say anything, is of
+ * one that has two more. NULL: there is none. */
+struct place *peers_victim(const struct peers *p, const struct sockaddr *address, int64_t now);
 
 #endif

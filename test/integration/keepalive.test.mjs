@@ -91,7 +91,7 @@ test('who reads slowly but reads stays', async t => {
       setTimeout(() => c.socket.resume(), 20)
     }
   })
-  assert.equal((await c.frame(0, 30000)).opcode, BINARY)
+  assert.equal((await c.frame(0)).opcode, BINARY)
   assert.ok(performance.now() - start > 1000)
 })
 

@@ -100,6 +100,24 @@ test('idle connections of one address make room for each other, not for whoever 
   await slow.frame(0)
 })
 
+test('idle connections that come all at once do not take the place of another address', async t => {
+  const d = await daemon(t, [...SHORT, '--max-clients', '2'])
+  const slow = await connect(t, { port: d.port })
+  assert.equal((await answer(t, d, request('GET /healthz HTTP/1.1'))).status, 200)
+  d.child.kill('SIGSTOP')   // until all of them wait to be accepted in one turn
+  const silent = await Promise.all(Array.from({ length: 40 }, () =>
+    connect(t, { port: d.port, localAddress: '127.0.0.66' })))
+  const late = await connect(t, { port: d.port, localAddress: '127.0.0.67' })
+  late.send(handshake())
+  d.child.kill('SIGCONT')
+  await late.frame(0)
+  await Promise.all(silent.slice(18).map(c => c.end()))
+  assert.ok(silent.slice(18).every(c => c.status === 503))
+  assert.equal(slow.ended, false)
+  slow.send(handshake())
+  await slow.frame(0)
+})
+
 const FULL = /^refused status=503 peer=\S+ reason="as many connections as --max-per-address allows"$/
 
 test('--max-per-address: one more of an address is refused, others are not', async t => {

@@ -121,7 +121,10 @@ export async function connect (t, { lingers = false, ...target }) {
   c.send = (...parts) => socket.write(Buffer.concat(parts.map(part => Buffer.from(part))))
   c.until = (value, ms) => until(news, 'got', value, ms)
   c.answered = () => c.until(() => c.status)
-  c.frame = (n, ms) => c.until(() => c.frames[n], ms)
+  c.frame = async n => {
+    await c.until(() => c.frames[n] || c.ended)
+    return c.frames[n] ?? assert.fail(`the connection ended before frame ${n}`)
+  }
   c.end = ms => c.until(() => c.ended, ms)
   c.field = name => c.head.match(new RegExp(`^${name}: (.*)\r$`, 'mi'))?.[1]
   t.after(() => socket.destroy())

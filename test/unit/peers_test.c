@@ -44,6 +44,13 @@ static unsigned count(const struct peers *p, const char *address)
 	return peers_count(p, &a.any);
 }
 
+static struct place *victim(const struct peers *p, const char *address, int64_t now)
+{
+	const union address a = at(address);
+
+	return peers_victim(p, &a.any, now);
+}
+
 static void counts_by_owner(void **state)
 {
 	static const char *const from[] = {"192.0.2.1", "::ffff:192.0.2.1", "192.0.2.2", "2001:db8::1",
@@ -66,7 +73,7 @@ static void counts_by_owner(void **state)
 			peers_leave(&p, &places[(i * 3 + round) % N]);
 		for (int i = 0; i < N; i++)
 			assert_int_equal(count(&p, from[i]), 0);
-		assert_null(peers_victim(&p, 2));
+		assert_null(victim(&p, from[0], 2));
 	}
 	peers_close(&p);
 }
@@ -78,29 +85,54 @@ static void who_makes_room(void **state)
 
 	(void)state;
 	assert_int_equal(peers_open(&p, 6), 0);
-	assert_null(peers_victim(&p, 1));
+	assert_null(victim(&p, "192.0.2.9", 1));
 	enter(&p, &places[0], "192.0.2.1", 1);
 	enter(&p, &places[1], "192.0.2.2", 2);
-	assert_null(peers_victim(&p, 1));
-	assert_ptr_equal(peers_victim(&p, 2), &places[0]);
+	assert_null(victim(&p, "192.0.2.9", 1));
+	assert_ptr_equal(victim(&p, "192.0.2.9", 2), &places[0]);
 	places[0].spoke = true;
-	assert_ptr_equal(peers_victim(&p, 3), &places[1]);
+	assert_ptr_equal(victim(&p, "192.0.2.9", 3), &places[1]);
 	places[1].spoke = true;
-	assert_ptr_equal(peers_victim(&p, 3), &places[0]);
+	assert_ptr_equal(victim(&p, "192.0.2.9", 3), &places[0]);
 	enter(&p, &places[2], "192.0.2.2", 3);
-	assert_ptr_equal(peers_victim(&p, 4), &places[2]);
+	assert_ptr_equal(victim(&p, "192.0.2.9", 4), &places[2]);
 	peers_set_client(&p, &places[2], true);
-	assert_ptr_equal(peers_victim(&p, 4), &places[0]);
+	assert_ptr_equal(victim(&p, "192.0.2.9", 4), &places[0]);
 	/* A client that is none any more stands behind the others. */
 	peers_set_client(&p, &places[0], true);
 	peers_set_client(&p, &places[0], false);
-	assert_ptr_equal(peers_victim(&p, 4), &places[1]);
+	assert_ptr_equal(victim(&p, "192.0.2.9", 4), &places[1]);
 	peers_set_client(&p, &places[2], false);
 	enter(&p, &places[3], "192.0.2.3", 4);
-	assert_ptr_equal(peers_victim(&p, 5), &places[2]);
+	assert_ptr_equal(victim(&p, "192.0.2.9", 5), &places[2]);
 	for (int i = 0; i < 4; i++)
 		peers_leave(&p, &places[i]);
-	assert_null(peers_victim(&p, 5));
+	assert_null(victim(&p, "192.0.2.9", 5));
+	peers_close(&p);
+}
+
+/* An address with many gains no place of one with fewer, also when all of its own came now. */
+static void nobody_gains_by_numbers(void **state)
+{
+	struct place places[4];
+	struct peers p;
+
+	(void)state;
+	assert_int_equal(peers_open(&p, 4), 0);
+	enter(&p, &places[0], "192.0.2.1", 1);
+	for (int i = 1; i < 4; i++)
+		enter(&p, &places[i], "192.0.2.2", 5);
+	assert_null(victim(&p, "192.0.2.2", 5));
+	assert_ptr_equal(victim(&p, "192.0.2.2", 6), &places[1]);
+	assert_ptr_equal(victim(&p, "192.0.2.1", 5), &places[1]);
+	assert_ptr_equal(victim(&p, "192.0.2.9", 5), &places[1]);
+	peers_set_client(&p, &places[1], true);
+	/* It would have as many as the one that it displaces. */
+	assert_ptr_equal(victim(&p, "192.0.2.1", 5), &places[0]);
+	assert_ptr_equal(victim(&p, "192.0.2.1", 6), &places[2]);
+	peers_set_client(&p, &places[2], true);
+	assert_null(victim(&p, "192.0.2.2", 5));
+	assert_ptr_equal(victim(&p, "192.0.2.9", 5), &places[0]);
 	peers_close(&p);
 }
 
@@ -118,13 +150,13 @@ static void no_more_are_looked_at(void **state)
 		places[i].came = i == 0 ? 1 : 5;
 	}
 	enter(&p, &places[PEERS_LOOKED_AT], "192.0.2.1", 1);
-	assert_ptr_equal(peers_victim(&p, 5), &places[0]);
+	assert_ptr_equal(victim(&p, "192.0.2.1", 5), &places[0]);
 	peers_leave(&p, &places[0]);
-	assert_ptr_equal(peers_victim(&p, 5), &places[PEERS_LOOKED_AT]);
+	assert_ptr_equal(victim(&p, "192.0.2.1", 5), &places[PEERS_LOOKED_AT]);
 	enter(&p, &places[0], "192.0.2.1", 5);
 	peers_set_client(&p, &places[PEERS_LOOKED_AT], true);
 	peers_set_client(&p, &places[PEERS_LOOKED_AT], false);
-	assert_null(peers_victim(&p, 5));
+	assert_null(victim(&p, "192.0.2.1", 5));
 	peers_close(&p);
 }
 
@@ -168,6 +200,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(counts_by_owner),
 		cmocka_unit_test(who_makes_room),
+		cmocka_unit_test(nobody_gains_by_numbers),
 		cmocka_unit_test(no_more_are_looked_at),
 		cmocka_unit_test(as_counted_one_by_one),
 	};
