@@ -4,7 +4,8 @@
 # make bridge           builds introspect-bridge, for nodes that are not changed (make bridge-deps)
 # make core             builds the pull server and the kernel source alone, in $(BUILD)/core
 # make install          installs them below $(DESTDIR)$(PREFIX), and with UNITDIR=/DIRECTORY
-#                       the systemd unit in $(DESTDIR)$(UNITDIR); make install-bridge the bridge
+#                       the systemd unit in $(DESTDIR)$(UNITDIR); make install-bridge the bridge;
+#                       make uninstall removes what these two put there
 #
 # CC, HOSTCC, CFLAGS, LDFLAGS, PKG_CONFIG, PREFIX and BUILD may be set. TLS=0 leaves TLS out,
 # STATIC=1 needs no library at run time. Each make is to be given the same: what was built with
@@ -199,11 +200,19 @@ install-bridge: bridge
 	$(if $(UNITDIR),install -D -m 644 dist/introspect-bridge@.service \
 		$(DESTDIR)$(UNITDIR)/introspect-bridge@.service)
 
+uninstall:
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,sbin/introspectd bin/introspect bin/introspect-bridge \
+		share/man/man8/introspectd.8 share/man/man1/introspect.1 share/man/man1/introspect-bridge.1 \
+		share/introspectd/grafana.json share/introspectd/prometheus-rules.yml)
+	rmdir $(DESTDIR)$(PREFIX)/share/introspectd 2> /dev/null || true
+	$(if $(UNITDIR),rm -f $(DESTDIR)$(UNITDIR)/introspectd.service \
+		$(DESTDIR)$(UNITDIR)/introspect-bridge@.service)
+
 clean:
 	rm -rf $(BUILD)
 
 .SECONDARY:
 .DELETE_ON_ERROR:
-.PHONY: all core bridge run deps bridge-deps install install-bridge clean FORCE
+.PHONY: all core bridge run deps bridge-deps install install-bridge uninstall clean FORCE
 include test/check.mk
 -include $(patsubst %.c,$(BUILD)/%.d,$(wildcard *.c */*.c test/*/*.c) dashboard.c)

@@ -1,7 +1,7 @@
 // What make does with flags and tools that are missing or change.
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { chmodSync, existsSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'node:test'
 import { folder, root } from './daemon.mjs'
@@ -52,4 +52,21 @@ test('neither root nor sudo: it says so', t => {
   const { status, stderr } = make(['-n', 'deps'], { PATH: path })
   assert.deepEqual([status, stderr.match(/\*\*\* (.*?)\./)?.[1]],
     [2, 'make deps installs packages: install sudo, or run it as root'])
+})
+
+test('what is installed is removed again, and nothing else', t => {
+  const path = folder(t)
+  const installed = [`BUILD=${path}/build`, `DESTDIR=${path}/all`, 'PREFIX=/usr', 'UNITDIR=/lib/systemd/system']
+  const files = () => readdirSync(join(path, 'all'), { recursive: true, withFileTypes: true })
+    .filter(entry => !entry.isDirectory()).map(entry => entry.name)
+  mkdirSync(join(path, 'build'))
+  for (const program of ['introspectd', 'introspect', 'introspect-bridge']) writeFileSync(join(path, 'build', program), '')
+  // The programs are as good as built.
+  const { status, stderr } = make(['-o', 'all', '-o', 'bridge', 'install', 'install-bridge', ...installed])
+  assert.deepEqual({ status, stderr }, { status: 0, stderr: '' })
+  assert.equal(files().length, 10)
+  writeFileSync(join(path, 'all/usr/bin/other'), '')
+  for (let i = 0; i < 2; i++) assert.equal(make(['uninstall', ...installed]).status, 0)
+  assert.deepEqual(files(), ['other'])
+  assert.ok(!existsSync(join(path, 'all/usr/share/introspectd')))
 })
