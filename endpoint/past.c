@@ -93,9 +93,12 @@ static void thin(struct past *p, int64_t now, size_t most, size_t events_max)
 		const int64_t age = now - item.time;
 
 		len = size_of(&item);
-		if (age > p->keep || at < over || (item.is_event && p->event_bytes > events_max) ||
-		    (!item.is_event && item.time - last < step(age))) {
+		const bool goes = age > p->keep || at < over ||
+		                  (item.is_event && p->event_bytes > events_max);
+		if (goes || (!item.is_event && item.time - last < step(age))) {
 			p->event_bytes -= item.is_event ? len : 0;
+			if (goes)
+				p->gone[item.is_event] = item.number;
 			continue;
 		}
 		if (!item.is_event)
@@ -147,7 +150,7 @@ static void add(struct past *p, int64_t now, Introspection__ServerMessage__Paylo
 	memcpy(at, &item, sizeof item);
 	p->used += size_of(&item);
 	p->event_bytes += item.is_event ? size_of(&item) : 0;
-	p->next++;
+	p->newest[item.is_event] = p->next++;
 }
 
 void past_event(struct past *p, int64_t now, const uint8_t *event, size_t len)
@@ -326,11 +329,6 @@ void past_state(struct past *p, int64_t now, const struct snapshot *totals,
 	    fits ? len : n);
 }
 
-struct past_reader past_reader(const struct past *p, int64_t since)
-{
-	return (struct past_reader){.since = since, .until = p->next, .moves = p->moves};
-}
-
 /* Where the next item stands. False: there is none. */
 static bool find_item(const struct past *p, struct past_reader *r, struct item *item)
 {
@@ -342,6 +340,32 @@ static bool find_item(const struct past *p, struct past_reader *r, struct item *
 		if (item->number >= r->until)
 			break;
 		if (item->number >= r->number && item->time >= r->since)
+			return true;
+	}
+	return false;
+}
+
+struct past_reader past_reader(const struct past *p, int64_t since)
+{
+	struct past_reader r = {.since = since, .until = p->next, .moves = p->moves};
+	struct item first;
+
+	/* One that finds nothing has nothing to lose: all zero. */
+	if (find_item(p, &r, &first)) {
+		memcpy(r.newest, p->newest, sizeof r.newest);
+		memcpy(r.gone, p->gone, sizeof r.gone);
+	}
+	return r;
+}
+
+/* Did anything go since the reader began that it was still to get? The oldest of a kind go first. What
+ * goes before the first item is none of its own, unless nothing is left. */
+static bool has_gap(const struct past *p, const struct past_reader *r, bool found)
+{
+	for (int kind = 0; kind < 2 && (r->number > 1 || !found); kind++) {
+		const uint64_t gone = p->gone[kind] < r->newest[kind] ? p->gone[kind] : r->newest[kind];
+
+		if (gone > r->gone[kind] && gone >= r->number)
 			return true;
 	}
 	return false;
@@ -374,7 +398,7 @@ long past_read(const struct past *p, struct past_reader *r, uint8_t *out, size_t
 	while (used < room) {
 		const bool found = find_item(p, r, &item);
 
-		if (r->done > 0 && (!found || item.number != r->number))
+		if ((r->done > 0 && (!found || item.number != r->number)) || has_gap(p, r, found))
 			return PAST_LOST;
 		if (!found)
 			break;

@@ -31,6 +31,8 @@ struct past {
 	int64_t thinned;        /* when that was done last */
 	uint64_t next;          /* number of the next item, from 1 */
 	uint64_t moves;         /* how often items moved to other places */
+	uint64_t newest[2], gone[2];   /* of States and of events: numbers of the last that came, and of
+	                                  the last that went for its age or for want of room */
 	uint8_t *head;          /* how a recording begins: version, Runtime, configuration */
 	size_t head_len;
 	uint64_t heads;         /* how often it became another */
@@ -43,6 +45,7 @@ struct past_reader {
 	uint64_t number;        /* of the next item; 0: the head */
 	size_t done;            /* bytes of it that were read */
 	uint64_t moves, heads;  /* as of the past when at was right */
+	uint64_t newest[2], gone[2];   /* as of the past when the reader began */
 	size_t at;              /* where the next item stands */
 };
 
@@ -64,8 +67,8 @@ void past_event(struct past *p, int64_t now, const uint8_t *event, size_t len);
 /* A reader of what there is. */
 struct past_reader past_reader(const struct past *p, int64_t since);
 
-/* Copies the next bytes of the recording, at most room. 0: that was all; PAST_LOST: the item
- * that was read in part is there no more. */
+/* Copies the next bytes of the recording, at most room. 0: that was all; PAST_LOST: of what the
+ * reader was still to get, something went, so that what follows would come after a gap. */
 long past_read(const struct past *p, struct past_reader *r, uint8_t *out, size_t room);
 
 #endif

@@ -425,7 +425,7 @@ static void test_long(void **unused)
 }
 
 /* While readers go through it, slow and fast ones, items come, move and go: what a reader gets
- * is in order, whole, and nothing twice; a reader that stands in an item that goes is told. */
+ * is in order, whole, without gaps, and nothing twice; else it is told. */
 static void test_readers(void **unused)
 {
 	(void)unused;
@@ -453,18 +453,82 @@ static void test_readers(void **unused)
 		whole++;
 		file_at = 4;
 		uint64_t sequence = 0;
+		size_t events = 0;
+		bool begun = false;   /* events: those of the oldest States may have gone before the reader came */
 		Introspection__ServerMessage *m;
 		check_head();
 		for (; (m = next_message()) != NULL; release(m)) {
-			if (m->payload_case != INTROSPECTION__SERVER_MESSAGE__PAYLOAD_STATE)
+			if (m->payload_case != INTROSPECTION__SERVER_MESSAGE__PAYLOAD_STATE) {
+				events++;
 				continue;
-			assert_true(m->state->sequence > sequence);
+			}
+			begun |= events > 0;
+			if (sequence > 0) {
+				assert_int_equal(m->state->sequence, sequence + 1);
+				assert_int_equal(events, begun);
+			}
 			sequence = m->state->sequence;
+			events = 0;
 		}
 	}
 	print_message("readers: %zu got all, %zu were too slow\n", whole, lost);
 	assert_true(whole > 20);
 	assert_true(lost > 5);
+}
+
+/* The reader gets all up to the end of the item of that number. */
+static struct past_reader stands_behind(uint64_t number)
+{
+	static uint8_t out[64 << 10];
+	struct past_reader r = past_reader(&past, INT64_MIN);
+
+	for (size_t n = 0; r.number <= number; n++) {
+		assert_true(n < sizeof out);
+		assert_int_equal(past_read(&past, &r, out, 1), 1);
+	}
+	assert_int_equal(r.done, 0);
+	return r;
+}
+
+static void seconds(unsigned count)
+{
+	for (; count > 0; count--, now += 1000) {
+		take(1);
+		remember();
+		see_event(1000);
+	}
+}
+
+/* Between two items nothing stands half read: who falls behind there is told, too, of States and of
+ * events that went for their age or for want of room, but of nothing that was not to come to it. */
+static void test_gap(void **unused)
+{
+	uint8_t byte;
+	const struct { uint64_t read; unsigned more; int64_t later; long got; } rows[] = {
+		{2, 1, 0, 1},                        /* nothing went */
+		{2, 0, MINUTE + 500, 1} ,            /* what it has */
+		{2, 0, MINUTE + 3500, PAST_LOST},    /* the States after that, for their age */
+		{2, 80, 0, PAST_LOST},               /* its events, since others are so many */
+		{20, 80, 0, 0},                      /* it had got all */
+		{0, 80, 0, 1},                       /* it had got nothing, and gets what is left */
+		{0, 0, 3 * MINUTE, PAST_LOST},       /* ... of which there is nothing */
+	};
+
+	(void)unused;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		start(256 << 10, MINUTE);
+		seconds(10);
+		struct past_reader r = stands_behind(rows[i].read);
+		seconds(rows[i].more);
+		if (rows[i].later > 0) {
+			now += rows[i].later - 10000;
+			seconds(1);
+		}
+		const long got = past_read(&past, &r, &byte, 1);
+		if (got != rows[i].got)
+			fail_msg("row %zu: %ld, not %ld", i, got, rows[i].got);
+		past_close(&past);
+	}
 }
 
 /* A wall clock that is set back changes no order, and no age. */
@@ -547,6 +611,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_movers, begin, end),
 		cmocka_unit_test_setup_teardown(test_long, begin, end),
 		cmocka_unit_test_setup_teardown(test_readers, begin, end),
+		cmocka_unit_test_setup_teardown(test_gap, begin, end),
 		cmocka_unit_test_setup_teardown(test_clock_set_back, begin, end),
 		cmocka_unit_test(test_http_1_0_too_slow),
 	};
