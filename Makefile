@@ -111,7 +111,9 @@ $(SCHEMA).c $(SCHEMA).h &: introspection.proto
 	sed -i 's/"base_sequence"/"base"/' $(SCHEMA).c
 
 # For the daemon: the same without the names of fields, which it never says. Tables that are
-# the same are one, since nobody compares their addresses.
+# the same are one, since nobody compares their addresses. The empty string to which many fields
+# point stands in the program, not in the library, or the linker writes 24 bytes for each of
+# them; it is weak, so that a static link takes the library's.
 $(NAMELESS).o: $(NAMELESS).c $(BUILD)/cflags
 	$(compile) -w -DNDEBUG -fmerge-all-constants
 
@@ -119,6 +121,7 @@ $(NAMELESS).c: introspection.proto
 	@mkdir -p $(@D)
 	sed '$(RENAME); /^package/s/$$/ option optimize_for = CODE_SIZE;/' $< > $(@D)/introspection.proto
 	cd $(@D) && protoc-c --c_out=. introspection.proto
+	echo '__attribute__((weak)) const char protobuf_c_empty_string[] = "";' >> $@
 
 $(BUILD)/endpoint/files.o: $(BUILD)/introspection.proto.inc
 $(BUILD)/introspection.proto.inc: introspection.proto
