@@ -1,9 +1,9 @@
 #ifndef WS_H
 #define WS_H
 
-/* RFC 6455: opening handshake and frame codec, for both ends. Bytes in, bytes
- * out: no I/O, no allocation, no clock. Nothing here keeps a pointer into a
- * buffer after the call, except where a result is said to point into it. */
+/* RFC 6455: the server's opening handshake (the client's is client/handshake.h), and the frame codec
+ * for both ends. Bytes in, bytes out: no I/O, no allocation, no clock. Nothing here keeps a pointer
+ * into a buffer after the call, except where a result is said to point into it. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -93,19 +93,6 @@ int ws_request(struct ws_request *r, const char *head, size_t len);
 /* Sec-WebSocket-Accept for a key (section 4.2.2, 5.4): WS_ACCEPT_LEN characters
  * and a NUL. */
 void ws_accept(char out[WS_ACCEPT_LEN + 1], struct ws_text key);
-
-/* Client side: Sec-WebSocket-Key for a nonce that the caller drew at random. */
-void ws_key(char out[WS_KEY_LEN + 1], const uint8_t nonce[16]);
-
-/* Client side: checks a response head against the key that was sent (section
- * 4.1). Returns > 0: bytes of the head, the connection is open; 0: incomplete;
- * < 0: refused, either the server's HTTP status negated or -WS_PROTOCOL_ERROR
- * when the answer is not one of an RFC 6455 server. */
-int ws_response(const char *head, size_t len, const char key[WS_KEY_LEN + 1]);
-
-/* The value of the first field of that name in a whole head, which ws_response may have
- * refused. Its at is NULL: there is none. */
-struct ws_text ws_field(const char *head, size_t len, const char *name);
 
 /* What a call of ws_decode ended on. */
 enum ws_event {

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "client/handshake.h"
 
 #define UPGRADE                       \
 	"Upgrade: websocket\r\n"         \
@@ -232,7 +233,7 @@ static enum link_event start_handshake(struct link *l, int64_t now)
 	if (l->address.secure && !(l->tls = tls_open(l->tls_config, l->fd, l->address.host)))
 		return fail(l, now, "no memory for TLS");
 	random_bytes(nonce, sizeof nonce);
-	ws_key(l->key, nonce);
+	handshake_key(l->key, nonce);
 	l->tx_len = (size_t)snprintf((char *)l->tx, sizeof l->tx,
 				     "GET %s HTTP/1.1\r\n"
 				     "Host: %s\r\n"
@@ -270,7 +271,7 @@ static enum link_event refused(struct link *l, int status, int64_t now)
 {
 	const struct address *a = &l->address;
 	struct ws_text line = refusal_line(l, status);
-	struct ws_text location = ws_field((const char *)l->rx, l->rx_len, "Location");
+	struct ws_text location = handshake_field((const char *)l->rx, l->rx_len, "Location");
 	char text[LOG_ESCAPED_MAX];
 
 	if (status / 100 == 3 && location.at)
@@ -317,14 +318,14 @@ static int get_head(const struct link *l)
 		return l->rx_len < sizeof l->rx ? 0 : -WS_PROTOCOL_ERROR;
 	if (sscanf(head, "HTTP/1.%*1d %3d", &status) != 1)
 		return -WS_PROTOCOL_ERROR;
-	if (status == 200 && ws_text_is(ws_field(head, len, "Transfer-Encoding"), "chunked"))
+	if (status == 200 && ws_text_is(handshake_field(head, len, "Transfer-Encoding"), "chunked"))
 		return (int)len;
 	return -status;
 }
 
 static enum link_event read_head(struct link *l, int64_t now)
 {
-	int n = l->get ? get_head(l) : ws_response((const char *)l->rx, l->rx_len, l->key);
+	int n = l->get ? get_head(l) : handshake_response((const char *)l->rx, l->rx_len, l->key);
 
 	if (n < 0)
 		return refused(l, -n, now);

@@ -192,7 +192,7 @@ fuzz-check:
 
 fuzz-targets: $(FUZZ_TARGETS:%=$(BUILD)/test/fuzz/%) $(PAGE_FILES:%=$(PAGE)/%)
 
-$(FUZZ_TARGETS:%=$(BUILD)/test/fuzz/%): %: %.o $(call objects,$(DAEMON) $(COMMON)) \
+$(FUZZ_TARGETS:%=$(BUILD)/test/fuzz/%): %: %.o $(call objects,$(DAEMON) $(COMMON) client/handshake.c) \
                                         $(BUILD)/dashboard.o $(filter %.o,$(FUZZ_MAIN))
 	$(CC) $(CFLAGS) $(LDFLAGS) $(filter -%,$(FUZZ_MAIN)) -o $@ $^ $(LIBS)
 
@@ -253,7 +253,7 @@ $(BENCH)/bare: $(call objects,test/bench/bare.c base/head.c ws.c)
 $(BENCH)/lws: test/bench/lws.c
 	$(CC) -std=c11 -D_GNU_SOURCE -O2 -o $@ $< $$($(PKG_CONFIG) --cflags --libs libwebsockets)
 
-$(BENCH)/kernel $(BENCH)/flow $(BENCH)/feed $(BENCH)/count: %: %.o $(call objects,$(DAEMON) $(COMMON)) \
+$(BENCH)/kernel $(BENCH)/flow $(BENCH)/feed $(BENCH)/count: %: %.o $(call objects,$(DAEMON) $(COMMON) client/handshake.c) \
                                               $(BUILD)/dashboard.o
 	$(link)
 

@@ -3,6 +3,7 @@
 
 #include "fuzz.h"
 #include "base/http.h"
+#include "client/handshake.h"
 #include "endpoint/endpoint.h"
 #include "endpoint/files.h"
 #include "guard/auth.h"
@@ -33,7 +34,7 @@ static void check_answer(const struct http_answer *a)
 	if (a->value.at)
 		CHECK(strlen(log_escape(escaped, a->value.at, a->value.len)) < sizeof escaped);
 	if (a->status != 101)   /* a client reads the same status, whatever the request was */
-		CHECK(ws_response(out, len, "AAAAAAAAAAAAAAAAAAAAAA==") == -a->status);
+		CHECK(handshake_response(out, len, "AAAAAAAAAAAAAAAAAAAAAA==") == -a->status);
 }
 
 static bool admits(const struct ws_request *r)
@@ -74,8 +75,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		http_decide(&a, &r, n, &policy);
 		check_answer(&a);
 	}
-	ws_response(head, in.left, "AAAAAAAAAAAAAAAAAAAAAA==");
-	check_within(ws_field(head, in.left, "Location"), head, in.left);
+	handshake_response(head, in.left, "AAAAAAAAAAAAAAAAAAAAAA==");
+	check_within(handshake_field(head, in.left, "Location"), head, in.left);
 	free(head);
 	return 0;
 }

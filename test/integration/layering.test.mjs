@@ -27,6 +27,7 @@ const SCHEMA = '(introspection_|protobuf_c)_\\w+'
 const parts = {
   'base/head.o': [/^head_/, `${MEMORY}|ws_text_is`],
   'ws.o': [/^ws_/, `${MEMORY}|head_\\w+|mbedtls_sha1|mbedtls_sha1_ret|mbedtls_base64_(en|de)code`],
+  'client/handshake.o': [/^handshake_/, `${MEMORY}|head_\\w+|ws_\\w+|mbedtls_base64_encode`],
   'snapshot.o': [/^snapshot_/, `${MEMORY}|${SCHEMA}|wire_\\w+|malloc|free|__assert_fail`],
   'endpoint/command.o': [/^commands?_/, `${MEMORY}|${SCHEMA}|(history|json|wire|ws|log)_\\w+|calloc|malloc|free`],
   'endpoint/history.o': [/^history_/, `${MEMORY}|calloc|malloc|free`],

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 #include <stdio.h>
 
+#include "client/handshake.h"
 #include "guard.h"
 #include "ws.h"
 
@@ -404,7 +405,7 @@ static void client_key(void **state)
 	char out[WS_KEY_LEN + 1];
 
 	(void)state;
-	ws_key(out, guarded("the sample nonce", 16));
+	handshake_key(out, guarded("the sample nonce", 16));
 	assert_string_equal(out, "dGhlIHNhbXBsZSBub25jZQ==");
 }
 
@@ -414,7 +415,7 @@ static void client_key(void **state)
 static const struct {
 	const char *name;
 	const char *head;
-	int expected;   /* 0: its length; else as ws_response returns it */
+	int expected;   /* 0: its length; else as handshake_response returns it */
 } responses[] = {
 	{"the RFC's own", SWITCHING UPGRADE ACCEPT "\n", 0},
 	{"no reason", "HTTP/1.1 101 \n" UPGRADE ACCEPT "\n", 0},
@@ -467,15 +468,15 @@ static void response_table(void **state)
 		int n = 0;
 
 		for (size_t k = 0; k < len && n == 0; k++)
-			n = ws_response(guarded(head, k), k, key);
+			n = handshake_response(guarded(head, k), k, key);
 		if (n == 0)
-			n = ws_response(guarded(head, len), len, key);
+			n = handshake_response(guarded(head, len), len, key);
 		else if (n != -1002)
 			fail_msg("%s: %d too early", responses[i].name, n);
 		if (n != expected)
 			fail_msg("%s: %d", responses[i].name, n);
 		memcpy(head + len, "\x82\x01x", 3);
-		if (n > 0 && ws_response(guarded(head, len + 3), len + 3, key) != n)
+		if (n > 0 && handshake_response(guarded(head, len + 3), len + 3, key) != n)
 			fail_msg("%s: with a frame behind it", responses[i].name);
 	}
 }
@@ -487,13 +488,13 @@ static void longest_response(void **state)
 
 	(void)state;
 	long_head(head, WS_HEAD_MAX, SWITCHING UPGRADE ACCEPT "X: ");
-	assert_int_equal(ws_response(guarded(head, WS_HEAD_MAX), WS_HEAD_MAX, key), WS_HEAD_MAX);
-	assert_int_equal(ws_response(guarded(head, WS_HEAD_MAX - 1), WS_HEAD_MAX - 1, key), 0);
+	assert_int_equal(handshake_response(guarded(head, WS_HEAD_MAX), WS_HEAD_MAX, key), WS_HEAD_MAX);
+	assert_int_equal(handshake_response(guarded(head, WS_HEAD_MAX - 1), WS_HEAD_MAX - 1, key), 0);
 	head[WS_HEAD_MAX - 1] = 'x';
 	head[WS_HEAD_MAX - 2] = 'x';
 	head[WS_HEAD_MAX - 3] = 'x';
 	head[WS_HEAD_MAX - 4] = 'x';
-	assert_int_equal(ws_response(guarded(head, WS_HEAD_MAX), WS_HEAD_MAX, key), -1002);
+	assert_int_equal(handshake_response(guarded(head, WS_HEAD_MAX), WS_HEAD_MAX, key), -1002);
 }
 
 static void response_fields(void **state)
@@ -503,13 +504,13 @@ static void response_fields(void **state)
 	const char *at = guarded(head, len);
 
 	(void)state;
-	assert_text(ws_field(at, len, "Location"), "/a b");
-	assert_text(ws_field(at, len, "Empty"), "");
-	assert_text(ws_field(at, len, "Y"), NULL);
-	assert_text(ws_field(guarded(head, len - 1), len - 1, "Location"), NULL);   /* not whole */
+	assert_text(handshake_field(at, len, "Location"), "/a b");
+	assert_text(handshake_field(at, len, "Empty"), "");
+	assert_text(handshake_field(at, len, "Y"), NULL);
+	assert_text(handshake_field(guarded(head, len - 1), len - 1, "Location"), NULL);   /* not whole */
 	len = wire(head, "HTTP/1.1 301\nnonsense\nLocation: c\n\n");
-	assert_text(ws_field(guarded(head, len), len, "Location"), NULL);
-	assert_text(ws_field(guarded("", 0), 0, "Location"), NULL);
+	assert_text(handshake_field(guarded(head, len), len, "Location"), NULL);
+	assert_text(handshake_field(guarded("", 0), 0, "Location"), NULL);
 }
 
 static void texts(void **state)
