@@ -11,6 +11,7 @@ enum {
 	ROWS_FOR_GAPS = 18, /* from so many on there is room for more than the tables */
 	ROWS_FOR_PANE = 36, /* and for the streams of the selected connection */
 	COLS_FOR_CHART = 60,
+	COLS_FOR_HELP = 80, /* with less, what a key does stands below the key */
 	PANE_MIN = 9,  /* lines; with less it takes all the room */
 	LISTED = 8,    /* protocols, topics or addresses on their line */
 	INTERVALS = 5, /* of the daemon's without a snapshot are too many */
@@ -382,7 +383,7 @@ static void draw_waiting(const struct view_status *status, struct screen *s)
 	}
 	if (status->link->why[0] == '\0')
 		return;
-	paragraph(s, PLAIN, 0, "No introspectd found:");
+	paragraph(s, PLAIN, 0, "No connection:");
 	memcpy(why, status->link->why, sizeof why);
 	while ((one = next) != NULL) {
 		next = strstr(one, "; ");
@@ -391,7 +392,7 @@ static void draw_waiting(const struct view_status *status, struct screen *s)
 		paragraph(s, WARNING, 2, one);
 	}
 	screen_line(s, PLAIN);
-	paragraph(s, DIM, 0, "Start introspectd, or name another place: introspect HOST[:PORT]");
+	paragraph(s, DIM, 0, "Start introspectd if none runs, or name another place: introspect HOST[:PORT]");
 }
 
 static const char *const help_keys[][2] = {
@@ -404,8 +405,8 @@ static const char *const help_keys[][2] = {
     {"< >", "sort by the column to the left, right"},
     {"r", "reverse the order"},
     {"/", "show only what contains a text"},
-    {"Space", "hold still: the node does no work for us meanwhile"},
-    {"Esc", "close what was opened, drop the filter"},
+    {"Space", "hold still: the daemon is asked for nothing meanwhile"},
+    {"Esc", "close what was opened, show all connections"},
     {"q", "quit"},
     {"DIR ?", "nobody knows who dialled"},
     {"unlisted", "the kernel has it, the node does not list it"},
@@ -435,14 +436,26 @@ static void draw_sorts(const struct table *t, struct screen *s)
 	}
 }
 
-/* The help, from the line help_top on. */
+/* Ends the lines that began with screen_scroll_begin(): those from help_top on stay, as many as the
+ * footer leaves. */
+static void end_scrolled(struct view *v, struct screen *s, int lines)
+{
+	v->help_page = (size_t)lines;
+	v->help_lines = (size_t)screen_scroll_end(s, (int)v->help_top, lines);
+}
+
+static int lines_above_footer(const struct screen *s)
+{
+	return screen_left(s) > 1 ? screen_left(s) - 1 : 0;
+}
+
 static void draw_help(struct view *v, struct screen *s)
 {
-	const int lines = screen_left(s) > 1 ? screen_left(s) - 1 : 0;
+	const int lines = lines_above_footer(s);
 
 	screen_scroll_begin(s);
 	for (size_t i = 0; i < sizeof help_keys / sizeof *help_keys; i++) {
-		if (s->cols < COLS_FOR_CHART) {
+		if (s->cols < COLS_FOR_HELP) {
 			paragraph(s, BOLD, 0, help_keys[i][0]);
 			paragraph(s, PLAIN, 2, help_keys[i][1]);
 			continue;
@@ -452,15 +465,14 @@ static void draw_help(struct view *v, struct screen *s)
 		screen_text(s, PLAIN, 0, LEFT, help_keys[i][1]);
 	}
 	draw_sorts(view_table(v), s);
-	v->help_page = (size_t)lines;
-	v->help_lines = (size_t)screen_scroll_end(s, (int)v->help_top, lines);
+	end_scrolled(v, s, lines);
 }
 
 /* The columns, and which of them are shown. */
 static void draw_columns(struct view *v, struct screen *s)
 {
 	const struct table *t = view_table(v);
-	const int lines = screen_left(s) > 1 ? screen_left(s) - 1 : 0;
+	const int lines = lines_above_footer(s);
 	char text[FORMAT_MAX];
 
 	screen_scroll_begin(s);
@@ -478,8 +490,7 @@ static void draw_columns(struct view *v, struct screen *s)
 			      : !(t->shown >> i & 1) ? "  no room"
 						      : "");
 	}
-	v->help_page = (size_t)lines;
-	v->help_lines = (size_t)screen_scroll_end(s, (int)v->help_top, lines);
+	end_scrolled(v, s, lines);
 }
 
 /* Another fact on the line, if it is known. */
@@ -565,7 +576,8 @@ static void draw_tables(struct view *v, struct screen *s, unsigned stale)
 	} else {
 		screen_line(s, stale);
 		screen_text(s, DIM, 0, LEFT,
-			    v->filter[0]                     ? "No connection contains that."
+			    v->filter[0]                   ? "No connection contains that."
+			    : v->opened_by != BY_NOTHING   ? "The group has no connection any more."
 			    : v->state && v->state->counts ? "Totals alone were asked for."
 							   : "No connections.");
 		pane = 0;
@@ -593,13 +605,24 @@ static const char *footer_keys(const struct view *v)
 	if (v->help || v->choosing)
 		return "Esc back   q quit";
 	if (v->opened)
-		return "Enter back   < > sort   r reverse   ? help   q quit";
+		return "Enter back   ? help   q quit   < > sort   r reverse";
 	if (v->grouping != BY_NOTHING)
-		return "Enter its connections   g next   < > sort   Esc back   ? help";
-	return "Enter streams   < > sort   / filter   g groups   ? help   q quit";
+		return "Enter its connections   Esc back   ? help   g next   < > sort";
+	return "Enter streams   ? help   q quit   / filter   g groups   < > sort";
 }
 
-/* The keys, or the filter, or what went wrong. */
+/* Which connections are shown when some are hidden. */
+static void draw_choice(const struct view *v, struct screen *s)
+{
+	screen_text(s, ACCENT, 0, LEFT, "only ");
+	if (v->opened_by != BY_NOTHING)
+		screen_printf(s, ACCENT, "those of %s%s", v->opened_group, v->filter[0] ? ", and " : "");
+	if (v->filter[0])
+		screen_printf(s, ACCENT, "what contains %s", v->filter);
+	screen_text(s, DIM, 0, LEFT, "   Esc shows all");
+}
+
+/* What went wrong, or which connections are hidden, or what keys do. */
 static void draw_footer(struct view *v, const struct view_status *status, struct screen *s)
 {
 	const struct table *t = view_table(v);
@@ -623,9 +646,8 @@ static void draw_footer(struct view *v, const struct view_status *status, struct
 	} else if (silence(v, status) > 0) {
 		screen_printf(s, WARNING, "No word from the node for %s: is it gone?",
 			      format_age(text, (uint64_t)silence(v, status)));
-	} else if (v->filter[0] != '\0') {
-		screen_printf(s, ACCENT, "only what contains %s", v->filter);
-		screen_text(s, DIM, 0, LEFT, "   Esc shows all");
+	} else if (!scrolls && (v->opened_by != BY_NOTHING || v->filter[0] != '\0')) {
+		draw_choice(v, s);
 	} else {
 		screen_text(s, DIM, 0, LEFT, footer_keys(v));
 	}

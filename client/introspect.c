@@ -50,6 +50,7 @@ struct program {
 	int64_t received_at; /* of the last snapshot */
 	int64_t ready_at;    /* NEVER: nothing is owed to the daemon */
 	int64_t asked_at;    /* when it was told that we are ready; NEVER: it has answered */
+	bool held;           /* the link's message is a snapshot that came while the view was paused */
 	int64_t end_at;
 
 	struct view view;
@@ -370,9 +371,12 @@ static void serve_link(struct program *p, short revents)
 		take_frame(p);
 	else if (event == LINK_MESSAGE && p->arguments.past)
 		take_past(p);
+	else if (event == LINK_MESSAGE && p->view.paused)
+		p->held = true;
 	else if (event == LINK_MESSAGE)
 		take_message(p);
 	if (event == LINK_OPENED) {
+		p->held = false;
 		if (p->arguments.mode == EVENTS)
 			events_ask(&p->link);
 		p->sequence = 0;
@@ -382,6 +386,7 @@ static void serve_link(struct program *p, short revents)
 	}
 	if (event == LINK_FAILED || (p->link.state == LINK_WAITING && before != LINK_WAITING)) {
 		p->ready_at = NEVER;
+		p->held = false;
 		if (p->arguments.mode != VIEW)
 			tell_failure(p);
 	}
@@ -409,6 +414,10 @@ static void serve_keys(struct program *p, bool readable)
 	}
 	if (screen.keys_len == 0)
 		p->escape_at = NEVER;
+	if (p->held && !p->view.paused) {
+		p->held = false;
+		take_message(p);
+	}
 	if (any && !p->done)
 		draw(p);
 }

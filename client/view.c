@@ -29,6 +29,18 @@ struct table *view_table(struct view *v)
 	return v->opened ? &v->streams : v->grouping != BY_NOTHING ? &v->groups : &v->connections;
 }
 
+/* Does the connection belong to the group that the user opened, if there is one? */
+static bool is_of_group(const struct view *v, const struct row *row)
+{
+	struct row sum = *row;
+	char text[CELL_MAX];
+
+	if (v->opened_by == BY_NOTHING)
+		return true;
+	row_begin_sum(&sum, v->opened_by == BY_PROCESS);
+	return strcmp(row_text(text, &sum, GROUP), v->opened_group) == 0;
+}
+
 /* Does anything of the connection that is text contain the filter? */
 static bool passes(const struct row *row, const char *filter)
 {
@@ -124,7 +136,7 @@ static void fill(struct view *v, const Introspection__State *state)
 		*row = row_of_connection(all->connections[i], state->instant_ts);
 		if (t->average > 0)
 			averages_rate(&v->averages, &row->id, t->average, row->rate);
-		t->count += passes(&t->rows[t->count], v->filter);
+		t->count += is_of_group(v, row) && passes(row, v->filter);
 	}
 	table_replaced(t, &id);
 	fill_streams(v, state, &stream_id);
@@ -238,32 +250,32 @@ static void next_average(struct view *v)
 static void open_selected(struct view *v)
 {
 	const struct row *group = selected_row(&v->groups);
-	char text[CELL_MAX];
 
 	if (v->grouping == BY_NOTHING) {
 		v->opened = !v->opened;
-	} else if (group && group->name_len > 0) {
-		snprintf(v->filter, sizeof v->filter, "%s", row_text(text, group, GROUP));
+	} else if (group) {
+		row_text(v->opened_group, group, GROUP);
+		v->opened_by = v->grouping;
 		v->grouping = BY_NOTHING;
 		fill(v, v->state);
 	}
 }
 
-/* Leaves what is innermost: help, streams, groups, filter. */
+/* Leaves the groups, or the streams, or shows all connections again. */
 static void leave(struct view *v)
 {
-	if (v->help)
-		v->help = false;
-	else if (v->grouping != BY_NOTHING)
+	if (v->grouping != BY_NOTHING) {
 		v->grouping = BY_NOTHING;
-	else if (v->opened)
+	} else if (v->opened) {
 		v->opened = false;
-	else
+	} else {
+		v->opened_by = BY_NOTHING;
 		filter_key(v, KEY_ESCAPE);
+	}
 }
 
-/* Scrolls the help. False: the key does not. */
-static bool help_key(struct view *v, int key)
+/* Scrolls the help, or the list of columns. False: the key does not scroll. */
+static bool scroll_key(struct view *v, int key)
 {
 	const size_t most = v->help_lines > v->help_page ? v->help_lines - v->help_page : 0;
 	const size_t page = v->help_page > 1 ? v->help_page - 1 : 1;
@@ -292,10 +304,14 @@ bool view_key(struct view *v, int key)
 		filter_key(v, key);
 		return true;
 	}
-	if ((v->help || v->choosing) && help_key(v, key))
+	if ((v->help || v->choosing) && scroll_key(v, key))
 		return true;
+	if (v->help) {
+		v->help = false;
+		return key != 'q';
+	}
 	if (v->choosing) {
-		v->choosing = key != 'f' && key != KEY_ESCAPE && key != '\r';
+		v->choosing = key != 'f' && key != KEY_ESCAPE && key != '\r' && key != '\n';
 		table_choose(view_table(v), key);
 		return key != 'q';
 	}
@@ -304,7 +320,7 @@ bool view_key(struct view *v, int key)
 		return false;
 	case '?':
 	case 'h':
-		v->help = !v->help;
+		v->help = true;
 		v->help_top = 0;
 		break;
 	case 'f':

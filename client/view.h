@@ -49,11 +49,13 @@ struct view {
 	struct averages averages, stream_averages;   /* the latter of the selected connection */
 	struct view_totals totals;
 	uint64_t history[2][VIEW_HISTORY];   /* rates, as in totals; the last one is the newest */
-	char filter[VIEW_FILTER_MAX];
+	char filter[VIEW_FILTER_MAX];        /* connections without this text are hidden; "": none */
+	enum grouping opened_by;             /* connections of other groups are hidden; BY_NOTHING: none */
+	char opened_group[CELL_MAX];         /* cell GROUP of the group whose connections are shown */
 	bool filtering;                      /* keys go to the filter */
-	bool help;
-	bool choosing;                       /* keys choose columns */
-	size_t help_top, help_lines, help_page;   /* first line shown, lines of all, lines shown */
+	bool help;                           /* keys scroll the help, or close it */
+	bool choosing;                       /* keys scroll the list of columns, or choose them */
+	size_t help_top, help_lines, help_page;   /* of either: first line shown, lines, lines shown */
 	bool opened;                         /* keys go to the streams */
 	bool paused;
 };

@@ -259,23 +259,35 @@ describe('the live view', { concurrency: 2 }, () => {
       userProvidedTags: process ? [`process=${process}`, `pid=${process.length}`] : [], endpoints: { dstMultiaddr: `/ip4/10.0.0.${id.charCodeAt()}/tcp/9` }, ...more })
     const s = await server(t, { ...node, subsystems: { connections: [
       of('a', 'QmOne', 'kubo', 100, 1), of('b', 'QmTwo', 'kubo', 150, 2), of('c', 'QmOne', 'node', 200, 3, { streams: { streams: [{}, {}] } }),
-      of('d', '', '', 5, 5), of('e', 'QmTwo', 'kubo', 1, 0, { status: 1 })] } })
+      of('d', '', '', 5, 5), of('e', 'QmTwo', 'kubo', 1, 0, { status: 1 }), of('\n', '', 'x', 2, 2)] } })
     const v = await terminal(t)
     await v.run(`${program} ${s.address}`)
-    await v.shows(/ 1\/5$/m)
+    await v.shows(/ 1\/6$/m)
     await v.keys('g')
-    const lines = await v.shows(/^PEER +CONN +STRM +IN\/S▾ OUT\/S +IN +OUT +RTT$/m, / 1\/3$/m)
+    const lines = await v.shows(/^PEER +CONN +STRM +IN\/S▾ OUT\/S +IN +OUT +RTT$/m, / 1\/4$/m)
     const table = lines.slice(lines.findIndex(l => l.startsWith('PEER')) + 1, -2).filter(l => l)
     assert.deepEqual(table.map(l => l.trim().split(/ +/)), [
       ['QmOne', '2', '2', '300', '4', '3000', '40', '100ms'],
       ['QmTwo', '1', '·', '151', '2', '1510', '20', '1.0ms'],
-      ['10.0.0.100', '1', '·', '5', '5', '50', '50', '5.0ms']].map(row => row.map(cell => cell === '3000' ? '2.9K' : cell === '1510' ? '1.5K' : cell)))
+      ['10.0.0.100', '1', '·', '5', '5', '50', '50', '5.0ms'],
+      ['10.0.0.10', '1', '·', '2', '2', '20', '20', '2.0ms']].map(row => row.map(cell => cell === '3000' ? '2.9K' : cell === '1510' ? '1.5K' : cell)))
     await v.keys('g')
     await v.shows(/^PROCESS +CONN /m, /^kubo 4 +2 +· +251 +3 /m, /^node 4 +1 +2 +200 +3 /m, /^\(not known\) +1 +· +5 +5 /m)
     await v.keys('Enter')
-    await v.shows(/^only what contains kubo 4 /m, / 1\/3$/m, /^PEER +ADDRESS/m)
+    await v.shows(/^only those of kubo 4 +Esc shows all/m, / 1\/3$/m, /^PEER +ADDRESS/m)
+    await v.keys('/', 'T', 'w', 'o', 'Enter')
+    await v.shows(/^only those of kubo 4, and what contains Two /m, / 1\/2$/m)
     await v.keys('Escape')
-    await v.shows(/ \d\/5$/m)
+    await v.shows(/ \d\/6$/m)
+    // 10.0.0.10 is not 10.0.0.100, and connections without a process are a group, too.
+    await v.keys('g', 'End', 'Enter')
+    await v.shows(/^only those of 10\.0\.0\.10 /m, / 1\/1$/m)
+    await v.keys('Escape')
+    await v.shows(/ \d\/6$/m)
+    await v.keys('g', 'g', 'Down', 'Down', 'Enter')
+    await v.shows(/^only those of \(not known\) /m, / 1\/1$/m)
+    await v.keys('Escape')
+    await v.shows(/ \d\/6$/m)
     await v.keys('g', 'Escape')
     await v.shows(/^PEER +ADDRESS/m)
   })
@@ -289,7 +301,7 @@ describe('the live view', { concurrency: 2 }, () => {
     await v.shows(/^\[x\] n AGENT$/m, /^\[ \] O OUT {2}no room$/m, /^\[ \] m TAGS {2}nothing is known$/m, /^\[x\] i IN\/S {2}sorted by it, so it stays$/m)
     await v.keys('n', 'O')
     await v.shows(/^\[ \] n AGENT {2}hidden$/m, /^\[x\] O OUT {2}chosen$/m)
-    await v.keys('f')
+    await v.keys('Enter')
     await v.shows(/^PEER +ADDRESS +DIR .* OUT +RTT +AGE$/m, /^12D3KooWpeer00 .* 1\.0G +· +·$/m)
     await v.keys('f', 'n', 'O', 'i', 'Escape')
     await v.shows(/^PEER +ADDRESS +AGENT +DIR +STRM +IN\/S▾ OUT\/S +RTT +AGE$/m)
@@ -331,7 +343,7 @@ describe('the live view', { concurrency: 2 }, () => {
       if (end === all) break
       await v.keys('Down')
     }
-    assert.match(seen, /drop the filter[^]*^q$[^]*^Sort by[^]* a AGE$/m)
+    assert.match(seen, /show all[^]*^q$[^]*^Sort by[^]* a AGE$/m)
     await v.keys('Down', 'Home')
     await v.shows(/^up down, j k$/m)
     await v.keys('?')
@@ -386,6 +398,13 @@ describe('the live view', { concurrency: 2 }, () => {
     await v.shows(/^Enter +its streams, and back$/m, /^Sort by +p PEER/m)
     await v.keys('Escape')
     await v.shows(first(0))
+    // Behind the help no key does what cannot be seen.
+    for (const key of ['f', 'g', '/', 'Enter', 'Space', '?']) {
+      await v.keys('?')
+      await v.shows(/^Sort by +p PEER/m)
+      await v.keys(key)
+      await v.shows(first(0), /^Enter streams/m, lines => !/ paused$/.test(lines[0]))
+    }
   })
 
   test('follows the node: skipped snapshots, the row in the first place, the selected row', async t => {
@@ -421,6 +440,30 @@ describe('the live view', { concurrency: 2 }, () => {
     await v.shows(lines => !/ paused$/.test(lines[0]))
   })
 
+  test('Space holds still: a snapshot that was asked for before is shown after', async t => {
+    let answer
+    const s = await server(t, node, n => {
+      if (n > 1) return null
+      answer = () => s.clients.forEach(c => c.send(ServerMessage.encode(ServerMessage.fromObject({
+        version: { version: 1 }, state: { ...node, sequence: 2 } })).finish()))
+    })
+    const v = await terminal(t)
+    await v.run(`${program} --interval 0 ${s.address}`)
+    await until(s, 'ready', () => s.readies === 1)
+    await v.shows(/#1 · /)
+    await v.keys('Space')
+    await v.shows(/ paused$/m)
+    const [socket] = s.clients
+    answer()
+    socket.ping()
+    await once(socket, 'pong')   // the snapshot before it was read
+    await v.keys('?')
+    await v.shows(/^Sort by/m, /#1 · /)
+    await v.keys('?', 'Space')
+    await v.shows(/#2 · /, lines => !/ paused$/.test(lines[0]))
+    await until(s, 'ready', () => s.readies === 2)
+  })
+
   test('is ready when it has drawn', async t => {
     const s = await server(t)
     const v = await terminal(t)
@@ -435,7 +478,7 @@ describe('the live view', { concurrency: 2 }, () => {
     const path = join(folder(t), 's')
     const v = await terminal(t)
     await v.run(`${program} ${path}`)
-    await v.shows(/looking again in \d+ s$/m, /^No introspectd found:$/m, /: No such file or directory$/m, /^Start introspectd, /m)
+    await v.shows(/looking again in \d+ s$/m, /^No connection:$/m, /: No such file or directory$/m, /^Start introspectd if none runs/m)
     const d = await daemon(t, ['--listen', path, '--pid', `${process.pid}`], { expect: [/^watching /] })
     await v.shows(/^#1 ·|  #1 ·/m, /^ADDRESS|^No connections/m)
     await d.stop()
