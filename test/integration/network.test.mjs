@@ -185,6 +185,98 @@ test('a QUIC node joined with the kernel: each connection has its peer and as ma
   assert.equal(state.runtime.peerId, peerOf(node))
 })
 
+// In Python what ethtool(8) sets: a device, a command of linux/ethtool.h and its value.
+const ETHTOOL = `
+import array, fcntl, socket, struct, sys
+device, *value = sys.argv[1:]
+value = array.array('I', [int(n, 0) for n in value])
+fcntl.ioctl(socket.socket(), 0x8946, struct.pack('16sP', device.encode(), value.buffer_info()[0]))
+`
+const GRO = '0x2c', TSO = '0x1f'
+
+// A program in Python, since Node has no such options (linux/udp.h): the one end has the
+// kernel handle Initials of 1,200 bytes many at a time (UDP_SEGMENT), as many bytes in all as a line says,
+// the other joins them again (UDP_GRO) and answers. Each says how many bytes there were so far, and how many packets
+// its kernel handled.
+const SEGMENTS = `
+import socket, sys
+device, own, peer = sys.argv[1:4]
+family, proto, next_header = (socket.AF_INET6, 0x86dd, 6) if ':' in own else (socket.AF_INET, 0x0800, 9)
+tap = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3))
+tap.bind((device, 3))
+tap.setblocking(False)
+s = socket.socket(family, socket.SOCK_DGRAM)
+s.bind((own, 4001))
+total = handled = 0
+def say():
+    global handled
+    try:
+        while True:
+            data, sender = tap.recvfrom(64)
+            handled += sender[1] == proto and sender[2] == (4 if peer else 0) and data[next_header] == 17
+    except BlockingIOError:
+        print(total, handled, flush=True)
+if peer:
+    s.setsockopt(17, 103, 1200)
+    print('ready', flush=True)
+    for line in sys.stdin:
+        payload = (bytes.fromhex('c000000001') + bytes(1195)) * 50
+        total += s.sendto(payload[:int(line)], (peer, 4001))
+        say()
+else:
+    s.setsockopt(17, 104, 1)
+    print('ready', flush=True)
+    while True:
+        data, sender = s.recvfrom(65536)
+        s.sendto(data[:1200], sender[:2])
+        total += len(data)
+        say()
+`
+
+async function segments (t, name, ...args) {
+  const child = spawn(inside(name)[0], [...inside(name).slice(1), 'python3', '-c', SEGMENTS, ...args], { stdio: ['pipe', 'pipe', 'inherit'] })
+  t.after(() => child.kill('SIGKILL'))
+  const end = { total: 0, handled: 0, send: bytes => child.stdin.write(`${bytes}\n`) }
+  end.reached = total => until(child, 'said', () => end.total === total, 60000)
+  createInterface({ input: child.stdout }).on('line', line => {
+    end.ready = true
+    if (line !== 'ready') [end.total, end.handled] = line.split(' ').map(Number)
+    child.emit('said')
+  })
+  await until(child, 'said', () => end.ready, 60000)
+  return end
+}
+
+for (const [family, own, host] of [['ip4', '10.77.1.1', '10.77.2.1'], ['ip6', 'fd77:1::1', 'fd77:2::1']]) {
+  test(`UDP_SEGMENT and UDP_GRO over ${family}: the packets of the wire are counted, not those that the kernel handles`, { skip }, async t => {
+    const net = network(t)
+    // What leaves br0 in one piece is cut here, before the router counts.
+    run('ip', '-n', net.node, 'link', 'set', 'v0', 'gso_max_segs', '1')
+    net.count(net.router, 'forward', `${family === 'ip4' ? 'ip' : 'ip6'} daddr ${host} udp dport 4001`)
+    // A veth joins what comes from one that does without TSO.
+    run(...inside(net.peer), 'python3', '-c', ETHTOOL, 'v3', GRO, '1')
+    run(...inside(net.router), 'python3', '-c', ETHTOOL, 'v2', TSO, '0')
+    const receiver = await segments(t, net.peer, 'v3', host, '')
+    const sender = await segments(t, net.node, 'br0', own, host)
+    const near = await watch(t, net.node, [])
+    const far = await watch(t, net.peer, [])
+    let total = 0, packets = 0
+    for (const bytes of [1200, 1201, 2400, 48000, 48005, 59999, 5, ...Array(20).fill(50500)]) {
+      total += bytes
+      packets += Math.ceil(bytes / 1200)
+      sender.send(bytes)
+      // One after the other: a veth holds 256 packets.
+      await Promise.all([sender.reached(total), receiver.reached(total)])
+    }
+    const headers = family === 'ip4' ? 28 : 48
+    assert.deepEqual(net.counted(net.router, 'forward'), { packets, bytes: total + packets * headers })
+    assert.ok(sender.handled < packets / 10, `${sender.handled} handled as one, ${packets} on the wire`)
+    assert.ok(receiver.handled < packets, `${receiver.handled} handled as one, ${packets} on the wire`)
+    await agrees(near.c, 'trafficOut', () => net.counted(net.router, 'forward'))
+    await agrees(far.c, 'trafficIn', () => net.counted(net.router, 'forward'))
+  })
+}
+
 // A program in Python, since Node has no raw sockets: Initials from so many addresses and ports.
 const FLOOD = `
 import socket, struct, sys
