@@ -81,7 +81,7 @@ const struct source_kind parts_sources[] = {
 const struct option_row parts_options[] = {
 	{.help = "Who may watch:"},
 	FILE_OPTION("token-file", token_file, "clients must show the token on its first line"),
-	FILE_OPTION("tls-cert", tls_cert, "speak TLS with this certificate (PEM, its chain behind it)"),
+	FILE_OPTION("tls-cert", tls_cert, "speak TLS with this certificate (PEM, then its chain)"),
 	FILE_OPTION("tls-key", tls_key, "... and this key"),
 	FILE_OPTION("tls-client-ca", tls_client_ca, "... to clients with a certificate of these authorities"),
 	{.help = "Other sources:"},
@@ -94,16 +94,16 @@ const struct option_row parts_options[] = {
 	{"replay", "FILE", "a recording", "a file", .kind = OPTION_TEXT, FIELD(replay)},
 	{"loop", NULL, "start the recording again at its end", .kind = OPTION_FLAG, FIELD(loop)},
 	{.help = "What it keeps:"},
-	{"history", "B", "bytes of states and events kept for clients of the command\n"
-	 "protocol that paused, 131072 to 1073741824 (default: %d)", "bytes",
+	{"history", "B", "bytes of states and events kept for clients of the\n"
+	 "command protocol that paused, 131072 to 1073741824\n(default: %d)", "bytes",
 	 128 << 10, 1 << 30, DEFAULT_HISTORY, .kind = OPTION_NUMBER, FIELD(history)},
-	{"remember", "TIME", "remember that much of the past, such as 24h or 30m, for\n"
-	 "GET /past and pages that are opened later (default: none)",
+	{"remember", "TIME", "remember that much of the past, such as 24h or 30m,\n"
+	 "for GET /past and pages that are opened later\n(default: none)",
 	 "a time from 1s to 365d, such as 90s, 30m, 24h or 7d", .kind = OPTION_DURATION, FIELD(remember)},
 	{"remember-every", "S", "seconds from one remembered snapshot to the next\n(default: %d)",
 	 .shown = DEFAULT_REMEMBER_EVERY_MS / 1000, .kind = OPTION_SECONDS, FIELD(remember_every)},
-	{"remember-bytes", "B", "for it, 131072 to 1073741824; when they are used up, the\n"
-	 "oldest goes (default: %d)", "bytes",
+	{"remember-bytes", "B", "for it, 131072 to 1073741824; when they are used up,\n"
+	 "the oldest goes (default: %d)", "bytes",
 	 128 << 10, 1 << 30, DEFAULT_REMEMBER_BYTES, .kind = OPTION_NUMBER, FIELD(remember_bytes)},
 	FILE_OPTION("networks", networks, "the AS and country of networks, for the page"),
 	{.help = "What it may do:"},

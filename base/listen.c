@@ -207,11 +207,13 @@ static int listen_at_path(struct listener *l, const char *path)
 /* What is wrong with an address that cannot be read. */
 static const char *form_of(const char *text)
 {
-	const char *digits = text + (*text == ':');
+	const char *colon = strrchr(text, ':'), *port = colon ? colon + 1 : text;
+	const bool number = *port && strspn(port, "0123456789") == strlen(port);
 
-	return *digits && strspn(digits, "0123456789") == strlen(digits)
+	return number && port - text <= 1
 	               ? "a port alone: put 127.0.0.1: before it or, to let others in, 0.0.0.0:"
-	               : "not HOST:PORT, [IPV6]:PORT or /PATH";
+	       : number && strtoul(port, NULL, 10) > UINT16_MAX ? "the port is over 65535"
+	                                                        : "not HOST:PORT, [IPV6]:PORT or /PATH";
 }
 
 int listen_on(struct listener list[LISTENERS_MAX], size_t *count, const char *text, bool optional)

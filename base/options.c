@@ -21,32 +21,32 @@ enum {
 
 static const struct option_row rows[] = {
 	{.help = "Where it listens:"},
-	{"listen", "ADDRESS", "HOST:PORT, [IPV6]:PORT or /PATH of a Unix socket; may be\n"
-	 "given %d times (default: " DEFAULT_LISTEN " and " DEFAULT_LISTEN_6 ")", "fewer of them",
+	{"listen", "ADDRESS", "HOST:PORT, [IPV6]:PORT or /PATH of a Unix socket; may\n"
+	 "be given %d times\n(default: " DEFAULT_LISTEN " and " DEFAULT_LISTEN_6 ")", "fewer of them",
 	 .kind = OPTION_LIST, .high = LISTENERS_MAX, .shown = LISTENERS_MAX, FIELD(listen), .letter = 'l'},
 	{"max-clients", "N", "WebSocket clients at once (default: %d)", "a number",
 	 1, 100000, DEFAULT_MAX_CLIENTS, .kind = OPTION_NUMBER, FIELD(max_clients)},
-	{"max-per-address", "N", "connections of one address at once, 0 for any number (default:\n"
-	 "half of all; of this machine, or with --public-url, any)", "a number",
+	{"max-per-address", "N", "connections of one address at once, 0 for any number\n"
+	 "(default: half of all; any number from this machine\nand with --public-url)", "a number",
 	 0, 100000, .kind = OPTION_NUMBER, FIELD(max_per_address)},
 	{"allow-host", "NAME", "accept this Host besides localhost and IP addresses", "fewer of them",
 	 .high = OPTIONS_LIST_MAX, .kind = OPTION_HOST, FIELD(allow_host)},
-	{"allow-origin", "O", "accept web pages of this Origin, e.g. https://example.org",
+	{"allow-origin", "O", "accept web pages of this Origin, such as\nhttps://example.org",
 	 "fewer of them", .high = OPTIONS_LIST_MAX, .kind = OPTION_ORIGIN, FIELD(allow_origin)},
-	{"public-url", "URL", "where a proxy shows it: accept this Host and this Origin",
+	{"public-url", "URL", "where a proxy shows it: accept this Host and Origin",
 	 .kind = OPTION_URL, FIELD(public_url)},
 	{.help = "What it shows (default: every TCP and QUIC connection of this machine):"},
-	{"pid", "PID|NAME", "the connections of one process; a name is followed across\n"
-	 "restarts", "a process ID or a name", .kind = OPTION_PROCESS, FIELD(process)},
+	{"pid", "PID|NAME", "the connections of one process; a name is followed\n"
+	 "across restarts", "a process ID or a name", .kind = OPTION_PROCESS, FIELD(process)},
 	{.help = "How:"},
 	{"interval", "MS", "snapshots are never closer together, 10 to 3600000\n(default: %d)",
 	 "milliseconds", 10, 3600000, DEFAULT_INTERVAL_MS, .kind = OPTION_MS, FIELD(interval)},
 	{"max-snapshot", "B", "bytes of the largest snapshot, 1024 to 1073741824\n(default: %d)",
 	 "bytes", 1024, 1 << 30, DEFAULT_MAX_SNAPSHOT, .kind = OPTION_NUMBER, FIELD(max_snapshot)},
-	{"ping", "SECONDS", "of silence before a client is asked whether it is there\n(default: %d)",
+	{"ping", "SECONDS", "of silence before a client is asked whether it is\nthere (default: %d)",
 	 .shown = DEFAULT_PING_MS / 1000, .kind = OPTION_SECONDS, FIELD(ping)},
-	{"drain", "SECONDS", "after which a client that takes nothing of what was sent\n"
-	 "to it is dropped (default: %d)",
+	{"drain", "SECONDS", "after which a client that takes nothing of what was\n"
+	 "sent to it is dropped (default: %d)",
 	 .shown = DEFAULT_DRAIN_MS / 1000, .kind = OPTION_SECONDS, FIELD(drain)},
 	{"verbose", NULL, "log every connection", .kind = OPTION_FLAG, FIELD(verbose), .letter = 'v'},
 	{"help", NULL, "this text", .kind = OPTION_HELP, .letter = 'h'},
@@ -80,10 +80,14 @@ static void help_on(const struct option_row *row)
 	         row->letter ? row->letter : ' ', row->letter ? ',' : ' ', row->name,
 	         row->value ? row->value : "");
 	snprintf(text, sizeof text, row->help, row->shown);
-	printf("%-*s", COLUMN, name);
-	for (char *line = text, *end; *line; line = end) {
+	int at = printf("%-*s", COLUMN, name);
+	if (at > COLUMN) {
+		putchar('\n');
+		at = 0;
+	}
+	for (char *line = text, *end; *line; line = end, at = 0) {
 		end = line + strcspn(line, "\n");
-		printf("%*s%.*s\n", line == text ? 1 : COLUMN + 1, "", (int)(end - line), line);
+		printf("%*s%.*s\n", COLUMN + 1 - at, "", (int)(end - line), line);
 		end += *end == '\n';
 	}
 }

@@ -250,9 +250,9 @@ static void help(void)
 {
 	printf("Usage: introspect-bridge KIND [URL] [OPTION]...\n"
 	       "Asks a node over its own HTTP API what it is doing, for introspectd:\n\n"
-	       "  introspect-bridge kubo --once                            what would be told, as JSON\n"
+	       "  introspect-bridge kubo --once                      what would be told, as JSON\n"
 	       "  introspect-bridge kubo | introspectd --feed - --pid ipfs\n"
-	       "  introspect-bridge kubo --to /run/introspectd/feed        asks when the daemon asks\n\n"
+	       "  introspect-bridge kubo --to /run/introspectd/feed  asks when the daemon asks\n\n"
 	       "Kinds:\n");
 	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
 		printf("  %-8s %s\n           (default: %s)\n", kinds[i]->name, kinds[i]->about, kinds[i]->url);

@@ -35,9 +35,10 @@ static void help(void)
 	       "  -i, --interval SECONDS  at least so long between two snapshots\n"
 	       "                          (default: %g in the live view, else 0)\n"
 	       "  -w, --wait              wait for a daemon that is not there yet\n"
-	       "      --max-message B     bytes of the largest snapshot accepted (default: %d)\n"
+	       "      --max-message B     bytes of the largest snapshot accepted\n"
+	       "                          (default: %d)\n"
 	       "      --token-file FILE   show the token on its first line\n"
-	       "      --ca FILE           trust these certificates (default: those of the system)\n"
+	       "      --ca FILE           trust these certificates (default: the system's)\n"
 	       "      --insecure          do not check whose certificate it is\n"
 	       "      --tls-cert FILE     show this certificate to a daemon with --tls-client-ca\n"
 	       "      --tls-key FILE      its key\n"
@@ -73,6 +74,15 @@ static bool read_seconds(const char *text, int64_t *ms)
 	return true;
 }
 
+/* Is it what somebody writes who forgot to name a file before the address? */
+static bool is_address(const char *text)
+{
+	struct address a;
+
+	return strstr(text, "://") ||
+	       (strchr(text, ':') && !strchr(text, '/') && address_read(&a, text) == NULL);
+}
+
 /* Takes one option. NULL, or what is wrong with it. */
 static const char *take_argument(struct arguments *a, int option, const char *value)
 {
@@ -82,16 +92,15 @@ static const char *take_argument(struct arguments *a, int option, const char *va
 	case 'j':
 	case 'e':
 	case 'o':
-		if (a->mode != AUTO)
-			return "there is another --json, --events or --record";
-		a->mode = option == 'j' ? JSON : option == 'e' ? EVENTS : RECORD;
-		a->file = value;
-		return NULL;
 	case PAST:
 		if (a->mode != AUTO)
 			return "there is another --json, --events or --record";
-		a->past = true;
-		a->mode = strcmp(value, "--json") == 0 || strcmp(value, "-j") == 0 ? JSON : RECORD;
+		if (value && is_address(value))
+			return "an address: name a file first, then the address";
+		a->past = option == PAST;
+		a->mode = option == 'j' ? JSON : option == 'e' ? EVENTS : RECORD;
+		if (a->past && (strcmp(value, "--json") == 0 || strcmp(value, "-j") == 0))
+			a->mode = JSON;
 		a->file = value;
 		return NULL;
 	case TOTALS:

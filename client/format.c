@@ -57,7 +57,9 @@ const char *format_age(char out[FORMAT_MAX], uint64_t ms)
 		snprintf(out, FORMAT_MAX, "%" PRIu64 "m", s / 60);
 	else if (s < 86400)
 		snprintf(out, FORMAT_MAX, "%" PRIu64 "h", s / 3600);
-	else
+	else if (s < 1000 * 86400)
 		snprintf(out, FORMAT_MAX, "%" PRIu64 "d", s / 86400);
+	else
+		snprintf(out, FORMAT_MAX, "%" PRIu64 "y", s / (365 * 86400));
 	return out;
 }

@@ -16,7 +16,7 @@ const char *format_bytes(char out[FORMAT_MAX], uint64_t bytes);
 /* "850us", "9.2ms", "12ms", "1.2s": at most 6 characters. */
 const char *format_latency(char out[FORMAT_MAX], uint64_t ns);
 
-/* "12s", "3m", "5h", "2d": rounded down. */
+/* "12s", "3m", "5h", "2d", "3y": rounded down; below 1,000 years at most 4 characters. */
 const char *format_age(char out[FORMAT_MAX], uint64_t ms);
 
 #endif

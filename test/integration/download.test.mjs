@@ -124,6 +124,8 @@ describe('introspect --past', () => {
   }
 
   for (const [args, why] of [
+    ...['127.0.0.1:4801', 'localhost:4801', '[::1]:4801', 'wss://node.example/'].flatMap(address => ['past', 'record'].map(option =>
+      [[`--${option}`, address], `--${option} ${address}: an address: name a file first, then the address`])),
     [['--past', 'x', '--json'], '--json: there is another --json, --events or --record'],
     [['--past', 'x', '--wait'], '--wait goes without --past'],
     [['--totals', '--events'], '--totals goes with --json or the live view'],

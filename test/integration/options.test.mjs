@@ -150,7 +150,7 @@ test('--help, the man page and the README name every option, and its default, fr
     assert.match(page, new RegExp(`default is ${number}\\.$`, 'm'))
     assert.match(readme, new RegExp(`^\\|.*\\| \`${number}\` \\|$`, 'm'))
   }
-  for (const line of stdout.split('\n')) assert.ok(line.length <= 90, line)
+  for (const line of stdout.split('\n')) assert.ok(line.length <= 80, line)
   assert.deepEqual(run('-h'), { status, stdout, stderr })
 })
 
@@ -176,9 +176,12 @@ function refused (...listen) {
 
 test('addresses nobody can listen on', async t => {
   const format = 'not HOST:PORT, [IPV6]:PORT or /PATH'
-  for (const address of ['', ':', '4801:80', 'run/introspectd.sock', 'http://127.0.0.1:4801', '127.0.0.1:', '127.0.0.1:x', '127.0.0.1:65536', '127.0.0.1:-1',
-    '127.0.0.1:123456', '::1', '::1:4801', '[::1', '[::1]4801', '[::1]:', '[]:4801']) {
+  for (const address of ['', ':', '4801:80', 'run/introspectd.sock', 'http://127.0.0.1:4801', '127.0.0.1:', '127.0.0.1:x', '127.0.0.1:-1',
+    '::1', '::1:4801', '[::1', '[::1]4801', '[::1]:', '[]:4801']) {
     assert.equal(refused(address), `error listen=${address} reason="${format}"`)
+  }
+  for (const address of ['127.0.0.1:65536', '127.0.0.1:99999', '[::1]:123456', 'localhost:99999999999999999999']) {
+    assert.equal(refused(address), `error listen=${address} reason="the port is over 65535"`)
   }
   const alone = 'a port alone: put 127.0.0.1: before it or, to let others in, 0.0.0.0:'
   for (const address of ['4801', ':4801']) assert.equal(refused(address), `error listen=${address} reason="${alone}"`)
