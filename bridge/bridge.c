@@ -212,7 +212,14 @@ _Noreturn static void serve_daemon(struct bridge *b)
 	}
 }
 
-/* Pushed, to whoever reads the pipe; ends with it. */
+static int output_failed(void)
+{
+	fprintf(stderr, "introspect-bridge: standard output: %s\n", strerror(errno));
+	return 1;
+}
+
+/* Pushes a State at each interval to whoever reads standard output, until that goes away. Returns
+ * the exit status. */
 static int serve_pipe(struct bridge *b)
 {
 	bool there = true;
@@ -224,9 +231,10 @@ static int serve_pipe(struct bridge *b)
 			continue;
 		}
 		b->retry = 0;
-		there = send_round(b);
+		if (!send_round(b))
+			return errno == EPIPE || errno == ECONNRESET ? 0 : output_failed();
 		round_end(&b->round);
-		there = there && wait_for(b, b->interval);
+		there = wait_for(b, b->interval);
 	}
 	return 0;
 }
@@ -240,10 +248,12 @@ static int print_once(struct bridge *b)
 		b->round.state.runtime = &b->round.runtime;
 		json_write(stdout, &b->round.state.base);
 		putchar('\n');
+		if (ferror(stdout) || fflush(stdout) != 0)
+			return output_failed();
 	}
 	if (*why)
 		fprintf(stderr, "introspect-bridge: %s\n", why);
-	return *why || ferror(stdout) || fflush(stdout) != 0;
+	return *why != '\0';
 }
 
 static void help(void)

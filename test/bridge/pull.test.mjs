@@ -1,7 +1,7 @@
 // The way of the bridge between a node and the daemon: who is asked when, and who goes and comes.
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
+import { closeSync, openSync, readFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import test from 'node:test'
@@ -197,6 +197,17 @@ test('in a pipe: at the interval, and it ends with its reader', async t => {
   b.child.stdout.destroy()
   const [code, signal] = await b.exit
   assert.deepEqual([code, signal], [0, null], b.lines.join('\n'))
+})
+
+test('an output that is full: one line, exit status 1', async t => {
+  const n = await fakeNode(t)
+  for (const options of [[], ['--once']]) {
+    const full = openSync('/dev/full', 'w')
+    const b = bridge(t, ['kubo', n.url, ...options], { stdout: full })
+    assert.deepEqual(await b.exit, [1, null])
+    assert.equal(b.lines.at(-1), 'introspect-bridge: standard output: No space left on device')
+    closeSync(full)
+  }
 })
 
 test('the command line: what is wrong is named', async t => {
