@@ -13,9 +13,9 @@ void handshake_key(char out[WS_KEY_LEN + 1], const uint8_t nonce[16])
 	mbedtls_base64_encode((unsigned char *)out, WS_KEY_LEN + 1, &n, nonce, 16);
 }
 
-/* The status of "HTTP/1.x NNN reason", or 0. */
-static int response_status(struct ws_text line)
+int handshake_status(const char *head, size_t len)
 {
+	struct ws_text rest = {head, len}, line = head_cut_line(&rest);
 	struct ws_text version = head_cut(&line, ' ');
 	struct ws_text code = head_cut(&line, ' ');
 
@@ -42,10 +42,11 @@ int handshake_response(const char *head, size_t len, const char key[WS_KEY_LEN +
 	if (n == 0)
 		return 0;
 
-	struct ws_text rest = {head, (size_t)n};
-	int status = response_status(head_cut_line(&rest));
+	const int status = handshake_status(head, (size_t)n);
 	if (status != 101)
 		return status >= 100 ? -status : -WS_PROTOCOL_ERROR;
+	struct ws_text rest = {head, (size_t)n};
+	head_cut_line(&rest);
 	while ((got = head_cut_field(&rest, &name, &value)) > 0) {
 		const struct ws_list line = {.line = value};
 

@@ -16,6 +16,9 @@ void handshake_key(char out[WS_KEY_LEN + 1], const uint8_t nonce[16]);
  * status negated, or -WS_PROTOCOL_ERROR when the answer is not one of an RFC 6455 server. */
 int handshake_response(const char *head, size_t len, const char key[WS_KEY_LEN + 1]);
 
+/* The status of a whole response head of HTTP/1.x (RFC 9112 section 4); 0: it is none. */
+int handshake_status(const char *head, size_t len);
+
 /* The value of the first field of that name in a whole head, which handshake_response may have
  * refused. Its at is NULL: there is none. */
 struct ws_text handshake_field(const char *head, size_t len, const char *name);

@@ -98,12 +98,14 @@ static void finish(struct program *p, int status)
 	p->done = true;
 }
 
-/* The output cannot be written (errno). A reader who has seen enough is no failure. */
+/* The output cannot be written, as errno says. A reader who has seen enough is no failure. */
 static void output_failed(struct program *p, const char *name)
 {
-	if (errno != EPIPE)
+	const bool unread = errno == EPIPE || errno == ECONNRESET;
+
+	if (!unread)
 		complain("%s: %s", name, strerror(errno));
-	finish(p, errno == EPIPE ? STATUS_DONE : STATUS_OUTPUT);
+	finish(p, unread ? STATUS_DONE : STATUS_OUTPUT);
 }
 
 static void draw(struct program *p)
@@ -118,7 +120,7 @@ static void draw(struct program *p)
 	};
 
 	if (view_draw(&p->view, &screen, &status) < 0)
-		finish(p, STATUS_OUTPUT);
+		output_failed(p, "terminal");
 	p->tick_at = view_ticks(&p->view, &status)   ? p->now + TICK_MS
 		     : p->message && !p->view.paused ? p->received_at + VIEW_STALE_MS
 						     : NEVER;
@@ -126,18 +128,20 @@ static void draw(struct program *p)
 
 static void take_past(struct program *p);
 
-/* The snapshot has been dealt with: ready again, unless it was the last. */
+static bool is_enough(const struct program *p)
+{
+	return p->arguments.count > 0 && p->received >= p->arguments.count;
+}
+
+/* The snapshot, or event, has been dealt with: goes on to the next, unless it was the last. */
 static void processed(struct program *p)
 {
-	if (p->arguments.past) {
-		take_past(p);
-		return;
-	}
-	if (p->arguments.count > 0 && p->received >= p->arguments.count) {
+	if (is_enough(p))
 		finish(p, STATUS_DONE);
-		return;
-	}
-	p->ready_at = p->received_at + p->arguments.interval;
+	else if (p->arguments.past)
+		take_past(p);
+	else
+		p->ready_at = p->received_at + p->arguments.interval;
 }
 
 static void print_json(struct program *p, const ProtobufCMessage *message)
@@ -333,7 +337,11 @@ static void take_past(struct program *p)
 	const uint8_t *bytes;
 	size_t len;
 
-	while (!p->line && !p->done) {
+	while (!p->line && !p->done && p->now < p->end_at) {
+		if (is_enough(p)) {
+			finish(p, STATUS_DONE);
+			return;
+		}
 		const char *wrong = download_next(p->link.message, p->link.message_len,
 						  &p->past_at, &bytes, &len);
 		Introspection__ServerMessage *m = wrong || !bytes ? NULL : decode(bytes, len, why);
@@ -400,7 +408,7 @@ static void serve_keys(struct program *p, bool readable)
 	int key;
 
 	if (readable && !screen_read(&screen)) {
-		finish(p, STATUS_OUTPUT);
+		output_failed(p, "terminal");
 		return;
 	}
 	if (readable)
@@ -442,10 +450,12 @@ static void serve_signals(struct program *p)
 		raise(SIGSTOP);
 		p->now = clock_ms();
 	}
-	if (came & (1 << SIGTSTP | 1 << SIGCONT))
-		screen_enter(&screen);
-	else
+	if ((came & (1 << SIGTSTP | 1 << SIGCONT)) == 0) {
 		screen_resize(&screen);
+	} else if (screen_enter(&screen) < 0) {
+		output_failed(p, "terminal");
+		return;
+	}
 	draw(p);
 }
 
@@ -512,8 +522,8 @@ static void wait_for_events(struct program *p, struct pollfd fds[2], const sigse
 /* The time is over. It was enough if no number was asked for and all is well. */
 static void pass_end(struct program *p)
 {
-	bool complete = p->arguments.count == 0 && (p->received > 0 || p->greeted) &&
-			p->link.state == LINK_OPEN;
+	bool complete = p->arguments.count == 0 && !p->arguments.past &&
+			(p->received > 0 || p->greeted) && p->link.state == LINK_OPEN;
 
 	if (p->line)
 		return; /* half a line is of no use to anyone */

@@ -1,5 +1,6 @@
 #include "link.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <netinet/in.h>
@@ -11,6 +12,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "base/head.h"
 #include "base/log.h"
 #include "client/handshake.h"
 
@@ -113,8 +115,10 @@ static enum link_event broken(struct link *l, int64_t now)
 
 	if (errno == ECONNRESET || errno == EPIPE)
 		return closed(l, now);
-	return fail(l, now, "%s",
-		    l->tls && errno == EPROTO ? tls_error(l->tls, why) : strerror(errno));
+	if (!l->tls || errno != EPROTO)
+		return fail(l, now, "%s", strerror(errno));
+	return fail(l, now, "%s%s", tls_error(l->tls, why),
+		    tls_is_untrusted(l->tls) ? ": see --ca" : "");
 }
 
 /* Starts to connect to the next endpoint of the round. */
@@ -279,6 +283,8 @@ static enum link_event refused(struct link *l, int status, int64_t now)
 			    log_escape(text, location.at, location.len));
 	if (l->get && status == 404)
 		return fail(l, now, "remembers nothing: start introspectd with --remember");
+	if (l->get && status == 200)
+		return fail(l, now, "answers with no recording (200): is it an introspectd?");
 	if (line.at && status != 401 && status != 503)
 		return fail(l, now, "refuses: %s", log_escape(text, line.at, line.len));
 	if (status == 403 && a->host[0] != '\0' && !a->is_path)
@@ -310,17 +316,16 @@ static enum link_event refused(struct link *l, int status, int64_t now)
  * incomplete; < 0: the status of any other, negated. */
 static int get_head(const struct link *l)
 {
-	const char *head = (const char *)l->rx, *end = memmem(head, l->rx_len, "\r\n\r\n", 4);
-	const size_t len = end ? (size_t)(end - head) + 4 : 0;
-	int status = 0;
+	const char *head = (const char *)l->rx;
+	const int len = head_length(head, l->rx_len);
 
 	if (len == 0)
 		return l->rx_len < sizeof l->rx ? 0 : -WS_PROTOCOL_ERROR;
-	if (sscanf(head, "HTTP/1.%*1d %3d", &status) != 1)
-		return -WS_PROTOCOL_ERROR;
-	if (status == 200 && ws_text_is(handshake_field(head, len, "Transfer-Encoding"), "chunked"))
-		return (int)len;
-	return -status;
+	const int status = len > 0 ? handshake_status(head, (size_t)len) : 0;
+	if (status == 200 &&
+	    ws_text_is(handshake_field(head, (size_t)len, "Transfer-Encoding"), "chunked"))
+		return len;
+	return status > 0 ? -status : -WS_PROTOCOL_ERROR;
 }
 
 static enum link_event read_head(struct link *l, int64_t now)
@@ -339,6 +344,7 @@ static enum link_event read_head(struct link *l, int64_t now)
 	l->may_send = true;
 	l->pinged = false;
 	l->chunk = l->chunk_left = 0;
+	l->size_line = NO_SIZE;
 	return LINK_OPENED;
 }
 
@@ -413,28 +419,35 @@ static enum link_event broke_protocol(struct link *l, int code, int64_t now)
 	return refuse(l, (uint16_t)code, reason, now);
 }
 
-/* Takes a character of the line before a chunk, which is its size in hexadecimal. False: it is
- * none, or too large. */
+/* Takes a byte of the line before a chunk (RFC 9112 section 7.1): its size in hexadecimal, behind
+ * which extensions are skipped. False: there is no size, or it is over max_message. */
 static bool take_size(struct link *l, uint8_t c)
 {
 	static const char digits[] = "0123456789abcdef";
-	const char *digit = memchr(digits, c, sizeof digits - 1);
+	const char *digit = memchr(digits, tolower(c), sizeof digits - 1);
 
-	if (digit)
-		l->chunk = l->chunk * 16 + (size_t)(digit - digits);
-	else if (c == '\n')
+	if (c == '\n' && l->size_line != NO_SIZE) {
 		l->chunk_left = l->chunk + 2;
-	return (digit || c == '\r' || c == '\n') && l->chunk <= l->max_message;
+		l->size_line = NO_SIZE;
+	} else if (digit && l->size_line != AFTER_SIZE) {
+		l->chunk = l->chunk * 16 + (uint64_t)(digit - digits);
+		l->size_line = SIZE;
+	} else if (l->size_line == SIZE && memchr("\r; \t", c, 4)) {
+		l->size_line = AFTER_SIZE;
+	} else if (l->size_line != AFTER_SIZE) {
+		return false;
+	}
+	return l->chunk <= l->max_message;
 }
 
-/* Adds the chunks that were read to the message, which the empty one ends. */
+/* Adds the chunks that came to the message. The chunk of size 0 ends it. */
 static enum link_event read_chunks(struct link *l, int64_t now)
 {
 	while (l->rx_at < l->rx_len) {
 		const size_t there = l->rx_len - l->rx_at;
 
 		if (l->chunk_left > 2) {
-			const size_t n = there < l->chunk_left - 2 ? there : l->chunk_left - 2;
+			const size_t n = there < l->chunk_left - 2 ? there : (size_t)l->chunk_left - 2;
 
 			if (l->message_len + n > l->max_message)
 				return fail(l, now, "sent more than %" PRIu32
@@ -444,7 +457,8 @@ static enum link_event read_chunks(struct link *l, int64_t now)
 			l->rx_at += n;
 			l->chunk_left -= n;
 		} else if (l->chunk_left > 0) {
-			l->rx_at++;
+			if (l->rx[l->rx_at++] != (l->chunk_left == 2 ? '\r' : '\n'))
+				return fail(l, now, "sent a chunk that is longer than its size");
 			l->chunk = --l->chunk_left > 0 ? l->chunk : 0;
 		} else if (!take_size(l, l->rx[l->rx_at++])) {
 			return fail(l, now, "sent a chunk without a size, or too large a one");

@@ -66,8 +66,9 @@ struct link {
 	size_t message_size;          /* bytes allocated */
 	bool may_send;                /* the daemon was told that we are ready */
 	bool pinged;                  /* it has been silent and was asked */
-	size_t chunk;                 /* of a GET: the size of the next chunk, as far as it came */
-	size_t chunk_left;            /* bytes of this chunk, with its line end */
+	enum { NO_SIZE = 0, SIZE, AFTER_SIZE } size_line; /* how much of a chunk's first line came */
+	uint64_t chunk;               /* size of the chunk, as far as that came */
+	uint64_t chunk_left;          /* bytes of the chunk that have not come, its CR LF included */
 	uint8_t rx[65536];
 	size_t rx_len, rx_at;         /* bytes there, bytes used */
 	uint8_t tx[2048];             /* the handshake, or a few control frames */

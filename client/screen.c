@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <langinfo.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,12 +26,12 @@ static int write_all(const char *bytes, size_t len)
 	while (len > 0) {
 		ssize_t n = write(STDOUT_FILENO, bytes, len);
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
+		if (n < 0 && errno == EAGAIN) /* another program has made the terminal non-blocking */
+			poll(&(struct pollfd){.fd = STDOUT_FILENO, .events = POLLOUT}, 1, -1);
+		else if (n < 0 && errno != EINTR)
 			return -1;
-		bytes += n;
-		len -= (size_t)n;
+		bytes += n > 0 ? n : 0;
+		len -= n > 0 ? (size_t)n : 0;
 	}
 	return 0;
 }
@@ -54,7 +55,12 @@ int screen_enter(struct screen *s)
 	/* The console of Linux has a font of 512 characters at most. */
 	s->glyphs = s->utf8 && (!term || strncmp(term, "linux", 5) != 0);
 	screen_resize(s);
-	return write_all(enter, sizeof enter - 1);
+	if (write_all(enter, sizeof enter - 1) == 0)
+		return 0;
+	const int why = errno;
+	screen_leave(s);
+	errno = why;
+	return -1;
 }
 
 void screen_leave(struct screen *s)
@@ -379,6 +385,8 @@ bool screen_read(struct screen *s)
 
 	if (n < 0 && (errno == EINTR || errno == EAGAIN))
 		return true;
+	if (n == 0)
+		errno = EIO; /* the other end of the terminal was closed */
 	if (n <= 0)
 		return false;
 	s->keys_len += (size_t)n;

@@ -115,7 +115,7 @@ void screen_reserve(struct screen *s, int width);
 /* Cells that a text takes. */
 int screen_width(const struct screen *s, const char *text);
 
-/* Reads what was typed. False: the terminal is gone. */
+/* Reads what was typed. False, with errno: the terminal is gone. */
 bool screen_read(struct screen *s);
 
 /* The next key that was read, or KEY_NONE. A lone escape character may be the

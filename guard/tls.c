@@ -594,6 +594,12 @@ static void certificate_error(const struct tls *t, char *out, size_t size)
 		mbedtls_strerror(t->error, out, size);
 }
 
+bool tls_is_untrusted(const struct tls *t)
+{
+	return t->error == MBEDTLS_ERR_X509_CERT_VERIFY_FAILED &&
+	       mbedtls_ssl_get_verify_result(&t->ssl) & MBEDTLS_X509_BADCERT_NOT_TRUSTED;
+}
+
 const char *tls_error(const struct tls *t, char why[TLS_WHY_MAX])
 {
 	const bool client = t->config->client;
@@ -687,6 +693,12 @@ size_t tls_pending(const struct tls *session)
 {
 	(void)session;
 	return 0;
+}
+
+bool tls_is_untrusted(const struct tls *session)
+{
+	(void)session;
+	return false;
 }
 
 const char *tls_error(const struct tls *session, char why[TLS_WHY_MAX])

@@ -51,6 +51,9 @@ bool tls_wants_write(const struct tls *session);
  * not report them, so the caller must. */
 size_t tls_pending(const struct tls *session);
 
+/* Did the handshake fail because no authority that is trusted signed the peer's certificate? */
+bool tls_is_untrusted(const struct tls *session);
+
 /* In words, what went wrong in the call that returned EPROTO. Returns why. */
 const char *tls_error(const struct tls *session, char why[TLS_WHY_MAX]);
 

@@ -6,6 +6,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
 import { WebSocketServer } from 'ws'
 import { build, daemon, folder, schema, ServerMessage } from './daemon.mjs'
 import { encodeState, feedDaemon, node } from './feed-node.mjs'
@@ -81,6 +82,32 @@ describe('introspect --past', () => {
     await daemon(t, ['--replay', path], { expect: [/^replay/] })
   })
 
+  test('--count is enough', async t => {
+    const d = await rememberingDaemon(t)
+    const { code, lines } = await introspect(t, '--past', '--json', '--count', '2', d.host)
+    assert.deepEqual([code, lines.filter(line => line.sequence).length, lines.at(-1).sequence], [0, 2, '2'])
+    const path = join(folder(t), 'past.rec')
+    const saved = await introspect(t, '--past', path, '-n', '3', d.host)
+    assert.deepEqual([saved.code, saved.stderr], [0, 'introspect: snapshots recorded: 3\n'])
+  })
+
+  test('--duration ends it at the end of a line', async t => {
+    const all = recording(...Array(50).fill({ event: { content: 'x'.repeat(100000) } }))
+    const address = await saying(t, HEAD, chunk(all), '0\r\n\r\n')
+    const child = spawn(join(build, 'introspect'), ['--past', '--json', '--duration', '1', address], { stdio: ['ignore', 'pipe', 'pipe'] })
+    t.after(() => child.kill('SIGKILL'))
+    const end = once(child, 'close')
+    child.stderr.resume()
+    await once(child.stdout, 'readable')   // it runs, and waits for its reader
+    await delay(1100)
+    const text = (await child.stdout.toArray()).join('')
+    assert.deepEqual(await end, [3, null])
+    const lines = text.split('\n')
+    assert.equal(lines.pop(), '')
+    assert.ok(lines.length < 50)
+    for (const line of lines) assert.equal(JSON.parse(line).content.length, 100000)
+  })
+
   test('a daemon without --remember: what to do, and no file', async t => {
     const d = await feedDaemon(t)
     const path = join(folder(t), 'past.rec')
@@ -93,6 +120,8 @@ describe('introspect --past', () => {
   test('an answer in chunks of any size, however it comes', async t => {
     const pieces = [...file].map(byte => chunk(Buffer.from([byte])))
     for (const parts of [[HEAD, chunk(file), '0\r\n\r\n'], [HEAD, ...pieces, '000\r\n\r\n'],
+      // HAProxy writes sizes in capitals; extensions are to be ignored (RFC 9112 section 7.1.1).
+      [HEAD, 'B\r\n', file.subarray(0, 11), `\r\n${(file.length - 11).toString(16)} ;a="1";b\r\n`, file.subarray(11), '\r\n0;last\r\n\r\n'],
       [HEAD.slice(0, 20), HEAD.slice(20), Buffer.concat([...pieces, Buffer.from('0\r\n\r\n')])]]) {
       const { code, lines } = await introspect(t, '--past', '-j', await saying(t, ...parts))
       assert.equal(code, 0)
@@ -106,10 +135,12 @@ describe('introspect --past', () => {
     ['is cut off', [HEAD, chunk(file)], 1, /no connection: \S+: broke the connection off\n$/],
     ['is cut off in a chunk', [HEAD, chunk(file).subarray(0, 30)], 1, /broke the connection off\n$/],
     ['has a chunk without a size', [HEAD, 'x\r\n'], 1, /sent a chunk without a size, or too large a one\n$/],
+    ['has an empty line for a size', [HEAD, '\r\n\r\n'], 1, /sent a chunk without a size, or too large a one\n$/],
+    ['has a chunk longer than its size', [HEAD, chunk(file), '1\r\nxy\r\n'], 1, /sent a chunk that is longer than its size\n$/],
     ['has a chunk without an end', [HEAD, 'ffffffffffffffffffff\r\n'], 1, /or too large a one\n$/],
     ['is too large', [HEAD, '100000\r\n', Buffer.alloc(0x100000)], 1, /sent more than 100000 bytes \(see --max-message\)|or too large a one\n$/],
-    ['is not in chunks', ['HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n'], 1, /no connection: /],
-    ['is not HTTP', ['SSH-2.0-x\r\n\r\n'], 1, /no connection: /],
+    ['is not in chunks', ['HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n'], 1, /answers with no recording \(200\): is it an introspectd\?\n$/],
+    ['is not HTTP', ['SSH-2.0-x\r\n\r\n'], 1, /no connection: \S+: is not a WebSocket server\n$/],
     ['is no recording', [HEAD, chunk(Buffer.from('hello')), '0\r\n\r\n'], 3, /: is no recording of version 1\n$/],
     ['is empty', [HEAD, '0\r\n\r\n'], 3, /: is no recording of version 1\n$/],
     ['ends within a message', [HEAD, chunk(file.subarray(0, -1)), '0\r\n\r\n'], 3, /: ends within a message\n$/],

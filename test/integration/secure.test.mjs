@@ -513,7 +513,7 @@ test('introspect takes the certificates it is told to trust, or any with --insec
   for (const options of [[], ['--ca', pki.file('stranger.pem')]]) {
     const { code, out, err } = await introspect(t, [...options, url])
     assert.deepEqual([code, out], [1, ''])
-    assert.match(err, /^introspect: no connection: .*localhost:\d+: TLS: The certificate is not correctly signed/)
+    assert.match(err, /^introspect: no connection: .*localhost:\d+: TLS: The certificate is not correctly signed by the trusted CA: see --ca\n$/)
   }
   const wrong = await introspect(t, ['--ca', '/nonexistent.pem', url])
   assert.equal(wrong.code, 2)
