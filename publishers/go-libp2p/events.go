@@ -110,7 +110,7 @@ func (p *publisher) happened(e any) {
 		p.states.reachabilityChanged(e.Reachability)
 		p.feed.offer("ReachabilityChanged", func() any { return object{"reachability": strings.ToLower(e.Reachability.String())} })
 	case event.EvtHostReachableAddrsChanged:
-		p.states.confirmed(e)
+		p.states.addressesConfirmed(e)
 	case event.EvtLocalAddressesUpdated:
 		p.feed.offer("AddressesChanged", func() any {
 			return object{"addresses": updated(e.Current), "removed": updated(e.Removed)}

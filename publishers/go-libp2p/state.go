@@ -1,6 +1,7 @@
 package introspect
 
 import (
+	"maps"
 	"math"
 	"runtime/metrics"
 	"slices"
@@ -38,7 +39,7 @@ type states struct {
 	asked        time.Time // when the last state was made; zero: never
 	closed       []closedConn
 	reachability network.Reachability
-	reachable    map[string]pb.OwnAddress_Reachability // by address, those that were confirmed
+	confirmed    event.EvtHostReachableAddrsChanged // the latest: what AutoNAT v2 found of each address
 
 	// What the last state knew, for rates.
 	previous time.Time
@@ -50,11 +51,10 @@ type closedConn struct {
 	at time.Time
 }
 
-// account is what a connection moved and, where the counters are by peer, what they had counted
-// without it.
+// account is what a connection moved and, where the counters are by peer, what they said then.
 type account struct {
 	in, out, packetsIn, packetsOut uint64
-	otherIn, otherOut              int64
+	peerIn, peerOut                int64
 	shared                         bool // the peer had more connections
 }
 
@@ -82,16 +82,10 @@ func (s *states) reachabilityChanged(r network.Reachability) {
 	s.reachability = r
 }
 
-func (s *states) confirmed(e event.EvtHostReachableAddrsChanged) {
+func (s *states) addressesConfirmed(e event.EvtHostReachableAddrsChanged) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.reachable = map[string]pb.OwnAddress_Reachability{}
-	for _, a := range e.Reachable {
-		s.reachable[a.String()] = pb.OwnAddress_PUBLIC
-	}
-	for _, a := range e.Unreachable {
-		s.reachable[a.String()] = pb.OwnAddress_PRIVATE
-	}
+	s.confirmed = e
 }
 
 // make returns a State; what closed and what moved is told from the previous one on. Not for two
@@ -106,24 +100,12 @@ func (s *states) make() *pb.State {
 	s.mu.Unlock()
 
 	open := s.host.Network().Conns()
-	m := &maker{states: s, accounts: map[string]account{}, only: map[peer.ID]network.Conn{},
-		relays: map[peer.ID]network.Conn{}, streams: map[protocol.ID]uint32{}}
+	m := &maker{states: s, accounts: map[string]account{}, streams: map[protocol.ID]uint32{}}
 	if !first {
 		m.seconds = now.Sub(s.previous).Seconds()
 	}
 	if s.options.Bandwidth != nil {
 		m.peers = s.options.Bandwidth.GetBandwidthByPeer()
-	}
-	for _, c := range open {
-		p := c.RemotePeer()
-		if _, more := m.only[p]; more {
-			m.only[p] = nil
-		} else {
-			m.only[p] = c
-		}
-		if !c.Stat().Limited {
-			m.relays[p] = c
-		}
 	}
 	connections := make([]*pb.Connection, 0, len(open)+len(closed))
 	for _, c := range open {
@@ -156,8 +138,6 @@ type maker struct {
 	seconds  float64            // since the last state; 0: there was none
 	accounts map[string]account // by connection, for the next state
 	peers    map[peer.ID]p2pmetrics.Stats
-	only     map[peer.ID]network.Conn // nil: the peer has more open ones
-	relays   map[peer.ID]network.Conn // that others can go over
 	streams  map[protocol.ID]uint32
 }
 
@@ -180,8 +160,10 @@ func (m *maker) connection(c network.Conn) *pb.Connection {
 			message.AgentVersion = text(name)
 		}
 	}
-	if relay, ok := m.relays[relayOf(remote)]; ok {
-		message.RelayedOver = &pb.Connection_ConnId{ConnId: []byte(relay.ID())}
+	for _, relay := range m.host.Network().ConnsToPeer(relayOf(remote)) {
+		if !relay.Stat().Limited {
+			message.RelayedOver = &pb.Connection_ConnId{ConnId: []byte(relay.ID())}
+		}
 	}
 	m.count(c, id, message)
 	message.Streams = &pb.StreamList{Streams: m.openStreams(c)}
@@ -201,14 +183,13 @@ func (m *maker) count(c network.Conn, id string, message *pb.Connection) {
 		if message.Attribs.Encryption == "" { // both are the transport's own
 			message.Attribs.Encryption, message.Attribs.Multiplexer = "quic", "quic"
 		}
-	} else if m.peers != nil && m.only[c.RemotePeer()] == c {
-		total := m.peers[c.RemotePeer()]
-		in, out := total.TotalIn, total.TotalOut
-		anew := in-now.otherIn < int64(now.in) || out-now.otherOut < int64(now.out) // the peer's counters
-		if !seen || now.shared || anew {
-			now.otherIn, now.otherOut = in-int64(now.in), out-int64(now.out)
+	} else if p := c.RemotePeer(); m.peers != nil && slices.Equal(m.host.Network().ConnsToPeer(p), []network.Conn{c}) {
+		total := m.peers[p]
+		in, out := total.TotalIn-before.peerIn, total.TotalOut-before.peerOut
+		if seen && !before.shared && in >= 0 && out >= 0 { // else the peer's counters began anew
+			now.in, now.out = now.in+uint64(in), now.out+uint64(out)
 		}
-		now.in, now.out, now.shared, known = uint64(in-now.otherIn), uint64(out-now.otherOut), false, true
+		now.peerIn, now.peerOut, now.shared, known = total.TotalIn, total.TotalOut, false, true
 	} else {
 		now.shared = true
 	}
@@ -325,47 +306,39 @@ func (s *states) dht(now time.Time) *pb.DHT {
 func (s *states) addresses() []*pb.OwnAddress {
 	own := s.host.Addrs()
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	reachability, confirmed := s.reachability, s.confirmed
+	s.mu.Unlock()
 	all := make([]*pb.OwnAddress, len(own))
 	for i, a := range own {
 		all[i] = &pb.OwnAddress{Multiaddr: text(a.String())}
-		confirmed, ok := s.reachable[a.String()]
 		switch {
-		case !manet.IsPublicAddr(a):
+		case !manet.IsPublicAddr(a), slices.ContainsFunc(confirmed.Unreachable, a.Equal):
 			all[i].Reachability = pb.OwnAddress_PRIVATE
-		case ok:
-			all[i].Reachability = confirmed
-		case relayOf(a) != "": // the node's own reachability says nothing of a relay's
-		case s.reachability == network.ReachabilityPublic:
+		case slices.ContainsFunc(confirmed.Reachable, a.Equal):
 			all[i].Reachability = pb.OwnAddress_PUBLIC
-		case s.reachability == network.ReachabilityPrivate:
+		case relayOf(a) != "": // the node's own reachability says nothing of a relay's
+		case reachability == network.ReachabilityPublic:
+			all[i].Reachability = pb.OwnAddress_PUBLIC
+		case reachability == network.ReachabilityPrivate:
 			all[i].Reachability = pb.OwnAddress_PRIVATE
 		}
 	}
 	return all
 }
 
-func (s *states) protocols(open map[protocol.ID]uint32) []*pb.ProtocolTraffic {
+func (s *states) protocols(streams map[protocol.ID]uint32) []*pb.ProtocolTraffic {
 	traffic := map[protocol.ID]p2pmetrics.Stats{}
 	if b := s.options.Bandwidth; b != nil {
 		traffic = b.GetBandwidthByProtocol()
 	}
-	names := make([]protocol.ID, 0, len(traffic)+len(open))
 	for name := range traffic {
-		names = append(names, name)
+		streams[name] += 0 // is listed, too
 	}
-	for name := range open {
-		if _, ok := traffic[name]; !ok {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
+	delete(streams, "") // the bytes of negotiations
+	names := slices.Sorted(maps.Keys(streams))
 	var all []*pb.ProtocolTraffic
 	for _, name := range names[:min(len(names), maxProtocols)] {
-		if name == "" { // the bytes of negotiations
-			continue
-		}
-		message := &pb.ProtocolTraffic{Protocol: text(string(name)), Streams: open[name]}
+		message := &pb.ProtocolTraffic{Protocol: text(string(name)), Streams: streams[name]}
 		if t, ok := traffic[name]; ok {
 			message.Traffic = total(t)
 		}
