@@ -39,11 +39,11 @@ struct node {
 	size_t count;
 };
 
-/* What jansson holds of the process, bounded while it parses. */
+/* The memory that jansson holds, for all of the process, which is bounded while it parses. */
 static struct {
 	size_t bytes;
 	bool parses;
-	size_t over;   /* bytes that could not become more; 0: they could */
+	size_t over;   /* bytes held, or VALUES_MAX, when jansson was refused more; 0: it was not */
 } values;
 
 static void *values_malloc(size_t size)
@@ -65,7 +65,7 @@ static void values_free(void *p)
 	free(p);
 }
 
-/* libcurl's: 0 ends the transfer. */
+/* CURLOPT_WRITEFUNCTION: adds what came to body. Returning 0 ends the transfer. */
 static size_t receive(char *bytes, size_t one, size_t len, void *arg)
 {
 	struct node *n = arg;
@@ -96,6 +96,16 @@ static int64_t monotonic(void)
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
+static bool add_header(struct node *n, const char *line)
+{
+	struct curl_slist *all = curl_slist_append(n->headers, line);
+
+	if (!all)
+		return false;
+	n->headers = all;
+	return true;
+}
+
 struct node *node_open(const char *url, const char *token)
 {
 	struct node *n = calloc(1, sizeof *n);
@@ -107,11 +117,15 @@ struct node *node_open(const char *url, const char *token)
 		return NULL;
 	}
 	n->url = url;
-	n->headers = curl_slist_append(NULL, "Accept: application/json");
+	bool added = add_header(n, "Accept: application/json");
 	if (token) {
 		snprintf(header, sizeof header, "Authorization: Bearer %s", token);
-		n->headers = curl_slist_append(n->headers, header);
+		added = added && add_header(n, header);
 		explicit_bzero(header, sizeof header);
+	}
+	if (!added) {
+		node_close(n);
+		return NULL;
 	}
 	curl_easy_setopt(n->curl, CURLOPT_WRITEFUNCTION, receive);
 	curl_easy_setopt(n->curl, CURLOPT_WRITEDATA, n);
@@ -167,9 +181,11 @@ const char *node_why(const struct node *n)
 
 void node_wrong(struct node *n, const char *format, ...)
 {
-	const size_t begun = n->why[0] ? sizeof n->why : (size_t)snprintf(n->why, sizeof n->why, "%s%s: ", n->url, n->path);
 	va_list args;
 
+	if (n->why[0])
+		return;
+	const size_t begun = (size_t)snprintf(n->why, sizeof n->why, "%s%s: ", n->url, n->path);
 	if (begun >= sizeof n->why)
 		return;
 	va_start(args, format);
@@ -180,7 +196,7 @@ void node_wrong(struct node *n, const char *format, ...)
 			*c = *c == '"' ? '\'' : '?';
 }
 
-/* All values, one behind another. */
+/* An array of the JSON values that stand one behind another in body. */
 static json_t *parse_several(const struct node *n, json_error_t *error)
 {
 	json_t *all = json_array();
@@ -201,7 +217,8 @@ static json_t *parse_several(const struct node *n, json_error_t *error)
 	return all;
 }
 
-/* Peers choose some of the text, so NUL is allowed in it; what follows one is not shown. */
+/* The body as JSON. Peers choose some of the text, so a NUL in it is allowed; what follows the NUL
+ * is not shown. NULL: what is wrong was noted. */
 static json_t *parse(struct node *n, unsigned how)
 {
 	json_error_t error = {0};
@@ -219,7 +236,7 @@ static json_t *parse(struct node *n, unsigned how)
 	return json;
 }
 
-/* Answers with another status than 200. */
+/* Notes what an answer means that has another status than 200. */
 static void refused(struct node *n, unsigned how, long status)
 {
 	int len = n->len < QUOTED_MAX ? (int)n->len : QUOTED_MAX;
@@ -239,6 +256,7 @@ static void refused(struct node *n, unsigned how, long status)
 		node_wrong(n, "HTTP status %ld: %.*s", status, len, len > 0 ? n->body : "");
 }
 
+/* Asks for n->path. NULL: it is OPTIONAL and refused, or what is wrong was noted. */
 static json_t *fetch(struct node *n, unsigned how)
 {
 	const int64_t left = n->deadline - monotonic();
@@ -271,7 +289,7 @@ static json_t *fetch(struct node *n, unsigned how)
 	return NULL;
 }
 
-/* Asks the node, and keeps what it says. NULL: there is no room. */
+/* Asks the node, and keeps the answer for so many seconds. NULL: there is no room, which was noted. */
 static struct answer *ask(struct node *n, const char *path, unsigned how, int seconds)
 {
 	struct answer *a = &n->answers[n->count];

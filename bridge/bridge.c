@@ -51,13 +51,14 @@ struct bridge {
 	struct round round;
 	enum health health;
 	int out;                     /* -1: not connected */
-	bool alone;                  /* the daemon is not there, and that was logged */
+	bool alone;                  /* the daemon could not be reached, which was logged */
 	int retry;                   /* ms; 0: nothing has failed since the last success */
-	size_t runtime_len;          /* of the Runtime that the daemon was sent last */
-	uint8_t *runtime;            /* owned */
+	uint8_t *runtime;            /* the encoded Runtime that the daemon was sent last; owned */
+	size_t runtime_len;
 };
 
-/* Asks the node for all of it. False: not even for its connections has it an answer. */
+/* Asks the node for a round, and logs it if the health of rounds has changed. False: the node does
+ * not even tell its connections. */
 static bool ask(struct bridge *b)
 {
 	struct timespec begin, end;
@@ -134,7 +135,7 @@ static bool send_round(struct bridge *b)
 	return send_message(b, &message);
 }
 
-/* Waits, but no longer than the daemon is there. False: it is gone. */
+/* Waits for so many ms. False, at once: the daemon, or the reader of the pipe, is gone. */
 static bool wait_for(const struct bridge *b, int ms)
 {
 	struct pollfd daemon = {.fd = b->out, .events = POLLRDHUP};
@@ -142,6 +143,7 @@ static bool wait_for(const struct bridge *b, int ms)
 	return poll(&daemon, 1, ms) <= 0;
 }
 
+/* Waits longer after each failure in a row. Returns as wait_for. */
 static bool back_off(struct bridge *b)
 {
 	b->retry = b->retry == 0 ? RETRY_MIN : 2 * b->retry < RETRY_MAX ? 2 * b->retry : RETRY_MAX;
@@ -153,7 +155,7 @@ static bool reach_daemon(struct bridge *b)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 
-	strcpy(address.sun_path, b->to);
+	snprintf(address.sun_path, sizeof address.sun_path, "%s", b->to);
 	b->out = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (b->out >= 0 && connect(b->out, (struct sockaddr *)&address, sizeof address) == 0) {
 		log_event("feed_connected path=%s", b->to);
@@ -186,8 +188,8 @@ static bool answer_daemon(struct bridge *b)
 	return there;
 }
 
-/* Pulled: the node is asked when the daemon has asked. A daemon that has asked again took the
- * State before. */
+/* Connects to the daemon again and again, and answers whenever it asks. That it asks again shows
+ * that it took the State before: then nothing has failed. */
 _Noreturn static void serve_daemon(struct bridge *b)
 {
 	for (;;) {
@@ -349,9 +351,11 @@ static int read_arguments(struct bridge *b, int argc, char **argv)
 			b->once = true;
 			break;
 		case INTERVAL:
-			b->interval = atoi(optarg);
-			if (strspn(optarg, "0123456789") != strlen(optarg) || strlen(optarg) > 7 ||
-			    b->interval < 100 || b->interval > 3600000)
+			if (strlen(optarg) <= 7 && strspn(optarg, "0123456789") == strlen(optarg))
+				b->interval = atoi(optarg);
+			else
+				b->interval = 0;
+			if (b->interval < 100 || b->interval > 3600000)
 				return wrong("--interval %s: expected ms from 100 to 3600000", optarg);
 			break;
 		case TOKEN_FILE:

@@ -132,7 +132,7 @@ struct kind {
 	const char *name;
 	const char *about;                /* for --help */
 	const char *url;                  /* where it usually is */
-	char *(*find)(void);              /* its URL, as its files tell, to be freed; NULL: they do not */
+	char *(*find)(void);              /* the URL that the node's files tell, allocated; NULL: none */
 	bool (*fill)(struct round *r);    /* false: not even the connections are known; node_why tells */
 };
 

@@ -187,10 +187,9 @@ static int settle(struct arguments *a, const char *address)
 		fprintf(stderr, "introspect: a recording is not for a terminal: name a file\n");
 		return STATUS_USAGE;
 	}
-	if (a->mode == EVENTS && strcmp(a->address.target, "/") == 0)
-		strcpy(a->address.target, "/introspect");
-	if (a->past && strcmp(a->address.target, "/") == 0)
-		strcpy(a->address.target, "/past");
+	if (strcmp(a->address.target, "/") == 0 && (a->past || a->mode == EVENTS))
+		snprintf(a->address.target, sizeof a->address.target, "%s",
+			 a->past ? "/past" : "/introspect");
 	if (a->interval < 0)
 		a->interval = a->mode == VIEW ? DEFAULT_VIEW_INTERVAL_MS : 0;
 	return -1;

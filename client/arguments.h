@@ -34,9 +34,9 @@ struct arguments {
 	bool past;              /* what the daemon remembers, in place of snapshots */
 	bool totals;            /* snapshots without connections */
 	bool wait;              /* for a daemon that is not there */
-	uint64_t count;         /* snapshots; 0: no end */
+	uint64_t count;         /* snapshots, or events; 0: no end */
 	int64_t duration;       /* ms; NEVER: no end */
-	int64_t interval;       /* ms from a snapshot to being ready for the next */
+	int64_t interval;       /* ms from a snapshot to the ready for the next */
 	uint32_t max_message;   /* bytes */
 	const char *token_file; /* NULL: no token */
 	const char *ca;         /* trusted certificates; NULL: those of the system */
@@ -45,8 +45,8 @@ struct arguments {
 	struct address address;
 };
 
-/* Reads the command line. -1: go on; else the exit status, everything that had
- * to be said being said. mode is no longer AUTO. */
+/* Reads the command line and settles mode, which is not AUTO then. -1: go on; else the exit status:
+ * the user was told what is wrong, or got the help or the version. */
 int arguments_read(struct arguments *a, int argc, char **argv);
 
 #endif

@@ -26,7 +26,7 @@ static struct past_bytes *find(const struct averages *a, uint64_t key)
 	                     : bsearch(&wanted, a->all, a->count, sizeof wanted, compare_keys);
 }
 
-/* Begins a moment, unless the last one is not long ago. */
+/* Remembers now as a moment, unless less than AVERAGE_STEP has passed since the last one. */
 static void pass_time(struct averages *a, int64_t now)
 {
 	const int64_t last = a->moments > 0 ? a->at[(a->moments - 1) % AVERAGE_MOMENTS] : 0;
@@ -43,7 +43,6 @@ static void add(const struct averages *a, struct past_bytes *p, const ProtobufCB
 {
 	const struct past_bytes *before = find(a, key_of(id));
 	const uint64_t last = a->moments - 1;
-
 	bool begins = !before;
 
 	if (before)
@@ -59,7 +58,8 @@ static void add(const struct averages *a, struct past_bytes *p, const ProtobufCB
 		memcpy(p->then[last % AVERAGE_MOMENTS], p->now, sizeof p->now);
 }
 
-/* Room for n at a time. NULL: without memory for it, nothing is known any more. */
+/* Begins the State taken at now, ms since the epoch: returns memory for n connections or streams,
+ * which replace() takes over. NULL: out of memory, and all is forgotten. */
 static struct past_bytes *begin(struct averages *a, size_t n, uint64_t now)
 {
 	struct past_bytes *all = calloc(n + 1, sizeof *all);

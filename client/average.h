@@ -1,7 +1,8 @@
 #ifndef AVERAGE_H
 #define AVERAGE_H
 
-/* Rates of connections over longer times, from the bytes that past States had. */
+/* Rates of connections, or of the streams of one, over some seconds, from the bytes that they had
+ * in earlier States. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -11,37 +12,38 @@
 
 enum {
 	AVERAGE_LONGEST = 40,   /* s */
-	AVERAGE_STEP = 2000,    /* ms between two of the moments that are remembered */
+	AVERAGE_STEP = 2000,    /* ms, at least, between two of the moments that are remembered */
 	AVERAGE_MOMENTS = AVERAGE_LONGEST * 1000 / AVERAGE_STEP + 2,
 };
 
-/* What is remembered of a connection. */
+/* What is remembered of a connection, or stream. */
 struct past_bytes {
 	uint64_t key;             /* hash of its id */
-	uint64_t first;           /* the number of the first moment at which it was there */
-	uint64_t now[2], then[AVERAGE_MOMENTS][2];   /* bytes; [0]: in, [1]: out */
+	uint64_t first;           /* number of the first moment that knows it */
+	uint64_t now[2];          /* bytes in the last State; [0]: in, [1]: out */
+	uint64_t then[AVERAGE_MOMENTS][2];   /* the same at moment n, at n % AVERAGE_MOMENTS */
 };
 
-/* All zero: nothing is known yet. Holds the connections of the last State, of which there are as
- * many as its message had room for. */
+/* The connections, or streams, of the last State. All zero: nothing is known yet. Their number is
+ * bounded by that of the message, so by --max-message. */
 struct averages {
-	struct past_bytes *all;   /* by key */
+	struct past_bytes *all;   /* by key; owned */
 	size_t count;
-	uint64_t moments;         /* that were remembered, ever; the last ones stay */
-	int64_t at[AVERAGE_MOMENTS];   /* ms since the epoch; of moment n at n % AVERAGE_MOMENTS */
-	int64_t now;
-	uint64_t of;              /* hash of the id of the connection whose streams these are */
+	uint64_t moments;         /* remembered so far; the last AVERAGE_MOMENTS are still there */
+	int64_t at[AVERAGE_MOMENTS];   /* ms since the epoch; moment n is at n % AVERAGE_MOMENTS */
+	int64_t now;              /* ms since the epoch, of the last State */
+	uint64_t of;              /* of streams: hash of the id of their connection */
 };
 
-/* Adds a State. Without memory for it, nothing is known any more. */
+/* Adds the connections of a State. If there is no memory for them, all is forgotten. */
 void averages_add(struct averages *a, const Introspection__State *state);
 
-/* The same for the streams of a connection at a time, ms since the epoch. Of another connection
- * than the last time, nothing is known yet. */
+/* Adds the streams of a connection in the State taken at now, ms since the epoch. Those of another
+ * connection are forgotten. If there is no memory, all is forgotten. */
 void averages_add_streams(struct averages *a, const Introspection__Connection *c, uint64_t now);
 
-/* Bytes per second of a connection, or stream, over the last so many seconds, or since it is known. False:
- * too little is known. */
+/* Writes to rate the bytes per second ([0]: in, [1]: out) of what has this id over the last so
+ * many seconds, or since it is known. False: it was in one State at most; rate is as it was. */
 bool averages_rate(const struct averages *a, const ProtobufCBinaryData *id, unsigned seconds,
                    uint64_t rate[2]);
 

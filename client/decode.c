@@ -45,7 +45,7 @@ void decode_free(Introspection__ServerMessage *message)
 	introspection__server_message__free_unpacked(message, NULL);
 }
 
-static int compare_ids(const void *a, const void *b)
+int decode_compare_ids(const void *a, const void *b)
 {
 	const ProtobufCBinaryData *x = a, *y = b;
 	const size_t len = x->len < y->len ? x->len : y->len;
@@ -77,11 +77,11 @@ static size_t sort_out(const Introspection__State *state, Introspection__Subsyst
 		ids[i] = s->connections[i]->id;
 	for (size_t i = 0; i < state->n_gone_ids; i++)
 		ids[s->n_connections + i] = state->gone_ids[i];
-	qsort(ids, told, sizeof *ids, compare_ids);
+	qsort(ids, told, sizeof *ids, decode_compare_ids);
 	for (size_t i = 0; i < base->n_connections; i++) {
 		Introspection__Connection *c = base->connections[i];
 
-		if (!bsearch(&c->id, ids, told, sizeof *ids, compare_ids))
+		if (!bsearch(&c->id, ids, told, sizeof *ids, decode_compare_ids))
 			continue;
 		base->connections[i] = base->connections[n];
 		base->connections[n++] = c;

@@ -18,7 +18,7 @@ enum {
 	SECOND = 1000, /* ms */
 };
 
-/* Texts go through here when they have characters beyond ASCII. */
+/* The one of two texts that the terminal has glyphs for. */
 static const char *pick(const struct screen *s, const char *utf8, const char *ascii)
 {
 	return s->glyphs ? utf8 : ascii;
@@ -658,8 +658,8 @@ static void draw_footer(struct view *v, const struct view_status *status, struct
 int view_draw(struct view *v, struct screen *s, const struct view_status *status)
 {
 	const bool roomy = s->rows >= ROWS_FOR_GAPS, covered = v->help || v->choosing;
-	/* What is old is seen to be old. */
-	unsigned stale = view_ticks(v, status) ? DIM : PLAIN;
+	/* Everything is dim when the last snapshot is old. */
+	const unsigned stale = view_ticks(v, status) ? DIM : PLAIN;
 
 	screen_begin(s);
 	draw_identity(v, status, s);

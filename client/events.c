@@ -8,7 +8,7 @@
 
 enum {
 	FRAME_VERSION = 1,
-	FRAME_WORDS = 12,   /* bytes before a message */
+	FRAME_HEAD = 12,   /* bytes before a message: version, checksum, length */
 };
 
 static void ask(struct link *l, uint64_t id, Introspection__ClientCommand__Command what)
@@ -34,7 +34,7 @@ void events_ask(struct link *l)
 Introspection__ServerMessage *events_decode(const uint8_t *frame, size_t len,
 					    char why[DECODE_WHY_MAX])
 {
-	uint32_t words[FRAME_WORDS / sizeof(uint32_t)];
+	uint32_t words[FRAME_HEAD / sizeof(uint32_t)];
 
 	if (len < sizeof words) {
 		snprintf(why, DECODE_WHY_MAX, "sent a frame that is cut off");

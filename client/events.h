@@ -6,11 +6,12 @@
 #include "decode.h"
 #include "link.h"
 
-/* Says HELLO and asks for events; to be called when the connection opened. */
+/* Sends HELLO with id 1 and PUSH_ENABLE for events with id 2; to be called when the connection has
+ * opened. */
 void events_ask(struct link *l);
 
-/* Checks a frame of the protocol (version, checksum and length stand before the
- * message) and decodes it, as decode does. */
+/* Checks a frame of the protocol, in which version, checksum and length stand before the message,
+ * and decodes the message. Returns as decode. */
 Introspection__ServerMessage *events_decode(const uint8_t *frame, size_t len,
 					    char why[DECODE_WHY_MAX]);
 

@@ -1,6 +1,6 @@
 /* introspect: shows the snapshots of a daemon on a terminal, prints them as JSON
- * or records them. One poll() loop over the connection and the terminal; the
- * daemon hears that we are ready when the last snapshot has been dealt with. */
+ * or records them. One poll() loop over the connection and the terminal or standard output. The
+ * client sends a ready when it has shown, printed or recorded the last snapshot. */
 
 #include <errno.h>
 #include <inttypes.h>
@@ -35,37 +35,37 @@ enum {
 struct program {
 	struct arguments arguments;
 	bool done;
-	int status, signal; /* to end with; signal 0: none */
+	int status, signal; /* with which the program ends; signal 0: none */
 
 	struct link link;
 	struct auth auth;        /* holds the token */
-	bool greeted;            /* the daemon answered our HELLO once */
-	bool lost;                             /* it was told on stderr that there is none */
-	Introspection__ServerMessage *message; /* the last one; NULL before the first */
-	uint64_t received;                     /* snapshots */
-	uint64_t sequence; /* of the last one of this connection; 0: none came */
-	uint64_t skipped;
-	size_t bytes;        /* of the last one */
-	int64_t now;         /* ms, monotonic: one reading for a turn of the loop */
-	int64_t received_at; /* of the last snapshot */
-	int64_t ready_at;    /* NEVER: nothing is owed to the daemon */
-	int64_t asked_at;    /* when it was told that we are ready; NEVER: it has answered */
-	bool held;           /* the link's message is a snapshot that came while the view was paused */
-	int64_t end_at;
+	bool greeted;            /* the daemon has answered a HELLO */
+	bool lost;               /* standard error was told that there is no connection */
+	Introspection__ServerMessage *message; /* with the last snapshot; NULL: none came */
+	uint64_t received;       /* snapshots, or events */
+	uint64_t sequence;       /* of the last snapshot on this connection; 0: none came */
+	uint64_t skipped;        /* numbers of snapshots that are missing between those that came */
+	size_t bytes;            /* of the last snapshot's message */
+	int64_t now;             /* ms, monotonic, as all times here: read once in a turn of the loop */
+	int64_t received_at;     /* when the last snapshot came */
+	int64_t ready_at;        /* when a ready is to be sent; NEVER: a snapshot must come first */
+	int64_t asked_at;        /* when a ready was sent that has no answer yet; NEVER: none was */
+	bool held;               /* the link's message is a snapshot that came while the view was paused */
+	int64_t end_at;          /* NEVER: no --duration */
 
 	struct view view;
 	int64_t tick_at;   /* when the picture is next drawn without a reason */
 	int64_t escape_at; /* when an escape character will have been a key */
 
 	struct record record;
-	size_t past_at;   /* bytes of what the daemon remembers that were dealt with; 0: it did not come */
+	size_t past_at;   /* bytes of the answer to --past that were dealt with; 0: it has not come */
 
 	char *line; /* JSON on its way to standard output, allocated */
 	size_t line_len, line_at;
 };
 
 static struct screen screen;          /* large, so not on the stack */
-static volatile sig_atomic_t signals; /* that came, a bit each */
+static volatile sig_atomic_t signals; /* bit n: signal n came */
 
 static void note_signal(int sig)
 {
@@ -74,7 +74,7 @@ static void note_signal(int sig)
 
 static int64_t clock_ms(void)
 {
-	static struct timespec t; /* should the call fail, time stands still */
+	static struct timespec t; /* if the call fails, time stands still */
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
@@ -157,8 +157,8 @@ static void print_json(struct program *p, const ProtobufCMessage *message)
 	p->line_at = 0;
 }
 
-/* Sends a piece of the line, no larger than a pipe takes at once when poll() says
- * that it is writable: the daemon's pings must not wait for who reads us. */
+/* Writes at most PIPE_BUF bytes of the line, which a pipe takes at once when poll() says that it is
+ * writable: the answers to the daemon's pings must not wait for a slow reader. */
 static void write_line(struct program *p)
 {
 	size_t left = p->line_len - p->line_at;
@@ -212,7 +212,7 @@ static int record_runtime(struct program *p)
 	return record_message(p, &message);
 }
 
-/* What the observer toolkit's UI takes for granted stands in every State of a recording. */
+/* Records the State with the fields that the observer toolkit's UI takes for granted. */
 static int record_complete(struct program *p)
 {
 	const size_t max = p->arguments.max_message;
@@ -285,7 +285,7 @@ static void take_message(struct program *p)
 		decode_free(before);
 }
 
-/* An event, an answer to one of our two commands, or a notice. */
+/* Takes a frame of the command protocol: an event, an answer to HELLO or PUSH_ENABLE, or a notice. */
 static void take_frame(struct program *p)
 {
 	char why[DECODE_WHY_MAX];
@@ -312,8 +312,7 @@ static void take_frame(struct program *p)
 	link_ready(&p->link, NULL, 0);
 }
 
-/* A message of what the daemon remembers: recorded as it is, or, if it is a state or an event,
- * printed. */
+/* Takes a message of --past: records it as it is, or prints its State or event. */
 static void take_remembered(struct program *p, const Introspection__ServerMessage *m,
 			    const uint8_t *bytes, size_t len)
 {
@@ -330,7 +329,7 @@ static void take_remembered(struct program *p, const Introspection__ServerMessag
 		print_json(p, &m->event->base);
 }
 
-/* Goes on with what the daemon remembers, which came as a whole, up to the next line. */
+/* Takes messages of --past, until one is to be printed. The link holds them all. */
 static void take_past(struct program *p)
 {
 	char why[DECODE_WHY_MAX];
@@ -358,7 +357,8 @@ static void take_past(struct program *p)
 	}
 }
 
-/* What happens without a connection when nobody looks at a screen. */
+/* Outside of the live view: says once that the connection was lost. If there never was one, ends
+ * the program, unless it shall --wait. */
 static void tell_failure(struct program *p)
 {
 	if (p->received == 0 && !p->greeted && !p->arguments.wait) {
@@ -459,11 +459,12 @@ static void serve_signals(struct program *p)
 	draw(p);
 }
 
-/* Signals come in while the loop sleeps and at no other time. One that was
- * ignored when we were started, as by nohup(1), stays ignored. */
+/* Blocks the signals that are caught but while the loop sleeps, with the mask *sleeping. One that
+ * was ignored when the program started, as by nohup(1), stays ignored. */
 static void catch_signals(const struct arguments *a, sigset_t *sleeping)
 {
-	static const int caught[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGCONT, SIGWINCH, SIGTSTP};
+	static const int caught[] = {SIGINT,  SIGTERM,  SIGHUP, SIGQUIT,
+	                             SIGCONT, SIGWINCH, SIGTSTP /* these three for the live view */};
 	size_t count = sizeof caught / sizeof *caught - (a->mode == VIEW ? 0 : 3);
 	struct sigaction action = {.sa_handler = note_signal}, before;
 	sigset_t set;
@@ -481,19 +482,20 @@ static void catch_signals(const struct arguments *a, sigset_t *sleeping)
 	sigaction(SIGXFSZ, &action, NULL);
 }
 
-/* Does the connection wait for who reads our output? What is pushed is not read meanwhile; and a
- * lost connection is made again only when the line is written: the first snapshot comes without
- * a ready, and would be a second line in the middle of this one. */
+/* Must the link wait until the line is written? Events are pushed, so they are not read meanwhile.
+ * A lost connection is made again only afterwards: the first snapshot of a connection comes
+ * without a ready, and would be a second line in the middle of this one. */
 static bool link_rests(const struct program *p)
 {
 	return p->past_at > 0 ||
 	       (p->line && (p->arguments.mode == EVENTS || p->link.state == LINK_WAITING));
 }
 
-/* Sleeps until something is to be done. */
+/* Sleeps until the link, the terminal or the output can go on, a deadline has passed, or a signal
+ * comes. */
 static void wait_for_events(struct program *p, struct pollfd fds[2], const sigset_t *sleeping)
 {
-	int64_t deadline = p->line ? NEVER : p->end_at; /* as pass_end() */
+	int64_t deadline = p->line ? NEVER : p->end_at; /* pass_end() waits for the line */
 	const int64_t others[] = {p->tick_at, p->escape_at, p->view.paused ? NEVER : p->ready_at};
 
 	for (size_t i = 0; i < sizeof others / sizeof *others; i++)
@@ -513,13 +515,14 @@ static void wait_for_events(struct program *p, struct pollfd fds[2], const sigse
 	struct timespec timeout = {.tv_sec = (time_t)(left / 1000),
 	                           .tv_nsec = (long)(left % 1000) * 1000000};
 
-	/* Interrupted, there are no events: only the signal counts. */
+	/* A signal has interrupted the call, which then reports nothing else. */
 	if (ppoll(fds, 2, &timeout, sleeping) < 0)
 		fds[0].revents = fds[1].revents = 0;
 	p->now = clock_ms();
 }
 
-/* The time is over. It was enough if no number was asked for and all is well. */
+/* The time of --duration is over. That is success if no number was asked for, something came and
+ * the connection stands. */
 static void pass_end(struct program *p)
 {
 	bool complete = p->arguments.count == 0 && !p->arguments.past &&
@@ -533,7 +536,7 @@ static void pass_end(struct program *p)
 	finish(p, complete ? STATUS_DONE : STATUS_INCOMPLETE);
 }
 
-/* Standard output, or the file that is recorded to. */
+/* Serves standard output, or the file that is recorded to. */
 static void serve_output(struct program *p, short revents)
 {
 	if (revents & (POLLERR | POLLHUP | POLLNVAL)) {
@@ -544,8 +547,8 @@ static void serve_output(struct program *p, short revents)
 	}
 }
 
-/* Asks for the next snapshot, as the difference to the last one unless it is recorded: a
- * recording holds whole ones. */
+/* Sends a ready, which asks for the difference to the last snapshot, or for totals. Snapshots that
+ * are recorded are asked for whole, since a recording holds no differences. */
 static void be_ready(struct program *p)
 {
 	Introspection__Ready ready = INTROSPECTION__READY__INIT;
@@ -586,7 +589,7 @@ static void run(struct program *p, const sigset_t *sleeping)
 	}
 }
 
-/* Reads the files that the connection needs. */
+/* Reads the token and the certificates. False: the user was told what is wrong. */
 static bool open_keys(struct program *p)
 {
 	char why[TLS_WHY_MAX];
@@ -612,7 +615,7 @@ static bool open_keys(struct program *p)
 	return true;
 }
 
-/* Opens the terminal or the file. */
+/* Opens the terminal, or the file to record to. False: the user was told what is wrong. */
 static bool open_output(struct program *p)
 {
 	const char *file = p->arguments.file;

@@ -30,7 +30,12 @@ enum {
 void link_init(struct link *l, const struct address *address, uint32_t max_message)
 {
 	*l = (struct link){
-	    .address = *address, .lookup.fd = -1, .fd = -1, .retry = LINK_RETRY_MS, .max_message = max_message};
+	    .address = *address,
+	    .lookup.fd = -1,
+	    .fd = -1,
+	    .retry = LINK_RETRY_MS,
+	    .max_message = max_message,
+	};
 }
 
 const char *link_name(const struct link *l)
@@ -73,8 +78,8 @@ static enum link_event wait_to_retry(struct link *l, int64_t now)
 
 static enum link_event connect_next(struct link *l, int64_t now);
 
-/* The endpoint in use is of no use. Others of the same round are tried next,
- * unless it had been a connection. */
+/* Gives the endpoint in use up, and adds to why. The next endpoint of the round is tried at once,
+ * unless this connection was open. */
 __attribute__((format(printf, 3, 4))) static enum link_event fail(struct link *l, int64_t now,
 								  const char *format, ...)
 {
@@ -141,7 +146,7 @@ static enum link_event connect_next(struct link *l, int64_t now)
 	return LINK_NOTHING;
 }
 
-/* There are endpoints, or the round is over. */
+/* Connects to the first of the endpoints that were found, or ends the round if none was. */
 static enum link_event begin_to_connect(struct link *l, int64_t now)
 {
 	if (l->resolved.count > 0)
@@ -196,8 +201,8 @@ static bool flush(struct link *l)
 	return true;
 }
 
-/* Appends a masked frame of at most WS_CONTROL_MAX bytes. There is room: nothing
- * is read while an answer waits, so that no more than one of each kind does. */
+/* Appends a masked frame of at most WS_CONTROL_MAX bytes. No frame is read while bytes wait to be
+ * sent, so at most one pong waits, beside a ready, a ping and a close frame: tx has room. */
 static void put_frame(struct link *l, enum ws_opcode opcode, const void *payload, size_t len)
 {
 	uint8_t key[4];
@@ -251,8 +256,8 @@ static enum link_event start_handshake(struct link *l, int64_t now)
 	return flush(l) ? LINK_NOTHING : broken(l, now);
 }
 
-/* The line in which a daemon says why it refused, if it came with the head of its answer;
- * at is NULL: there is none. */
+/* The first line of the answer's body, if it came with the head and begins with the status: so
+ * introspectd says why it refuses. at is NULL: there is none. */
 static struct ws_text refusal_line(const struct link *l, int status)
 {
 	const char *head = (const char *)l->rx;
@@ -270,7 +275,7 @@ static struct ws_text refusal_line(const struct link *l, int status)
 	return line;
 }
 
-/* The server did not open a WebSocket: what that means, and what helps. */
+/* The server did not open a WebSocket: fails with what its status means and what helps. */
 static enum link_event refused(struct link *l, int status, int64_t now)
 {
 	const struct address *a = &l->address;
@@ -348,7 +353,8 @@ static enum link_event read_head(struct link *l, int64_t now)
 	return LINK_OPENED;
 }
 
-/* Adds what came of a message; grows with what came, not with what was announced. */
+/* Adds bytes to the message. Its memory grows with what came, never with a length that was only
+ * announced. False: out of memory. */
 static bool append(struct link *l, const uint8_t *data, size_t len)
 {
 	size_t size = l->message_size > 0 ? l->message_size : MESSAGE_MIN;
@@ -407,7 +413,7 @@ static enum link_event take_close(struct link *l, int64_t now)
 		    given && d->close_code != WS_GOING_AWAY ? reason : "");
 }
 
-/* A refusal by the decoder, with what the RFC calls it. */
+/* The decoder refused what came, with this close code (RFC 6455 section 7.4.1). */
 static enum link_event broke_protocol(struct link *l, int code, int64_t now)
 {
 	char reason[80];
@@ -469,8 +475,8 @@ static enum link_event read_chunks(struct link *l, int64_t now)
 	return LINK_NOTHING;
 }
 
-/* Decodes what was read up to the first event that matters to the owner. Stops
- * while an answer waits to be sent. */
+/* Decodes what was read, up to the first event that matters to the owner. Stops while bytes wait
+ * to be sent. */
 static enum link_event read_frames(struct link *l, int64_t now)
 {
 	enum link_event event = LINK_NOTHING;
@@ -499,7 +505,7 @@ static enum link_event read_frames(struct link *l, int64_t now)
 	return event;
 }
 
-/* One read, when everything of the last one has been used. */
+/* Reads once, if all that was read before has been used. */
 static enum link_event receive(struct link *l, int64_t now)
 {
 	if (l->state == LINK_OPEN && l->rx_at < l->rx_len)
@@ -537,23 +543,18 @@ static enum link_event pass_deadline(struct link *l, int64_t now)
 	return LINK_NOTHING;
 }
 
-static bool undecrypted(const struct link *l)
-{
-	return l->tls && tls_pending(l->tls) > 0;
-}
-
 void link_poll(const struct link *l, struct pollfd *fd, int64_t *deadline)
 {
-	bool sending = l->state == LINK_CONNECTING || l->tx_len > 0;
-
-	bool writable = l->tls ? tls_wants_write(l->tls) : sending;
+	const bool sending = l->state == LINK_CONNECTING || l->tx_len > 0;
+	const bool writable = l->tls ? tls_wants_write(l->tls) : sending;
+	const bool unused = l->rx_at < l->rx_len || (l->tls && tls_pending(l->tls) > 0);
 
 	*fd = (struct pollfd){.fd = l->state == LINK_LOOKUP ? l->lookup.fd : l->fd,
 	                      .events = writable ? POLLOUT : POLLIN};
 	if (l->deadline < *deadline)
 		*deadline = l->deadline;
-	if (l->state == LINK_OPEN && !sending && (l->rx_at < l->rx_len || undecrypted(l)))
-		*deadline = 0; /* frames wait to be decoded */
+	if (l->state == LINK_OPEN && !sending && unused)
+		*deadline = 0; /* poll() does not know of bytes that were read already */
 }
 
 enum link_event link_serve(struct link *l, short revents, int64_t now)

@@ -1,8 +1,8 @@
 #ifndef LINK_H
 #define LINK_H
 
-/* The way to a daemon: finds it, opens a WebSocket, takes its messages one at a
- * time, and finds it again when it was lost. Never blocks. Times are ms of the
+/* The connection to a daemon: looks its name up, connects, opens a WebSocket, takes messages one at
+ * a time, and connects again when the connection was lost. Never blocks. Times are ms of the
  * monotonic clock. */
 
 #include <poll.h>
@@ -16,8 +16,8 @@
 enum {
 	LINK_LOOKUP_MS = 30000,       /* for the addresses of a name */
 	LINK_CONNECT_MS = 5000,       /* for a connection and its handshake */
-	LINK_SILENCE_MS = 20000,      /* until the daemon is asked whether it is there, and
-	                                 again until it is given up */
+	LINK_SILENCE_MS = 20000,      /* after which the daemon is sent a ping; when as much passes
+	                                 again, the connection is given up */
 	LINK_RETRY_MS = 500,          /* first pause before connecting again; doubles */
 	LINK_RETRY_MAX_MS = 10000,
 	LINK_WHY_MAX = 512,
@@ -56,7 +56,7 @@ struct link {
 	struct address address;
 	struct tls *tls;               /* NULL: none */
 	struct resolved resolved;
-	size_t endpoint;              /* of these the one in use */
+	size_t endpoint;              /* index of the endpoint in use, of those resolved */
 	struct lookup lookup;
 	int fd;                       /* -1 unless connecting or connected */
 	int64_t retry;                /* the next pause */
@@ -64,8 +64,9 @@ struct link {
 	struct ws_decoder decoder;
 	uint32_t max_message;
 	size_t message_size;          /* bytes allocated */
-	bool may_send;                /* the daemon was told that we are ready */
-	bool pinged;                  /* it has been silent and was asked */
+	bool may_send;                /* the daemon may send a snapshot: the connection is new, or a
+	                                 ready was sent */
+	bool pinged;                  /* the daemon was sent a ping, and nothing has come since */
 	enum { NO_SIZE = 0, SIZE, AFTER_SIZE } size_line; /* how much of a chunk's first line came */
 	uint64_t chunk;               /* size of the chunk, as far as that came */
 	uint64_t chunk_left;          /* bytes of the chunk that have not come, its CR LF included */
@@ -81,25 +82,26 @@ void link_init(struct link *l, const struct address *address, uint32_t max_messa
 /* The endpoint in use, for people; empty when none is. */
 const char *link_name(const struct link *l);
 
-/* Fills in what the link waits for (fd -1: no descriptor) and lowers *deadline. */
+/* Fills in what poll() shall wait for (fd -1: nothing), and lowers *deadline to the time at which
+ * link_serve must be called at the latest. */
 void link_poll(const struct link *l, struct pollfd *fd, int64_t *deadline);
 
-/* To be called after every poll(). */
+/* To be called after every poll() with what it reported for fd. */
 enum link_event link_serve(struct link *l, short revents, int64_t now);
 
-/* Tells the daemon that the last message has been dealt with; with pushed, only
- * makes room for the next. wishes: an encoded Ready of at most WS_CONTROL_MAX bytes; len 0:
- * a plain ready. */
+/* The last message has been dealt with: makes room for the next and, unless messages are pushed,
+ * asks the daemon for it with a ready. wishes: an encoded Ready of at most WS_CONTROL_MAX bytes;
+ * len 0: a plain ready. */
 void link_ready(struct link *l, const uint8_t *wishes, size_t len);
 
 /* Sends a ClientCommand of at most WS_CONTROL_MAX bytes on an open connection. */
 void link_command(struct link *l, const uint8_t *command, size_t len);
 
-/* Ends an open connection with this close code for a reason that becomes why;
- * it will be opened again. */
+/* Ends an open connection with this close code (RFC 6455 section 7.4.1). reason, what the daemon
+ * did wrong, becomes why. The link will connect again. */
 void link_refuse(struct link *l, uint16_t code, const char *reason, int64_t now);
 
-/* Says goodbye, as far as that goes without waiting, and releases everything. */
+/* Sends a close frame, as far as the socket takes it at once, and frees everything. */
 void link_close(struct link *l);
 
 #endif

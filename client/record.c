@@ -11,7 +11,7 @@
 
 enum { FILE_VERSION = 1 };
 
-/* Writes all of it, or nothing that stays. */
+/* Writes head and body as a whole: if either fails, the file is cut to what it was before. */
 static int append(struct record *r, const void *head, size_t head_len, const void *body,
 		  size_t body_len)
 {

@@ -13,9 +13,9 @@
 struct record {
 	int fd;
 	const char *path;    /* borrowed */
-	bool created;        /* by us: removed again when nothing was recorded */
+	bool created;        /* record_open made the file: it is removed again if nothing is recorded */
 	off_t end;           /* of the last whole message */
-	uint64_t messages;   /* besides the runtime */
+	uint64_t messages;   /* snapshots; counted by the owner */
 };
 
 /* path: a file that must not exist yet, unless overwrite, or "-" for standard
@@ -25,7 +25,7 @@ int record_open(struct record *r, const char *path, bool overwrite);
 /* Appends an encoded ServerMessage. 0, or -1 with errno and the file as it was. */
 int record_write(struct record *r, const uint8_t *message, size_t len);
 
-/* 0, or -1 with errno when what was written before may not have arrived. */
+/* Closes the file. 0, or -1 with errno: what was written may not have reached the disk. */
 int record_close(struct record *r);
 
 #endif

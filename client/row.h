@@ -54,8 +54,9 @@ struct row {
 struct row row_of_connection(const Introspection__Connection *c, uint64_t now);
 struct row row_of_stream(const Introspection__Stream *s, uint64_t now);
 
-/* A row of a connection as the sum of itself, and another one of the same sum added to it:
- * of the process, or of the peer, which is a host where its peer id is not known. */
+/* Makes the row of a connection a sum that has this connection alone: of its process, or of its
+ * peer, or, where the peer id is not known, of the peer's host. row_add adds another row of the
+ * same sum; row_compare_names orders sums by what they have in common. */
 void row_begin_sum(struct row *row, bool by_process);
 void row_add(struct row *sum, const struct row *row);
 int row_compare_names(const struct row *a, const struct row *b);
@@ -69,12 +70,12 @@ const char *brief_address(char out[CELL_MAX], const char *multiaddr);
 /* Does nobody know who dialled? Then role is without a meaning. */
 bool is_role_unknown(const Introspection__Connection *c);
 
-/* A number cell. 0 may stand for not known. */
+/* A number cell, in the unit of enum cell. 0 may stand for not known. */
 uint64_t row_number(const struct row *row, enum cell cell);
 
 const char *status_text(Introspection__Status status);
 
-/* One direction of a traffic, which may be NULL; all zero when it is not known. */
+/* The gauge of one direction. traffic may be NULL. Never NULL: all zero if it is not known. */
 const Introspection__DataGauge *traffic_gauge(const Introspection__Traffic *traffic, bool out);
 
 #endif

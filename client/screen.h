@@ -59,8 +59,8 @@ struct screen_line {
 struct screen {
 	/* for the owner to read */
 	int rows, cols;
-	bool utf8;      /* may texts of others have characters beyond ASCII? */
-	bool glyphs;    /* and ours: has its font bars, arrows and combining marks? */
+	bool utf8;      /* texts of peers may have characters beyond ASCII */
+	bool glyphs;    /* so may the program's: the font has bars, arrows and combining marks */
 
 	/* its own */
 	bool on, color;

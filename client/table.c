@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "decode.h"
+
 enum {
 	NONE = -1,
 	LUXURY = 9,   /* columns of this rank and above are shown when so many cells */
@@ -178,14 +180,6 @@ static int compare(const struct column *c, const struct row *a, const struct row
 	return (x < y) - (x > y); /* the largest first */
 }
 
-static int compare_ids(const ProtobufCBinaryData *x, const ProtobufCBinaryData *y)
-{
-	size_t len = x->len < y->len ? x->len : y->len;
-	int order = len > 0 ? memcmp(x->data, y->data, len) : 0;
-
-	return order != 0 ? order : (x->len > y->len) - (x->len < y->len);
-}
-
 /* Rows that compare equal are ordered by id, so that they keep their places. */
 static int compare_rows(const void *a, const void *b, void *table)
 {
@@ -195,7 +189,7 @@ static int compare_rows(const void *a, const void *b, void *table)
 
 	if (order != 0)
 		return t->reverse ? -order : order;
-	return compare_ids(&x->id, &y->id);
+	return decode_compare_ids(&x->id, &y->id);
 }
 
 /* The selected row stays selected. */
@@ -218,7 +212,7 @@ void table_replaced(struct table *t, const ProtobufCBinaryData *selected)
 
 	t->selected = t->count;
 	for (size_t i = 0; i < t->count && selected && selected->len > 0; i++)
-		if (compare_ids(&t->rows[i].id, selected) == 0)
+		if (decode_compare_ids(&t->rows[i].id, selected) == 0)
 			t->selected = i;
 	bool found = t->selected < t->count;
 

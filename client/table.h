@@ -36,7 +36,7 @@ struct table {
 	size_t page;           /* rows shown last */
 	size_t sort;           /* column */
 	bool reverse;
-	bool marked;           /* bytes that the kernel counted have been there: they get a mark */
+	bool marked;           /* bytes that the kernel counted were in a row: such bytes get a mark */
 	const char *group;     /* title of the column GROUP */
 	unsigned average;      /* s over which the rates are; 0: as the node says */
 	unsigned wanted, hidden;   /* columns that the user chose so, a bit each */
@@ -48,7 +48,6 @@ struct table {
 /* Empty tables, with their columns. */
 void table_of_connections(struct table *t);
 void table_of_streams(struct table *t);
-
 void table_of_groups(struct table *t);
 
 /* The title of a column, for as long as t->group and out stay. */

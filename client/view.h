@@ -26,7 +26,7 @@ struct view_status {
 	int64_t received;    /* when the last snapshot came */
 	int64_t asked;       /* when the daemon was asked for the next; INT64_MAX: it was not */
 	size_t bytes;        /* of its message */
-	uint64_t skipped;    /* snapshots that the node took and we did not get */
+	uint64_t skipped;    /* snapshots that the daemon took and did not send */
 };
 
 /* Sums over all connections; [0]: in, [1]: out. */
