@@ -12,6 +12,8 @@ class Counter {
   out = 0
 }
 
+/** @typedef {import('@multiformats/multiaddr').Multiaddr} Multiaddr */
+
 /** What the nodes of this process have moved, each under the metrics it was made with. */
 const traffic = new WeakMap()
 
@@ -34,7 +36,7 @@ class Traffic {
   /** Open connections of transports that encrypt and multiplex by themselves, such as QUIC. */
   #native = new Set()
 
-  /** @returns {{ counter: Counter, localAddr?: import('@multiformats/multiaddr').Multiaddr } | undefined} */
+  /** @returns {{ counter: Counter, localAddr?: Multiaddr, remoteAddr?: Multiaddr } | undefined} */
   connection (connection) {
     // A connection does not tell what it was upgraded from, but shares its timeline.
     return this.#connections.get(connection.timeline)
@@ -57,7 +59,7 @@ class Traffic {
 
   trackMultiaddrConnection (maConn) {
     const counter = new Counter()
-    this.#connections.set(maConn.timeline, { counter, localAddr: localAddress(maConn.socket) })
+    this.#connections.set(maConn.timeline, { counter, ...ends(maConn) })
     count(maConn, this.total, counter)
   }
 
@@ -89,11 +91,20 @@ class Traffic {
   }
 }
 
-/** Of the transports, only TCP lets its socket be seen. */
-function localAddress (socket) {
-  if (socket?.localAddress != null && socket.localPort != null) {
-    const [address] = socket.localAddress.split('%') // an ip6 component has no zone
-    return ipPortToMultiaddr(address, socket.localPort)
+/**
+ * Both ends as the socket knows them, the other one only where the node dialed a name. Of the
+ * transports, only TCP lets its socket be seen.
+ */
+function ends ({ socket, remoteAddr }) {
+  return {
+    localAddr: end(socket?.localAddress, socket?.localPort),
+    remoteAddr: `${remoteAddr}`.startsWith('/dns') ? end(socket?.remoteAddress, socket?.remotePort) : undefined
+  }
+}
+
+function end (address, port) {
+  if (address != null && port != null) {
+    return ipPortToMultiaddr(address.split('%')[0], port) // an ip6 component has no zone
   }
 }
 

@@ -100,13 +100,14 @@ export class StateMaker {
   #connection (connection, open, seconds) {
     const { id, direction, encryption, limits, multiplexer, remoteAddr, remotePeer, rtt, timeline } = connection
     const tracked = this.#traffic?.connection(connection)
+    const remote = tracked?.remoteAddr ?? remoteAddr
 
     return {
       id: Buffer.from(id),
       peer_id: remotePeer.toString(),
       status: STATUS[connection.status],
-      transport_id: Buffer.from(transport(remoteAddr)),
-      endpoints: { src_multiaddr: tracked?.localAddr?.toString(), dst_multiaddr: remoteAddr.toString() },
+      transport_id: Buffer.from(transport(remote)),
+      endpoints: { src_multiaddr: tracked?.localAddr?.toString(), dst_multiaddr: remote.toString() },
       timeline: {
         open_ts: timeline.open,
         upgraded_ts: timeline.upgraded ?? this.#upgraded.get(connection),

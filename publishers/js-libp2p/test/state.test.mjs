@@ -91,6 +91,17 @@ test('a connection is told with all the node knows about it', options, async (t)
   assert.deepEqual(again.streams.streams.find(({ protocol }) => protocol === ECHO).id, echoed.id)
 })
 
+test('a host that was dialed by its name is told by its address', options, async (t) => {
+  const [node, peer] = await Promise.all([start(t), start(t)])
+  const daemon = await watch(t, node)
+
+  await node.dial(multiaddr(`/dns4/localhost/tcp/${tcpPort(peer)}`))
+
+  const { subsystems: { connections: [{ endpoints, transportId }] } } = await daemon.ask()
+  assert.equal(endpoints.dstMultiaddr, `/ip4/127.0.0.1/tcp/${tcpPort(peer)}`)
+  assert.equal(transportId.toString(), 'ip4+tcp')
+})
+
 test('what a state covers begins where the one before ended', options, async (t) => {
   const node = await start(t)
   const began = Date.now()
