@@ -56,9 +56,10 @@ void difference_wanted(struct difference *d, const struct snapshot *latest, uint
 void difference_note(struct difference *d, const struct snapshot *latest);
 
 /* The latest snapshot as the difference to the one with the number base, or, with base 0, its
- * totals. A new one has no frame yet; it is kept as it is while somebody pins it. NULL, and the whole snapshot is the
- * answer: that base is not known (any more), two connections have one id or one has none, the
- * difference would not be smaller, or hardly (by an eighth), or no buffer is free. */
+ * totals. Its frame is NULL when it was made by this call. It stays as it is while it is pinned.
+ * Returns NULL, so that the whole snapshot is to be sent: base is not known, or no more; two
+ * connections have one id, or one has none; the difference would not be smaller by an eighth; or
+ * no buffer is free. */
 struct snapshot *difference_form(struct difference *d, const struct snapshot *latest,
                                  uint64_t base);
 

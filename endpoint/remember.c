@@ -118,11 +118,10 @@ static void put_head(const struct daemon *d, struct answer *answer, struct messa
 static int put_chunk(struct daemon *d, struct connection *c, struct message *m)
 {
 	struct answer *answer = c->memory;
-	char head[CHUNK_HEAD + 1];
-	const long n = past_read(&past, &answer->reader, (uint8_t *)answer->out + CHUNK_HEAD, CHUNK_MAX);
-
+	uint8_t *const chunk = (uint8_t *)answer->out + CHUNK_HEAD, byte;
+	const long n = past_read(&past, &answer->reader, chunk, CHUNK_MAX);
 	struct past_reader peek = answer->reader;
-	uint8_t byte;
+	char head[CHUNK_HEAD + 1];
 
 	/* In HTTP/1.0 there would have been more: it was let go of meanwhile. */
 	if (n == PAST_LOST || (n == 0 && answer->http_1_0)) {
@@ -132,7 +131,7 @@ static int put_chunk(struct daemon *d, struct connection *c, struct message *m)
 	/* Without chunks nothing may be written at the end: a message of no bytes has no end. */
 	m->last = n == 0 || (answer->http_1_0 && past_read(&past, &peek, &byte, 1) == 0);
 	m->head_len = (size_t)n;
-	m->head = (uint8_t *)answer->out + CHUNK_HEAD;
+	m->head = chunk;
 	if (answer->http_1_0)
 		return 1;
 	snprintf(head, sizeof head, "%06lx\r\n", n);
