@@ -4,7 +4,7 @@ import { readFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { chromium } from 'playwright-core'
-import { published } from '../browser/browser.mjs'
+import { cpu, longestTask, published } from '../browser/browser.mjs'
 import { fullState, pageFolder } from '../dashboard/page.mjs'
 import { schema, ServerMessage } from '../integration/daemon.mjs'
 
@@ -40,13 +40,6 @@ async function prepare (schema) {
   return bytes.length
 }
 
-// CPU time of the page's main thread so far, in ms.
-async function spent (cdp) {
-  const { metrics } = await cdp.send('Performance.getMetrics')
-  const ms = name => metrics.find(m => m.name === name).value * 1000
-  return { all: ms('TaskDuration'), script: ms('ScriptDuration'), layout: ms('LayoutDuration') + ms('RecalcStyleDuration') }
-}
-
 // Of decoding once. In a page where nothing else runs.
 async function decoding (context, url, schema) {
   const page = await context.newPage()
@@ -55,31 +48,20 @@ async function decoding (context, url, schema) {
   await page.goto(`${url}healthz`)
   await page.evaluate(protobufjs)
   const size = await page.evaluate(prepare, schema)
-  const cdp = await context.newCDPSession(page)
-  await cdp.send('Performance.enable', { timeDomain: 'threadTicks' })
+  const spent = await cpu(page)
   const time = async name => {
     const run = () => page.evaluate(({ name, rounds }) => {
       for (let i = 0; i < rounds; i++) window.decoders[name]()
     }, { name, rounds: ROUNDS })
     await run()
-    const before = await spent(cdp)
+    const before = await spent()
     await run()
-    return ((await spent(cdp)).all - before.all) / ROUNDS
+    return ((await spent()).all - before.all) / ROUNDS
   }
   const own = await time('own')
   const other = await time('protobufjs')
   await page.close()
   return { size, own, other }
-}
-
-// CPU ms of the longest task of a page's main thread while f runs, whatever else the machine does.
-async function longestTask (browser, page, f) {
-  await browser.startTracing(page, { categories: ['toplevel', 'disabled-by-default-devtools.timeline', '__metadata'] })
-  await f()
-  const { traceEvents } = JSON.parse(await browser.stopTracing())
-  const main = new Set(traceEvents.filter(e => e.name === 'thread_name' && e.args.name === 'CrRendererMain').map(e => `${e.pid} ${e.tid}`))
-  const tasks = traceEvents.filter(e => /RunTask$/.test(e.name) && main.has(`${e.pid} ${e.tid}`))
-  return tasks.reduce((n, e) => Math.max(n, (e.tdur ?? 0) / 1000), 0)
 }
 
 const shown = page => page.evaluate(() => Number(document.querySelector('.vitals dd')?.textContent.slice(1)))
@@ -90,12 +72,12 @@ async function until (page, sequence) {
 }
 
 // What the main thread did for some snapshots, in ms for each.
-async function watch (browser, page, cdp, view) {
+async function watch (page, spent, view) {
   await page.evaluate(name => { location.hash = `#/${name}` }, view)
   await until(page, await shown(page) + 2)
-  const [from, before] = [await shown(page), await spent(cdp)]
-  const longest = await longestTask(browser, page, () => until(page, from + SNAPSHOTS))
-  const [to, after] = [await shown(page), await spent(cdp)]
+  const [from, before] = [await shown(page), await spent()]
+  const longest = await longestTask(page, () => until(page, from + SNAPSHOTS))
+  const [to, after] = [await shown(page), await spent()]
   const each = name => (after[name] - before[name]) / (to - from)
   return {
     all: each('all'),
@@ -117,10 +99,9 @@ async function measure (browser, count, some) {
   const page = await context.newPage()
   await page.goto(d.url)
   await until(page, 2)
-  const cdp = await context.newCDPSession(page)
-  await cdp.send('Performance.enable', { timeDomain: 'threadTicks' })
+  const spent = await cpu(page)
   for (const view of VIEWS) {
-    const { all, script, layout, longest } = await watch(browser, page, cdp, view)
+    const { all, script, layout, longest } = await watch(page, spent, view)
     row(`${count}${some > 1 ? `/${some}` : ''}`, view, size / 1000, own, other, own / other, script, layout, all, longest)
   }
   await context.close()

@@ -149,6 +149,29 @@ export const show = async (page, view) => {
 
 export const screenshot = (page, name) => page.screenshot({ path: join(screenshots, `${name}.png`) })
 
+// Of Chromium, which counts the CPU of a page's main thread, whatever else the machine does. Resolves
+// with a function that tells it, in ms since the page began.
+export async function cpu (page) {
+  const cdp = await page.context().newCDPSession(page)
+  await cdp.send('Performance.enable', { timeDomain: 'threadTicks' })
+  return async () => {
+    const { metrics } = await cdp.send('Performance.getMetrics')
+    const ms = name => metrics.find(m => m.name === name).value * 1000
+    return { all: ms('TaskDuration'), script: ms('ScriptDuration'), layout: ms('LayoutDuration') + ms('RecalcStyleDuration') }
+  }
+}
+
+// CPU ms of the longest task of that thread while f runs.
+export async function longestTask (page, f) {
+  const chromium = page.context().browser()
+  await chromium.startTracing(page, { categories: ['toplevel', 'disabled-by-default-devtools.timeline', '__metadata'] })
+  await f()
+  const { traceEvents } = JSON.parse(await chromium.stopTracing())
+  const main = new Set(traceEvents.filter(e => e.name === 'thread_name' && e.args.name === 'CrRendererMain').map(e => `${e.pid} ${e.tid}`))
+  const tasks = traceEvents.filter(e => /RunTask$/.test(e.name) && main.has(`${e.pid} ${e.tid}`))
+  return tasks.reduce((n, e) => Math.max(n, (e.tdur ?? 0) / 1000), 0)
+}
+
 // Fails with what axe-core found against WCAG 2.2 A and AA and its best practices.
 export async function accessible (page, where) {
   if (!await page.evaluate(() => 'axe' in window)) await page.evaluate(await readFile(AXE, 'utf8'))
