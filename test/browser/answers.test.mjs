@@ -7,7 +7,7 @@ import { folder } from '../integration/daemon.mjs'
 import { accessible, hasText, isFirefox, noOverflow, open, published, screenshot, show, snapshot, VIEWS, when, withBrowser } from './browser.mjs'
 
 withBrowser()
-const limit = { timeout: 120000 }
+const limit = { timeout: 240000 }
 
 const gauge = (bw, cum) => ({ instBw: bw, cumBytes: cum })
 const now = () => Date.now()

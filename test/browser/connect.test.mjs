@@ -12,7 +12,7 @@ import { load, pageFolder } from '../dashboard/page.mjs'
 import { hasText, open, show, snapshot, when, withBrowser } from './browser.mjs'
 
 withBrowser()
-const limit = { timeout: 120000 }
+const limit = { timeout: 240000 }
 
 const TYPES = { html: 'text/html', css: 'text/css', js: 'text/javascript', svg: 'image/svg+xml' }
 

@@ -7,7 +7,7 @@ import { daemon, folder } from '../integration/daemon.mjs'
 import { accessible, hasText, noOverflow, open, published, screenshot, snapshot, traffic, watched, when, withBrowser } from './browser.mjs'
 
 withBrowser()
-const limit = { timeout: 120000 }
+const limit = { timeout: 240000 }
 const TOKEN = 'correct-horse.battery_staple~1'
 
 const gauge = n => ({ instBw: n, cumBytes: 10 * n })

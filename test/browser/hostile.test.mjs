@@ -28,7 +28,7 @@ function filled (type, s, depth = 0) {
   return value
 }
 
-test('hostile strings in every text field are shown as text, in every view', { timeout: 120000 }, async t => {
+test('hostile strings in every text field are shown as text, in every view', { timeout: 240000 }, async t => {
   const runtime = schema.lookupType('introspection.Runtime')
   const state = schema.lookupType('introspection.State')
   const messages = [{ runtime: { ...filled(runtime, STRINGS[0]), eventTypes: STRINGS.map(s => s.slice(0, 48)).map(name => ({ name, propertyTypes: [{ name, type: 11, hasMultiple: true }] })) } }]

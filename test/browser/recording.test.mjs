@@ -10,7 +10,7 @@ import { accessible, hasText, needsSample, open, sample, screenshot, show, snaps
 
 const { readRecording } = await load('recording.js')
 withBrowser()
-const limit = { timeout: 120000 }
+const limit = { timeout: 240000 }
 
 async function exported (page) {
   const [download] = await Promise.all([page.waitForEvent('download'), page.click('text=Export recording')])

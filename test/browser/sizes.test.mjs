@@ -38,7 +38,7 @@ const CASES = {
 const elements = page => page.evaluate(() => document.querySelectorAll('*').length)
 
 for (const [what, [view, text, make, n]] of Object.entries(CASES)) {
-  test(`a snapshot that is mostly ${what}`, { timeout: 60_000 }, async t => {
+  test(`a snapshot that is mostly ${what}`, { timeout: 240_000 }, async t => {
     const messages = [n, n / 10 | 0 || 1].map(size => {
       const { runtime, ...state } = make(size)
       return [...runtime ? [{ runtime }] : [], { state: { instantTs: Date.now(), ...state } }]

@@ -9,7 +9,7 @@ import { daemon, folder, root } from '../integration/daemon.mjs'
 import { accessible, hasText, needsSample, noOverflow, open, sample, screenshot, show, snapshot, traffic, VIEWS, watched, when, withBrowser } from './browser.mjs'
 
 withBrowser()
-const limit = { timeout: 120000 }
+const limit = { timeout: 240000 }
 const SIZES = [['narrow', 360, 740], ['wide', 1920, 1080]]
 
 // Each view at 1280 light and dark, checked by axe; then at the other widths.
