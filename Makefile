@@ -8,12 +8,13 @@
 #                       make uninstall removes what these two put there
 #
 # CC, HOSTCC, CFLAGS, LDFLAGS, PKG_CONFIG, PREFIX and BUILD may be set. TLS=0 leaves TLS out,
-# STATIC=1 needs no library at run time. Each make is to be given the same: what was built with
-# others is built again.
+# DEFLATE=1 takes permessage-deflate in, by zlib (zlib1g-dev), STATIC=1 needs no library at run
+# time. Each make is to be given the same: what was built with others is built again.
 
 PREFIX ?= /usr/local
 BUILD ?= build
 TLS ?= 1
+DEFLATE ?= 0
 PKG_CONFIG ?= pkg-config
 CFLAGS ?= -Os -g
 HARDEN ?= -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE
@@ -31,15 +32,15 @@ SUDO = $(if $(filter-out 0,$(shell id -u)),$(or $(shell command -v sudo || :),$(
        make $@ installs packages: install sudo, or run it as root)))
 
 WARN = -Wall -Wextra -Wpedantic -Wshadow -Wconversion
-FLAGS = -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64 -DTLS=$(TLS) -I. -I$(BUILD) \
+FLAGS = -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64 -DTLS=$(TLS) -DDEFLATE=$(DEFLATE) -I. -I$(BUILD) \
         $(WARN) $(HARDEN) $(SMALL) \
         $(shell $(PKG_CONFIG) --cflags libprotobuf-c) $(CPPFLAGS) $(CFLAGS)
 HOSTCC ?= cc
-LIBS = $(shell $(PKG_CONFIG) --libs libprotobuf-c) $(if $(filter 1,$(TLS)),-lmbedtls -lmbedx509) -lmbedcrypto
+LIBS = $(shell $(PKG_CONFIG) --libs libprotobuf-c) $(if $(filter 1,$(TLS)),-lmbedtls -lmbedx509) -lmbedcrypto $(if $(filter 1,$(DEFLATE)),-lz)
 
 # Everything but the two programs' main files, which the unit tests cannot have.
 COMMON = ws.c base/file.c base/head.c base/log.c base/usage.c guard/auth.c guard/tls.c source/complete.c source/put.c source/wire.c
-DAEMON = snapshot.c $(filter-out base/core.c $(COMMON),$(wildcard base/*.c endpoint/*.c guard/*.c source/*.c))
+DAEMON = snapshot.c $(filter-out base/core.c $(if $(filter 0,$(DEFLATE)),endpoint/deflate.c) $(COMMON),$(wildcard base/*.c endpoint/*.c guard/*.c source/*.c))
 # The core alone: pull server and kernel source, without what base/all.c adds.
 CORE = introspectd.c ws.c snapshot.c $(filter-out base/all.c base/file.c,$(wildcard base/*.c)) \
        $(patsubst %,source/%.c,holders kernel process put tcpdiag)

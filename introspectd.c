@@ -173,6 +173,7 @@ static void frame_snapshot(struct snapshot *s)
 	uint8_t header[WS_HEADER_MAX];
 	const size_t n = ws_header(header, WS_BINARY, s->len, NULL);
 
+	header[0] |= s->deflated ? WS_RSV1 : 0;
 	s->frame = s->message - n;
 	memcpy(s->frame, header, n);
 }
@@ -544,6 +545,7 @@ static void open_endpoint(struct server *srv, struct slot *s, const struct endpo
                           const char *extra, size_t len)
 {
 	char accept[HTTP_ACCEPT_MAX], text[ADDRESS_TEXT_MAX];
+	const char *extension;
 
 	s->c.endpoint = e;
 	s->c.peer = &s->peer.any;
@@ -556,7 +558,9 @@ static void open_endpoint(struct server *srv, struct slot *s, const struct endpo
 	if (a->status != 101)
 		return;
 	log_verbose("open peer=%s", address_text(text, &s->peer.any));
-	s->c.tx_left = http_accept(accept, r);
+	extension = e == &pull_endpoint && parts_deflate ? parts_deflate(r) : NULL;
+	s->ws.deflate = s->c.deflates = extension;
+	s->c.tx_left = http_accept(accept, r, extension);
 	memcpy(srv->received, extra, len);
 	s->tx = memcpy(s->buffer->out, accept, s->c.tx_left);
 	s->ws.max_message = MESSAGE_MAX;

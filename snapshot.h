@@ -5,6 +5,7 @@
  * WebSocket: in front of every message it leaves SNAPSHOT_HEADROOM bytes in
  * which whoever sends it builds his frame header once, for all clients. */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -31,6 +32,7 @@ struct snapshot {
 	uint8_t *buffer;     /* owned; begins with the headroom */
 	uint8_t *message;    /* a ServerMessage, behind the headroom */
 	size_t len;          /* bytes of the message */
+	bool deflated;       /* ... which is compressed (RFC 7692) */
 	uint8_t *frame;      /* set by the loop: where the frame begins, within the headroom */
 	unsigned pins;       /* clients to which it is being sent */
 	size_t pace;         /* set by the loop: bytes that the fastest of them took of late */

@@ -15,6 +15,7 @@ enum {
 	WS_CONTROL_MAX = 125,   /* payload bytes of a control frame, section 5.5 */
 	WS_KEY_LEN = 24,        /* base64 of the 16 byte nonce */
 	WS_ACCEPT_LEN = 28,     /* base64 of a SHA-1 */
+	WS_RSV1 = 0x40,         /* in the first byte of a message: it is compressed (RFC 7692) */
 };
 
 enum ws_opcode {
@@ -75,6 +76,7 @@ struct ws_request {
 	struct ws_text fetch_site;     /* Sec-Fetch-Site */
 	struct ws_text authorization;
 	struct ws_list protocols;      /* Sec-WebSocket-Protocol */
+	struct ws_list extensions;     /* Sec-WebSocket-Extensions */
 	struct ws_list accept;
 	struct ws_list accept_encoding;
 	struct ws_text key;            /* only with upgrade; valid base64 of 16 bytes */
@@ -116,10 +118,12 @@ struct ws_decoder {
 	/* set by the owner */
 	uint32_t max_message;          /* bytes of a data message, fragments added up */
 	bool client;                   /* decodes what a server sent: frames must not be masked */
+	bool deflate;                  /* permessage-deflate was agreed on: messages may be compressed */
 
 	/* results of the last call, valid until the next */
 	uint8_t event;                 /* enum ws_event */
 	uint8_t opcode;                /* of the message, for WS_DATA and WS_MESSAGE: WS_TEXT or WS_BINARY */
+	bool compressed;               /* the message is, and data with it: text is not checked */
 	uint16_t close_code;           /* WS_NO_STATUS when the frame had none */
 	uint8_t *data;                 /* unmasked, in the caller's buffer */
 	size_t data_len;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/parts.h"
+#include "endpoint/deflate.h"
 #include "endpoint/files.h"
 #include "endpoint/introspect.h"
 #include "endpoint/networks.h"
@@ -23,7 +24,13 @@ bool (*const parts_files)(struct http_answer *a, const struct ws_request *r) = f
 int (*const parts_rights)(const struct options *o, const struct source *source,
                           const struct sockaddr_storage *own, size_t own_count) = rights_give_up;
 
+#if DEFLATE
+const struct forms *const parts_forms = &deflate_forms;
+const char *(*const parts_deflate)(const struct ws_request *r) = deflate_accept;
+#else
 const struct forms *const parts_forms = &wishes_forms;
+const char *(*const parts_deflate)(const struct ws_request *r) = NULL;
+#endif
 
 static bool feed_wanted(const struct options *o)
 {

@@ -9,6 +9,7 @@ bool (*const parts_files)(struct http_answer *a, const struct ws_request *r) = N
 int (*const parts_rights)(const struct options *o, const struct source *source,
                           const struct sockaddr_storage *own, size_t own_count) = NULL;
 const struct forms *const parts_forms = NULL;
+const char *(*const parts_deflate)(const struct ws_request *r) = NULL;
 
 /* Of source/kernel.h and source/events.h. */
 extern const struct kernel_udp *const kernel_udp;

@@ -444,7 +444,7 @@ void http_log(const struct http_answer *a, const char *peer, struct log_limit *l
 	            a->option ? "\"" : "", log_escape(value, a->value.at, a->value.len));
 }
 
-size_t http_accept(char out[HTTP_ACCEPT_MAX], const struct ws_request *r)
+size_t http_accept(char out[HTTP_ACCEPT_MAX], const struct ws_request *r, const char *extension)
 {
 	char accept[WS_ACCEPT_LEN + 1];
 	bool offered = ws_has_token(r->protocols, HTTP_PROTOCOL);
@@ -454,9 +454,10 @@ size_t http_accept(char out[HTTP_ACCEPT_MAX], const struct ws_request *r)
 	                        "HTTP/1.1 101 Switching Protocols\r\n"
 	                        "Upgrade: websocket\r\n"
 	                        "Connection: Upgrade\r\n"
-	                        "Sec-WebSocket-Accept: %s\r\n%s\r\n",
+	                        "Sec-WebSocket-Accept: %s\r\n%s%s\r\n",
 	                        accept,
-	                        offered ? "Sec-WebSocket-Protocol: " HTTP_PROTOCOL "\r\n" : "");
+	                        offered ? "Sec-WebSocket-Protocol: " HTTP_PROTOCOL "\r\n" : "",
+	                        extension ? extension : "");
 }
 
 size_t http_head(char *out, const struct http_answer *a, time_t now)

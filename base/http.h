@@ -16,7 +16,7 @@
 #define HTTP_SCHEMA_PATH "/introspection.proto"
 
 enum {
-	HTTP_ACCEPT_MAX = 192,   /* bytes that http_accept writes at most */
+	HTTP_ACCEPT_MAX = 320,   /* bytes that http_accept writes at most */
 	HTTP_ORIGIN_MAX = 512,   /* bytes of an origin, which is repeated in the head of an answer */
 };
 
@@ -110,8 +110,8 @@ struct log_limit;
 void http_log(const struct http_answer *a, const char *peer, struct log_limit *limit, int64_t now);
 
 /* Writes the answer to an opening handshake that is accepted (RFC 6455 section 4.2.2).
- * Returns its length. */
-size_t http_accept(char out[HTTP_ACCEPT_MAX], const struct ws_request *r);
+ * extension: a field line that says which was agreed on; NULL: none. Returns its length. */
+size_t http_accept(char out[HTTP_ACCEPT_MAX], const struct ws_request *r, const char *extension);
 
 /* Writes the response head, and behind it the body when that is not static. now: for the
  * Date. Returns the length; out must hold WS_HEAD_MAX bytes. */

@@ -50,6 +50,10 @@ struct forms {
 };
 extern const struct forms *const parts_forms;   /* NULL: whole snapshots only */
 
+/* The field line that accepts permessage-deflate, if an opening handshake offers it as the forms have it,
+ * else NULL. Itself NULL: they have it not. */
+extern const char *(*const parts_deflate)(const struct ws_request *r);
+
 /* Who may have data. */
 struct guard {
 	/* Reads what the options name, at start and again on SIGHUP. 0; -1: with one line

@@ -76,6 +76,7 @@ struct connection {
 	                                    client is owed for connecting */
 	bool wants_totals;               /* a pull client, in place of its next snapshot ... */
 	bool wants_difference;           /* ... and this one, from base */
+	bool deflates;                   /* ... compressed (RFC 7692), if that is smaller */
 	struct ready_bytes ready_bytes;
 	int64_t asked;                   /* since when the client may get a State. Set by the loop at
 	                                    open and when a State was written; by the endpoint when

@@ -16,7 +16,7 @@ SANITIZED = $(MAKE) -j$(JOBS) BUILD=$(ASAN) CFLAGS='$(SANITIZE)' HARDEN= HARDEN_
 check:
 	$(MAKE) -j$(JOBS) all core
 	$(MAKE) size-check
-	$(SANITIZED) all core unit-tests fuzz-targets load-tools fault-tools
+	$(SANITIZED) all core unit-tests fuzz-targets load-tools fault-tools $(ASAN)/deflate/introspectd
 	$(SANITIZED) unit-check
 	$(MAKE) fuzz-check
 	$(MAKE) model
@@ -25,6 +25,19 @@ check:
 		test/upgrade/recording.test.mjs \
 		'publishers/js-libp2p/test/*.test.mjs'
 	$(MAKE) core-check
+
+# The daemon as DEFLATE=1 makes it: base/all.c alone is compiled otherwise.
+$(BUILD)/deflate/introspectd: LIBS += -lz
+$(BUILD)/deflate/introspectd: $(patsubst %.c,$(BUILD)/%.o,introspectd.c endpoint/deflate.c \
+                                $(filter-out base/all.c,$(DAEMON)) $(COMMON)) \
+                              $(BUILD)/deflate/all.o $(NAMELESS).o $(BUILD)/dashboard.o
+	$(link)
+
+$(BUILD)/deflate/all.o: base/all.c $(BUILD)/cflags | $(SCHEMA).h
+	@mkdir -p $(@D)
+	$(compile) -UDEFLATE -DDEFLATE=1
+
+-include $(BUILD)/deflate/all.d
 
 # The tests of the pull server and the kernel source, against the core alone.
 core-check: core
@@ -191,6 +204,9 @@ fuzz-check:
 	done
 	BUILD=$(ASAN) FUZZ_SECONDS=0 $(NODE) test/fuzz/decoder.mjs
 
+$(BUILD)/test/fuzz/deflate: $(BUILD)/endpoint/deflate.o
+$(BUILD)/test/fuzz/deflate: LIBS += -lz
+
 fuzz-targets: $(FUZZ_TARGETS:%=$(BUILD)/test/fuzz/%) $(PAGE_FILES:%=$(PAGE)/%)
 
 $(FUZZ_TARGETS:%=$(BUILD)/test/fuzz/%): %: %.o $(call objects,$(DAEMON) $(COMMON) client/handshake.c) \
@@ -295,7 +311,7 @@ test-deps: deps
 		$(SUDO) systemctl mask prometheus
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends \
 		binutils chromium curl firefox-esr iproute2 jq libcmocka-dev musl-tools nftables openssl procps prometheus \
-		protobuf-compiler python3-protobuf spin strace tmux util-linux valgrind \
+		protobuf-compiler python3-protobuf spin strace tmux util-linux valgrind zlib1g-dev \
 		$$([ "$$(dpkg --print-architecture)" != amd64 ] || echo libc6-dev-i386 lib32gcc-$$(gcc -dumpversion)-dev) \
 		$$(command -v npm > /dev/null || echo nodejs npm)
 	# Unpacked, not installed: the package would start a server.
@@ -312,7 +328,7 @@ test-deps: deps
 # For lint and fuzz.
 lint-deps: deps bridge-deps
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends \
-		clang clang-tidy cppcheck libclang-rt-dev mandoc
+		clang clang-tidy cppcheck libclang-rt-dev mandoc zlib1g-dev
 
 fleet-deps: test-deps
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends \

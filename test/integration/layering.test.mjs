@@ -30,6 +30,7 @@ const parts = {
   'client/handshake.o': [/^handshake_/, `${MEMORY}|head_\\w+|ws_\\w+|mbedtls_base64_encode`],
   'snapshot.o': [/^snapshot_/, `${MEMORY}|${SCHEMA}|wire_\\w+|malloc|free|__assert_fail`],
   'endpoint/command.o': [/^commands?_/, `${MEMORY}|${SCHEMA}|(history|json|wire|ws|log)_\\w+|calloc|malloc|free`],
+  'endpoint/deflate.o': [/^deflate_(accept|forms)$/, `${MEMORY}|(head|ws|difference)_\\w+|wishes_forms|(de|in)flate(Init2_|Reset|End)?|malloc|free`],
   'endpoint/history.o': [/^history_/, `${MEMORY}|calloc|malloc|free`],
   'endpoint/json.o': [/^json_/, MEMORY],
   'endpoint/introspect.o': [/^introspect_endpoint$/, `${MEMORY}|strerror|(commands?|complete|wire|log)_\\w+|malloc|free|__errno_location`],
@@ -68,7 +69,7 @@ test('the loop knows none of the parts that may be left out', () => {
 // One kind of stream, no endpoint but the pull protocol, one source, no page.
 test('the core is made of nothing else', () => {
   const names = execFileSync('nm', ['--format=posix', join(build, 'core/introspectd')], { encoding: 'utf8' })
-  const found = names.match(/^(tls|auth|commands?|metrics|totals|history|feed|replay|token|secure|scrape|past|remember|networks|files|file|sandbox|difference|wishes)_\w+/gm)
+  const found = names.match(/^(tls|auth|commands?|metrics|totals|history|feed|replay|token|secure|scrape|past|remember|networks|files|file|sandbox|difference|wishes|deflate)_\w+/gm)
   assert.equal(found, null)
   assert.match(names, /^kernel_open /m)
   for (const option of ['--feed', '--token-file', '--tls-cert', '--remember', '--user']) {
