@@ -101,7 +101,7 @@ container-check: all bridge $(KUBO)
 
 image-deps: release-deps
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends \
-		buildah crun debootstrap iproute2 jq netavark podman python3-pip
+		buildah catatonit crun debootstrap iproute2 jq netavark podman python3-pip
 
 # The release before, where the history is there.
 RELEASED = 1.0.0
@@ -119,6 +119,7 @@ deb-check: $(DEBIANS:%=deb-check-%)
 
 deb-check-%: $(if $(HAS_RELEASED),$(RELEASED_TREE)/Makefile)
 	$(SUDO) test/ports/package $* $(BUILD)/debs $(if $(HAS_RELEASED),$(RELEASED_TREE))
+	$(SUDO) test/ports/systemd $* $(BUILD)/debs $(wildcard $(KUBO))
 
 # The publishers as their registries get them, where there are the tools.
 publish-check: all
