@@ -6,15 +6,10 @@ import net from 'node:net'
 import WebSocket from 'ws'
 import { schema, ServerMessage, until } from './daemon.mjs'
 import { feedDaemon } from './feed-node.mjs'
+import { checksum } from './recording.mjs'
 
 const Command = schema.lookupType('introspection.ClientCommand')
 const HEADER = 12
-
-export function fnv1a (bytes) {
-  let hash = 0x811c9dc5
-  for (const byte of bytes) hash = Math.imul(hash ^ byte, 0x01000193)
-  return hash >>> 0
-}
 
 // 'PUSH_ENABLE' or a number; 'EVENTS' or a number; configuration fields as in the schema.
 export function encode (command, { id = 0, source, config, version } = {}) {
@@ -27,7 +22,7 @@ export function decodeFrame (data, binary) {
   assert.equal(data.readUInt32LE(0), 1, 'version')
   const message = data.subarray(HEADER)
   assert.equal(data.readUInt32LE(8), message.length, 'length')
-  assert.equal(data.readUInt32LE(4), fnv1a(message), 'checksum')
+  assert.equal(data.readUInt32LE(4), checksum(message), 'checksum')
   const options = { longs: Number, enums: String, defaults: true, oneofs: true }
   return { message, ...ServerMessage.toObject(ServerMessage.decode(message), options) }
 }

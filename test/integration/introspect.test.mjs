@@ -11,7 +11,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { WebSocketServer } from 'ws'
 import { build, daemon, folder, root, schema, ServerMessage, until } from './daemon.mjs'
-import { completed } from './recording.mjs'
+import { checksum, completed } from './recording.mjs'
 
 const program = join(build, 'introspect')
 // A daemon that shows this test's sockets alone, however many the machine may have.
@@ -77,12 +77,6 @@ async function answering (t, bytes) {
   await once(s, 'listening')
   t.after(() => s.close())
   return `127.0.0.1:${s.address().port}`
-}
-
-function checksum (bytes) {
-  let sum = 0x811c9dc5
-  for (const byte of bytes) sum = Math.imul(sum ^ byte, 0x01000193) >>> 0
-  return sum
 }
 
 // A recording, read by a decoder of its own: every message, and no byte besides.

@@ -11,7 +11,8 @@ import test from 'node:test'
 
 process.env.BUILD = process.env.SANDBOX_BUILD ?? 'build'
 process.env.SANDBOX = '1'
-const { build, client, daemon, folder, root, ServerMessage, until } = await import('./daemon.mjs')
+const { build, client, daemon, folder, root, until } = await import('./daemon.mjs')
+const { recording, save } = await import('./recording.mjs')
 const { commandClient } = await import('./command-client.mjs')
 const { encodeState, feedDaemon, node } = await import('./feed-node.mjs')
 const { connect, handshake } = await import('./raw.mjs')
@@ -112,25 +113,11 @@ sandboxed('a feed whose node comes back', async t => {
 })
 
 // A recording of a runtime and two states.
-function recording (t) {
-  const path = join(folder(t), 'recording')
-  const messages = [{ runtime: { implementation: 'x' } },
-    { state: { instantTs: 1000 } }, { state: { instantTs: 1100 } }]
-    .map(message => {
-      const bytes = Buffer.from(ServerMessage.encode(ServerMessage.fromObject(message)).finish())
-      const header = Buffer.alloc(8)
-      let sum = 0x811c9dc5
-      for (const byte of bytes) sum = Math.imul(sum ^ byte, 0x01000193) >>> 0
-      header.writeUInt32LE(sum, 0)
-      header.writeUInt32LE(bytes.length, 4)
-      return Buffer.concat([header, bytes])
-    })
-  writeFileSync(path, Buffer.concat([Buffer.from([1, 0, 0, 0]), ...messages]))
-  return path
-}
+const recorded = t => save(t, recording({ runtime: { implementation: 'x' } }, { state: { instantTs: 1000 } },
+  { state: { instantTs: 1100 } }))
 
 sandboxed('a recording, again and again', async t => {
-  const d = await daemon(t, ['--replay', recording(t), '--loop', ...SHORT], { expect: [/^replay/] })
+  const d = await daemon(t, ['--replay', recorded(t), '--loop', ...SHORT], { expect: [/^replay/] })
   const c = await client(t, d.ws)
   await c.received(1)
   for (let i = 0; i < 8; i++) await c.next()
@@ -395,7 +382,7 @@ sandboxed('what the loop never does ends the process', async t => {
 test('of root it keeps what its source needs', { skip: asRoot }, async t => {
   const NONE = '0000000000000000'
   const sources = [['0000000000080004', () => []],
-    [NONE, () => ['--feed', join(folder(t), 'feed')]], [NONE, () => ['--replay', recording(t)]]]
+    [NONE, () => ['--feed', join(folder(t), 'feed')]], [NONE, () => ['--replay', recorded(t)]]]
   for (const sandbox of ['1', '']) {
     process.env.SANDBOX = sandbox
     for (const [kept, source] of sources) {

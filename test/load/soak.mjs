@@ -13,10 +13,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import WebSocket from 'ws'
-import { commandClient, delimited, eventOf, fnv1a } from '../integration/command-client.mjs'
+import { commandClient, delimited, eventOf } from '../integration/command-client.mjs'
 import { daemon, memory, schema, ServerMessage } from '../integration/daemon.mjs'
 import { frame, handshake, ping, request, text } from '../integration/raw.mjs'
 import { clientHello, makePki } from '../integration/pki.mjs'
+import { recording } from '../integration/recording.mjs'
 import { flood, many } from './flood.mjs'
 
 const VALGRIND = process.argv[2] === 'valgrind'
@@ -391,18 +392,16 @@ async function plainMember (t, folder, name, options, expect) {
 }
 
 // A recording of a minute, with events.
-function recording (path) {
-  const words = (...numbers) => Buffer.from(Uint32Array.from(numbers).buffer)
-  const parts = [words(1)]
+function recordMinute (path) {
+  const messages = []
   for (let n = 0; n < 120; n++) {
     for (const message of [state(5000), eventOf(n)]) {
       if (message.state) message.state.instantTs = 1700000000000 + n * 500
       else message.event.ts = 1700000000000 + n * 500
-      const bytes = ServerMessage.encode(ServerMessage.fromObject(message)).finish()
-      parts.push(words(fnv1a(bytes), bytes.length), bytes)
+      messages.push(message)
     }
   }
-  writeFileSync(path, Buffer.concat(parts))
+  writeFileSync(path, recording(...messages))
   return path
 }
 
@@ -452,7 +451,7 @@ async function soak (t) {
   t.after(() => rmSync(pki.path, { recursive: true, force: true }))
   const parts = await Promise.all([
     guardedMember(t, folder, pki),
-    plainMember(t, folder, 'replay', ['--replay', recording(join(folder, 'recording')), '--loop'], [/^replay_/]),
+    plainMember(t, folder, 'replay', ['--replay', recordMinute(join(folder, 'recording')), '--loop'], [/^replay_/]),
     plainMember(t, folder, 'kernel', ['--pid', `${process.pid}`], [/^watching process=/])
   ])
   await delay(3000)

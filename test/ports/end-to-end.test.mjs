@@ -5,7 +5,7 @@ import assert from 'node:assert/strict'
 import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import https from 'node:https'
 import { createServer } from 'node:net'
 import { join, resolve } from 'node:path'
@@ -14,6 +14,7 @@ import { commandClient } from '../integration/command-client.mjs'
 import { build, client, daemon, folder, root, ServerMessage } from '../integration/daemon.mjs'
 import { feedDaemon, node } from '../integration/feed-node.mjs'
 import { connect, request } from '../integration/raw.mjs'
+import { recording, save } from '../integration/recording.mjs'
 
 const native = resolve(root, process.env.NATIVE)
 const runner = process.env.RUNNER?.split(' ').filter(word => word) ?? []
@@ -40,31 +41,10 @@ const states = [0, 100, 2000, 200000].map((size, i) => ({
   topics: [{ name: 'x'.repeat(size) }]
 }))
 const runtime = { runtime: { implementation: 'any', peerId: 'me', eventTypes: [{ name: 'Tick' }] } }
-const encoded = message => Buffer.from(ServerMessage.encode(ServerMessage.fromObject(message)).finish())
 const delimited = message => Buffer.from(ServerMessage.encodeDelimited(ServerMessage.fromObject(message)).finish())
 
 // What differs may be large, and is not to be printed.
 const digest = bytes => `${bytes.length} ${createHash('sha256').update(bytes).digest('hex')}`
-
-function uint32 (...numbers) {
-  const bytes = Buffer.alloc(4 * numbers.length)
-  numbers.forEach((n, i) => bytes.writeUInt32LE(n, 4 * i))
-  return bytes
-}
-
-function framed (message) {
-  let sum = 0x811c9dc5
-  for (const byte of message) sum = Math.imul(sum ^ byte, 0x01000193) >>> 0
-  return Buffer.concat([uint32(sum, message.length), message])
-}
-
-const recording = messages => Buffer.concat([uint32(1), ...messages.map(m => framed(encoded(m)))])
-
-function save (t, bytes) {
-  const path = join(folder(t), 'recording')
-  writeFileSync(path, bytes)
-  return path
-}
 
 async function introspect (from, args) {
   const command = [...(from === build ? runner : []), join(from, 'introspect'), ...args]
@@ -93,7 +73,7 @@ async function forbiddenCalls (d, log) {
 }
 
 test('a recording', async t => {
-  const path = save(t, recording([runtime, ...states.map(state => ({ state }))]))
+  const path = save(t, recording(runtime, ...states.map(state => ({ state }))))
   const served = await Promise.all(places.map(async from => {
     const d = await daemon(t, ['--replay', path, '--interval', '10'], { from, expect: [/^replay_done states=4 skipped=0$/] })
     const c = await client(t, d.ws)
@@ -130,7 +110,7 @@ test('a feed, pulled and pushed', async t => {
 })
 
 test('the pages', async t => {
-  const path = save(t, recording([{ state: states[0] }]))
+  const path = save(t, recording({ state: states[0] }))
   const served = await Promise.all(places.map(async from => {
     const d = await daemon(t, ['--replay', path, '--loop'], { from })
     const answers = []
@@ -147,7 +127,7 @@ test('the pages', async t => {
 })
 
 test('each client with each daemon', async t => {
-  const path = save(t, recording([runtime, { state: states[2] }]))
+  const path = save(t, recording(runtime, { state: states[2] }))
   const outputs = []
   for (const from of places) {
     const d = await daemon(t, ['--replay', path], { from, expect: [/^replay_done/] })
@@ -166,7 +146,7 @@ test('TLS', async t => {
   const [key, cert] = ['key', 'cert'].map(name => join(place, name))
   execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes',
     '-keyout', key, '-out', cert, '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1'], { stdio: 'ignore' })
-  const path = save(t, recording([{ state: states[3] }]))
+  const path = save(t, recording({ state: states[3] }))
   const log = join(place, 'calls')
   const d = await daemon(t, ['--replay', path, '--tls-cert', cert, '--tls-key', key],
     { expect: [/^replay_done/], env: traced(log) })
