@@ -184,11 +184,13 @@ impl Behaviour {
         });
     }
 
-    fn addresses_changed(&self, changed: bool) {
-        if changed {
-            self.shared.offer("AddressesChanged", || {
-                json!({ "addresses": texts(self.shared.addresses.all().iter().map(|own| &own.address)) })
-            });
+    fn addresses_changed(&self, event: &FromSwarm<'_>) {
+        let (listening, confirmed) = &mut *lock(&self.shared.addresses);
+        if listening.on_swarm_event(event) | confirmed.on_swarm_event(event) {
+            self.shared.offer(
+                "AddressesChanged",
+                || json!({ "addresses": texts(crate::state::own(listening, confirmed).keys()) }),
+            );
         }
     }
 }
@@ -250,6 +252,7 @@ impl NetworkBehaviour for Behaviour {
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
+        self.addresses_changed(&event);
         match event {
             FromSwarm::ConnectionEstablished(e) => {
                 self.established(e.connection_id, e.other_established)
@@ -258,18 +261,6 @@ impl NetworkBehaviour for Behaviour {
             FromSwarm::AddressChange(e) => self.shared.connections.moved(e.connection_id, e.new),
             FromSwarm::DialFailure(e) => self.dial_failed(e),
             FromSwarm::ListenFailure(e) => self.listen_failed(e),
-            FromSwarm::NewListenAddr(e) => {
-                self.addresses_changed(self.shared.addresses.listening(e.addr, true))
-            }
-            FromSwarm::ExpiredListenAddr(e) => {
-                self.addresses_changed(self.shared.addresses.listening(e.addr, false))
-            }
-            FromSwarm::ExternalAddrConfirmed(e) => {
-                self.addresses_changed(self.shared.addresses.confirmed(e.addr, true))
-            }
-            FromSwarm::ExternalAddrExpired(e) => {
-                self.addresses_changed(self.shared.addresses.confirmed(e.addr, false))
-            }
             _ => {}
         }
     }

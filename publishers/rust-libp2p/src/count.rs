@@ -46,6 +46,12 @@ impl Counter {
         )
     }
 
+    /// Becomes what was received and sent elsewhere.
+    pub(crate) fn set(&self, (received, sent): (u64, u64)) {
+        self.received.bytes.store(received, Relaxed);
+        self.sent.bytes.store(sent, Relaxed);
+    }
+
     /// Rates are of the time since the call before, which was so long ago; None: nobody knows.
     pub(crate) fn traffic(&self, seconds: Option<f64>) -> Traffic {
         let (received, sent) = self.moved();

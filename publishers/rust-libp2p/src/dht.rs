@@ -1,9 +1,9 @@
 //! The DHT: its routing table and its queries.
 
-use std::{collections::HashMap, fmt, time::SystemTime};
+use std::{collections::HashMap, time::SystemTime};
 
 use libp2p::{
-    kad::{self, AddProviderError, GetRecordError, NodeStatus, PutRecordError, QueryResult},
+    kad::{self, GetRecordError, NodeStatus, PutRecordError, QueryResult},
     PeerId,
 };
 
@@ -24,51 +24,25 @@ pub(crate) struct Dht {
     outgoing: QueryGauge,
 }
 
-/// How a query ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ended {
-    Success,
-    Error,
-    Timeout,
-}
-
-impl fmt::Display for Ended {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Success => "success",
-            Self::Error => "error",
-            Self::Timeout => "timeout",
-        })
+/// The kind of a query, and whether it ended with `success`, `error` or `timeout`.
+pub(crate) fn outcome(result: &QueryResult) -> (&'static str, &'static str) {
+    fn of<T, E>(result: &Result<T, E>, is_timeout: impl FnOnce(&E) -> bool) -> &'static str {
+        match result {
+            Ok(_) => "success",
+            Err(error) if is_timeout(error) => "timeout",
+            Err(_) => "error",
+        }
     }
-}
-
-/// The kind of a query, and how it ended.
-pub(crate) fn outcome(result: &QueryResult) -> (&'static str, Ended) {
-    fn of<T, E>(result: &Result<T, E>, ended: impl FnOnce(&E) -> Ended) -> Ended {
-        result.as_ref().map_or_else(ended, |_| Ended::Success)
-    }
-    let provided = |result| of(result, |AddProviderError::Timeout { .. }| Ended::Timeout);
-    let put = |result| {
-        of(result, |error| match error {
-            PutRecordError::QuorumFailed { .. } => Ended::Error,
-            PutRecordError::Timeout { .. } => Ended::Timeout,
-        })
-    };
+    let put = |result| of(result, |e| matches!(e, PutRecordError::Timeout { .. }));
+    let get = |result| of(result, |e| matches!(e, GetRecordError::Timeout { .. }));
     match result {
-        QueryResult::Bootstrap(result) => ("Bootstrap", of(result, |_| Ended::Timeout)),
-        QueryResult::GetClosestPeers(result) => ("GetClosestPeers", of(result, |_| Ended::Timeout)),
-        QueryResult::GetProviders(result) => ("GetProviders", of(result, |_| Ended::Timeout)),
-        QueryResult::StartProviding(result) => ("StartProviding", provided(result)),
-        QueryResult::RepublishProvider(result) => ("RepublishProvider", provided(result)),
-        QueryResult::GetRecord(result) => (
-            "GetRecord",
-            of(result, |error| match error {
-                GetRecordError::NotFound { .. } | GetRecordError::QuorumFailed { .. } => {
-                    Ended::Error
-                }
-                GetRecordError::Timeout { .. } => Ended::Timeout,
-            }),
-        ),
+        // These fail in no other way.
+        QueryResult::Bootstrap(result) => ("Bootstrap", of(result, |_| true)),
+        QueryResult::GetClosestPeers(result) => ("GetClosestPeers", of(result, |_| true)),
+        QueryResult::GetProviders(result) => ("GetProviders", of(result, |_| true)),
+        QueryResult::StartProviding(result) => ("StartProviding", of(result, |_| true)),
+        QueryResult::RepublishProvider(result) => ("RepublishProvider", of(result, |_| true)),
+        QueryResult::GetRecord(result) => ("GetRecord", get(result)),
         QueryResult::PutRecord(result) => ("PutRecord", put(result)),
         QueryResult::RepublishRecord(result) => ("RepublishRecord", put(result)),
     }
@@ -80,12 +54,12 @@ impl Dht {
         self.incoming.success += 1;
     }
 
-    pub(crate) fn ended(&mut self, how: Ended) {
-        match how {
-            Ended::Success => self.outgoing.success += 1,
-            Ended::Error => self.outgoing.error += 1,
-            Ended::Timeout => self.outgoing.timeout += 1,
-        }
+    pub(crate) fn ended(&mut self, how: &str) {
+        *match how {
+            "success" => &mut self.outgoing.success,
+            "timeout" => &mut self.outgoing.timeout,
+            _ => &mut self.outgoing.error,
+        } += 1;
     }
 
     pub(crate) fn added(&mut self, peer: PeerId, evicted: Option<&PeerId>) {

@@ -70,7 +70,7 @@ enum Never {}
 async fn serve(shared: &Arc<Shared>, path: &Path, took: &mut bool) -> io::Result<Never> {
     let (read, write) = UnixStream::connect(path).await?.into_split();
     let (sender, events) = mpsc::channel(MAX_EVENTS);
-    let _listening = Listening::new(shared, sender);
+    *lock(&shared.listener) = Some(sender); // until `events` goes, with this future
     let asked = Notify::new();
     tokio::select! {
         end = requests(read, &asked) => end,
@@ -133,20 +133,4 @@ fn encode(payload: Payload) -> Vec<u8> {
         payload: Some(payload),
     }
     .encode_length_delimited_to_vec()
-}
-
-/// While it lives, events are sent.
-struct Listening<'a>(&'a Shared);
-
-impl<'a> Listening<'a> {
-    fn new(shared: &'a Shared, events: mpsc::Sender<Happened>) -> Self {
-        *lock(&shared.listener) = Some(events);
-        Self(shared)
-    }
-}
-
-impl Drop for Listening<'_> {
-    fn drop(&mut self) {
-        *lock(&self.0.listener) = None;
-    }
 }

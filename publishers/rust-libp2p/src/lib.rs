@@ -74,7 +74,10 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use libp2p::PeerId;
+use libp2p::{
+    swarm::{ExternalAddresses, ListenAddresses},
+    PeerId,
+};
 use tokio::sync::mpsc;
 
 pub use crate::{
@@ -154,14 +157,14 @@ struct Shared {
     linking: meter::Linking,
     protocols: count::Protocols,
     connections: node::Connections,
-    addresses: node::Addresses,
+    addresses: Mutex<(ListenAddresses, ExternalAddresses)>,
     #[cfg(feature = "kad")]
     dht: Mutex<dht::Dht>,
     #[cfg(feature = "gossipsub")]
     topics: Mutex<Vec<schema::Topic>>,
     looks: look::Looks,
     previous: Mutex<state::Previous>,
-    /// Where events go while a daemon is connected.
+    /// Where events go; closed when no daemon is connected.
     listener: Mutex<Option<mpsc::Sender<events::Happened>>>,
 }
 

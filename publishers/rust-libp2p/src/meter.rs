@@ -3,9 +3,10 @@
 use std::{
     collections::{BTreeMap, HashMap},
     io::{self, IoSlice},
+    net::IpAddr,
     pin::Pin,
     sync::{
-        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, Ordering::Relaxed},
         Arc, Mutex, OnceLock,
     },
     task::{ready, Context, Poll},
@@ -26,7 +27,6 @@ use libp2p::{
     },
     tcp, Multiaddr, PeerId,
 };
-use pin_project::pin_project;
 
 use crate::{
     behaviour::Connection,
@@ -140,7 +140,7 @@ impl Meter {
             + Send
             + Unpin
             + 'static,
-        M: StreamMuxer + Send + 'static,
+        M: StreamMuxer<Substream: Unpin> + Send + Unpin + 'static,
     {
         let shared = self.shared.clone();
         transport.map(move |(peer, muxer), _| (peer, Muxer::new(muxer, None, shared)))
@@ -158,7 +158,6 @@ impl Meter {
 #[derive(Default)]
 pub(crate) struct Linking {
     table: Mutex<HashMap<Task, Arc<Connection>>>,
-    waiting: AtomicUsize,
 }
 
 /// What tells a task from others that live.
@@ -178,16 +177,11 @@ impl Task {
 impl Linking {
     pub(crate) fn put(&self, cx: &Context<'_>, connection: &Arc<Connection>) -> Task {
         let task = Task::of(cx);
-        let mut table = lock(&self.table);
-        table.insert(task, connection.clone());
-        self.waiting.store(table.len(), Relaxed);
+        lock(&self.table).insert(task, connection.clone());
         task
     }
 
     fn get(&self, cx: &Context<'_>) -> Option<Arc<Connection>> {
-        if self.waiting.load(Relaxed) == 0 {
-            return None;
-        }
         lock(&self.table).get(&Task::of(cx)).cloned()
     }
 
@@ -198,7 +192,6 @@ impl Linking {
             .is_some_and(|found| Arc::ptr_eq(found, connection))
         {
             table.remove(&task);
-            self.waiting.store(table.len(), Relaxed);
         }
     }
 }
@@ -217,6 +210,7 @@ pub struct Socket {
 pub(crate) struct Wire {
     pub(crate) counter: Counter,
     pub(crate) local: Option<Multiaddr>,
+    pub(crate) remote: Option<IpAddr>,
     pub(crate) security: OnceLock<String>,
 }
 
@@ -233,6 +227,7 @@ impl Socket {
         };
         let wire = Arc::new(Wire {
             local,
+            remote: inner.0.peer_addr().ok().map(|end| end.ip()),
             ..Default::default()
         });
         Self {
@@ -358,9 +353,7 @@ impl<C, U: OutboundConnectionUpgrade<C>> OutboundConnectionUpgrade<C> for Upgrad
 }
 
 /// A muxer whose streams are counted.
-#[pin_project]
 pub struct Muxer<M> {
-    #[pin]
     inner: M,
     streams: Arc<Streams>,
     linked: bool,
@@ -429,59 +422,59 @@ impl<M> Muxer<M> {
             shared,
         }
     }
+
+    fn stream<S>(&self, inner: S, dialed: bool) -> Substream<S> {
+        Substream {
+            inner,
+            stream: self.streams.add(dialed),
+            streams: self.streams.clone(),
+            ear: Ear::new(dialed),
+            shared: self.shared.clone(),
+        }
+    }
 }
 
-impl<M: StreamMuxer> StreamMuxer for Muxer<M> {
+impl<M: StreamMuxer<Substream: Unpin> + Unpin> StreamMuxer for Muxer<M> {
     type Substream = Substream<M::Substream>;
     type Error = M::Error;
 
     fn poll(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<StreamMuxerEvent, Self::Error>> {
-        let this = self.project();
-        if !*this.linked {
-            if let Some(connection) = this.shared.linking.get(cx) {
-                *this.linked = true;
-                let _ = connection.streams.set(this.streams.clone());
+        if !self.linked {
+            if let Some(connection) = self.shared.linking.get(cx) {
+                self.linked = true;
+                let _ = connection.streams.set(self.streams.clone());
             }
         }
-        this.inner.poll(cx) // and with it the socket
+        Pin::new(&mut self.inner).poll(cx) // and with it the socket
     }
 
     fn poll_inbound(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Self::Substream, Self::Error>> {
-        let this = self.project();
-        let inner = ready!(this.inner.poll_inbound(cx))?;
-        Poll::Ready(Ok(Substream::new(inner, false, this.streams, this.shared)))
+        let inner = ready!(Pin::new(&mut self.inner).poll_inbound(cx))?;
+        Poll::Ready(Ok(self.stream(inner, false)))
     }
 
     fn poll_outbound(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Self::Substream, Self::Error>> {
-        let this = self.project();
-        let inner = ready!(this.inner.poll_outbound(cx))?;
-        Poll::Ready(Ok(Substream::new(inner, true, this.streams, this.shared)))
+        let inner = ready!(Pin::new(&mut self.inner).poll_outbound(cx))?;
+        Poll::Ready(Ok(self.stream(inner, true)))
     }
 
-    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.project().inner.poll_close(cx)
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Pin::new(&mut self.inner).poll_close(cx)
     }
 }
 
 /// A stream whose bytes are counted, those of its negotiation included.
-#[pin_project]
 pub struct Substream<S> {
-    #[pin]
     inner: S,
-    told: Told,
-}
-
-/// The part of a [`Substream`] that is not the stream itself.
-struct Told {
     stream: Arc<Stream>,
     streams: Arc<Streams>,
     ear: Ear,
@@ -489,18 +482,6 @@ struct Told {
 }
 
 impl<S> Substream<S> {
-    fn new(inner: S, dialed: bool, streams: &Arc<Streams>, shared: &Arc<Shared>) -> Self {
-        let told = Told {
-            stream: streams.add(dialed),
-            streams: streams.clone(),
-            ear: Ear::new(dialed),
-            shared: shared.clone(),
-        };
-        Self { inner, told }
-    }
-}
-
-impl Told {
     fn count(&self, bytes: usize, add: fn(&Counter, u64)) {
         add(&self.stream.counter, bytes as u64);
         add(&self.streams.counter, bytes as u64);
@@ -523,7 +504,7 @@ impl Told {
     }
 }
 
-impl Drop for Told {
+impl<S> Drop for Substream<S> {
     fn drop(&mut self) {
         lock(&self.streams.open).listed.remove(&self.stream.number);
         if let Some(protocol) = self.stream.protocol.get() {
@@ -532,42 +513,39 @@ impl Drop for Told {
     }
 }
 
-impl<S: AsyncRead> AsyncRead for Substream<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for Substream<S> {
     fn poll_read(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        let this = self.project();
-        let n = ready!(this.inner.poll_read(cx, buf))?;
-        this.told.count(n, Counter::receive);
-        let agreed = this.told.ear.received(n, [&*buf]);
-        this.told.agreed(agreed);
+        let n = ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
+        self.count(n, Counter::receive);
+        let agreed = self.ear.received(n, [&*buf]);
+        self.agreed(agreed);
         Poll::Ready(Ok(n))
     }
 }
 
-impl<S: AsyncWrite> AsyncWrite for Substream<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Substream<S> {
     fn poll_write(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let this = self.project();
-        let n = ready!(this.inner.poll_write(cx, buf))?;
-        this.told.count(n, Counter::send);
-        let agreed = this.told.ear.sent(n, [buf]);
-        this.told.agreed(agreed);
+        let n = ready!(Pin::new(&mut self.inner).poll_write(cx, buf))?;
+        self.count(n, Counter::send);
+        let agreed = self.ear.sent(n, [buf]);
+        self.agreed(agreed);
         Poll::Ready(Ok(n))
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.project().inner.poll_flush(cx)
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
     }
 
-    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.project();
-        this.told.stream.closing.store(true, Relaxed);
-        this.inner.poll_close(cx)
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.closing.store(true, Relaxed);
+        Pin::new(&mut self.inner).poll_close(cx)
     }
 }

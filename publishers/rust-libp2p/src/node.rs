@@ -1,7 +1,7 @@
 //! What the node's behaviours told, kept until a state is made of it.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    collections::{HashMap, VecDeque},
     sync::{Arc, Mutex},
     time::{Duration, Instant, SystemTime},
 };
@@ -20,7 +20,6 @@ const MAX_CONNECTIONS: usize = 65_536;
 const MAX_CLOSED: usize = 1024;
 /// Since the last state: nobody will want to see what closed.
 const UNWATCHED: Duration = Duration::from_secs(10);
-const MAX_ADDRESSES: usize = 256;
 
 /// A connection that closed.
 #[derive(Clone)]
@@ -111,52 +110,6 @@ impl Connections {
     }
 }
 
-/// An address of the node.
-pub(crate) struct Own {
-    pub(crate) address: Multiaddr,
-    pub(crate) confirmed: bool,
-}
-
-/// Addresses that the node listens on, and those by which others reach it.
-#[derive(Default)]
-pub(crate) struct Addresses(Mutex<(HashSet<Multiaddr>, HashSet<Multiaddr>)>);
-
-impl Addresses {
-    /// Whether that is new.
-    pub(crate) fn listening(&self, address: &Multiaddr, listening: bool) -> bool {
-        change(&mut lock(&self.0).0, address, listening)
-    }
-
-    /// Whether that is new.
-    pub(crate) fn confirmed(&self, address: &Multiaddr, confirmed: bool) -> bool {
-        change(&mut lock(&self.0).1, address, confirmed)
-    }
-
-    /// In a fixed order.
-    pub(crate) fn all(&self) -> Vec<Own> {
-        let (listening, confirmed) = &*lock(&self.0);
-        let all: BTreeMap<_, _> = listening
-            .iter()
-            .chain(confirmed)
-            .map(|address| (address.to_string(), address))
-            .collect();
-        all.into_values()
-            .map(|address| Own {
-                address: address.clone(),
-                confirmed: confirmed.contains(address),
-            })
-            .collect()
-    }
-}
-
-fn change(set: &mut HashSet<Multiaddr>, address: &Multiaddr, there: bool) -> bool {
-    if there {
-        set.len() < MAX_ADDRESSES && set.insert(address.clone())
-    } else {
-        set.remove(address)
-    }
-}
-
 /// Whether the address is of a range that nobody outside can reach.
 pub(crate) fn is_private(address: &Multiaddr) -> bool {
     match address.iter().next() {
@@ -217,17 +170,12 @@ mod tests {
     }
 
     #[test]
-    fn connections_and_addresses_have_a_bound() {
+    fn connections_have_a_bound() {
         let connections = Connections::default();
         for id in 0..MAX_CONNECTIONS + 10 {
             connections.opened(connection(id));
         }
         assert_eq!(connections.now().open.len(), MAX_CONNECTIONS);
-        let addresses = Addresses::default();
-        for port in 0..2 * MAX_ADDRESSES {
-            addresses.listening(&format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap(), true);
-        }
-        assert_eq!(addresses.all().len(), MAX_ADDRESSES);
     }
 
     #[test]

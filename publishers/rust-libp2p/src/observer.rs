@@ -139,7 +139,7 @@ impl Observer {
                 self.shared.offer("DHTQueryEnded", || {
                     json!({
                         "query": query,
-                        "result": ended.to_string(),
+                        "result": ended,
                         "requests": stats.num_requests(),
                         "milliseconds": stats.duration().unwrap_or_default().as_millis() as u64,
                     })

@@ -1,13 +1,15 @@
 //! Makes the messages that the daemon asks for.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
     sync::{atomic::Ordering::Relaxed, Arc},
     time::{Instant, SystemTime},
 };
 
 use libp2p::{
     core::{multiaddr::Protocol, ConnectedPoint},
+    swarm::{ExternalAddresses, ListenAddresses},
     Multiaddr, PeerId,
 };
 
@@ -22,8 +24,8 @@ use crate::{
         connection::{Attributes, RelayedOver, Timeline},
         own_address::Reachability,
         stream::Timeline as StreamTimeline,
-        Connection as Message, DataGauge, EndpointPair, OwnAddress, ProtocolTraffic, Resource,
-        Role, Runtime, State, Status, Stream as StreamMessage, StreamList, Subsystems, Traffic,
+        Connection as Message, EndpointPair, OwnAddress, ProtocolTraffic, Resource, Role, Runtime,
+        State, Status, Stream as StreamMessage, StreamList, Subsystems,
     },
     Shared,
 };
@@ -35,7 +37,7 @@ const LIBP2P: &str = "0.56";
 #[derive(Default)]
 pub(crate) struct Previous {
     at: Option<(Instant, SystemTime)>,
-    moved: (u64, u64),
+    moved: Counter,
 }
 
 impl Connection {
@@ -69,59 +71,54 @@ impl Shared {
             .filter(|seconds| *seconds > 0.0);
         let node = self.connections.now();
 
-        let mut maker = Maker {
-            seconds,
-            relays: HashMap::new(),
-            moved: node.moved,
-            count: Default::default(),
-        };
-        for connection in &node.open {
-            if relay_of(lock(&connection.point).get_remote_address()).is_none() {
-                maker
-                    .relays
-                    .insert(connection.peer, connection.id.to_string());
-            }
-        }
-        let open = node
+        let direct = node
             .open
             .iter()
-            .map(|connection| maker.connection(connection));
-        let mut connections: Vec<_> = open.collect();
+            .filter(|connection| relay_of(lock(&connection.point).get_remote_address()).is_none());
+        let maker = Maker {
+            seconds,
+            relays: direct.map(|c| (c.peer, c.id.to_string())).collect(),
+        };
+        let mut connections: Vec<_> = node.open.iter().map(|c| maker.connection(c)).collect();
+        let resources = resources(&connections);
         connections.extend(node.closed.iter().map(|closed| maker.closed(closed)));
+        let counters = node.open.iter().filter_map(|c| c.counter());
+        previous.moved.set(
+            counters
+                .map(Counter::moved)
+                .fold(node.moved, |all, one| (all.0 + one.0, all.1 + one.1)),
+        );
 
         let state = State {
-            traffic: Some(total(maker.moved, previous.moved, seconds)),
+            traffic: Some(previous.moved.traffic(seconds)),
             instant_ts: milliseconds(now),
             start_ts: milliseconds(previous.at.map_or(self.started, |(_, at)| at)),
             addresses: self.addresses(),
             protocols: self.protocols(seconds),
-            topics: self.topics(),
-            resources: maker.count.resources(),
+            #[cfg(feature = "gossipsub")]
+            topics: lock(&self.topics).clone(),
+            resources,
             subsystems: Some(Subsystems {
                 connections,
-                dht: self.dht(),
+                #[cfg(feature = "kad")]
+                dht: lock(&self.dht).message(),
+                #[cfg(not(feature = "kad"))]
+                dht: None,
             }),
             snapshot_duration_ms: clock.elapsed().as_millis().try_into().unwrap_or(u32::MAX),
             ..Default::default()
         };
-        *previous = Previous {
-            at: Some((clock, now)),
-            moved: maker.moved,
-        };
+        previous.at = Some((clock, now));
         state
     }
 
     fn addresses(&self) -> Vec<OwnAddress> {
-        let reachability = |address: &Multiaddr, confirmed| match (is_private(address), confirmed) {
-            (true, _) => Reachability::Private,
-            (false, true) => Reachability::Public,
-            (false, false) => Reachability::Unknown,
-        };
-        let all = self.addresses.all();
-        all.iter()
-            .map(|own| OwnAddress {
-                multiaddr: own.address.to_string(),
-                reachability: reachability(&own.address, own.confirmed).into(),
+        let (listening, confirmed) = &*lock(&self.addresses);
+        own(listening, confirmed)
+            .into_iter()
+            .map(|(multiaddr, reachability)| OwnAddress {
+                multiaddr,
+                reachability: reachability.into(),
             })
             .collect()
     }
@@ -136,26 +133,23 @@ impl Shared {
             })
             .collect()
     }
+}
 
-    #[cfg(feature = "gossipsub")]
-    fn topics(&self) -> Vec<crate::schema::Topic> {
-        lock(&self.topics).clone()
-    }
-
-    #[cfg(not(feature = "gossipsub"))]
-    fn topics(&self) -> Vec<crate::schema::Topic> {
-        Vec::new()
-    }
-
-    #[cfg(feature = "kad")]
-    fn dht(&self) -> Option<crate::schema::Dht> {
-        lock(&self.dht).message()
-    }
-
-    #[cfg(not(feature = "kad"))]
-    fn dht(&self) -> Option<crate::schema::Dht> {
-        None
-    }
+/// The node's addresses, in a fixed order.
+pub(crate) fn own(
+    listening: &ListenAddresses,
+    confirmed: &ExternalAddresses,
+) -> BTreeMap<String, Reachability> {
+    let reachability = |address: &Multiaddr, confirmed| match (is_private(address), confirmed) {
+        (true, _) => Reachability::Private,
+        (false, true) => Reachability::Public,
+        (false, false) => Reachability::Unknown,
+    };
+    let listening = listening.iter().map(|address| (address, false));
+    listening
+        .chain(confirmed.iter().map(|address| (address, true)))
+        .map(|(address, confirmed)| (address.to_string(), reachability(address, confirmed)))
+        .collect()
 }
 
 /// What the connections of one state have in common.
@@ -164,31 +158,11 @@ struct Maker {
     seconds: Option<f64>,
     /// Direct connections.
     relays: HashMap<PeerId, String>,
-    moved: (u64, u64),
-    count: Count,
 }
 
 impl Maker {
-    fn connection(&mut self, connection: &Connection) -> Message {
-        let point = lock(&connection.point).clone();
-        let remote = point.get_remote_address();
-        if let Some(counter) = connection.counter() {
-            let (received, sent) = counter.moved();
-            self.moved.0 += received;
-            self.moved.1 += sent;
-        }
-        self.count.connections[usize::from(point.is_dialer())] += 1;
-        self.message(connection, &point, remote)
-    }
-
     fn closed(&self, closed: &Closed) -> Message {
-        let point = lock(&closed.connection.point).clone();
-        let mut counted_apart = Maker {
-            relays: self.relays.clone(),
-            ..*self
-        };
-        let mut message =
-            counted_apart.message(&closed.connection, &point, point.get_remote_address());
+        let mut message = self.connection(&closed.connection);
         message.status = Status::Closed.into();
         message.close_reason = closed.reason.clone();
         if let Some(timeline) = &mut message.timeline {
@@ -197,12 +171,10 @@ impl Maker {
         message
     }
 
-    fn message(
-        &mut self,
-        connection: &Connection,
-        point: &ConnectedPoint,
-        remote: &Multiaddr,
-    ) -> Message {
+    fn connection(&self, connection: &Connection) -> Message {
+        let point = lock(&connection.point).clone();
+        let host = connection.wire.get().and_then(|wire| wire.remote);
+        let remote = &resolved(point.get_remote_address(), host);
         let id = connection.id.to_string();
         let streams = connection
             .streams
@@ -214,7 +186,7 @@ impl Maker {
             peer_id: connection.peer.to_string(),
             transport_id: transport(remote).into(),
             endpoints: Some(EndpointPair {
-                src_multiaddr: own_end(connection, point),
+                src_multiaddr: own_end(connection, &point),
                 dst_multiaddr: remote.to_string(),
             }),
             timeline: Some(Timeline {
@@ -246,8 +218,7 @@ impl Maker {
         }
     }
 
-    fn stream(&mut self, connection: &str, stream: &Arc<Stream>) -> StreamMessage {
-        self.count.streams[usize::from(stream.dialed)] += 1;
+    fn stream(&self, connection: &str, stream: &Arc<Stream>) -> StreamMessage {
         let closing = stream.closing.load(Relaxed);
         StreamMessage {
             id: format!("{connection}-{}", stream.number).into(),
@@ -278,30 +249,30 @@ impl Maker {
     }
 }
 
-/// How many there are: accepted, dialed.
-#[derive(Default, Clone, Copy)]
-struct Count {
-    connections: [u64; 2],
-    streams: [u64; 2],
-}
-
-impl Count {
-    fn resources(&self) -> Vec<Resource> {
-        let one = |scope: &str, name: &str, used| Resource {
-            scope: scope.into(),
-            name: name.into(),
-            used,
-            limit: 0,
-        };
-        let mut all = vec![
-            one("system", "conns-inbound", self.connections[0]),
-            one("system", "conns-outbound", self.connections[1]),
-            one("system", "streams-inbound", self.streams[0]),
-            one("system", "streams-outbound", self.streams[1]),
-        ];
-        all.extend(memory().map(|used| one("process", "memory", used)));
-        all
+/// What of the node's open connections and their streams is in use, and its memory.
+fn resources(open: &[Message]) -> Vec<Resource> {
+    let one = |scope: &str, name: String, used| Resource {
+        scope: scope.into(),
+        name,
+        used,
+        limit: 0,
+    };
+    let mut all = Vec::new();
+    for (role, way) in [(Role::Responder, "inbound"), (Role::Initiator, "outbound")] {
+        let conns = open.iter().filter(|c| c.role() == role).count();
+        let lists = open.iter().filter_map(|c| c.streams.as_ref());
+        let streams = lists
+            .flat_map(|list| &list.streams)
+            .filter(|s| s.role() == role);
+        all.push(one("system", format!("conns-{way}"), conns as u64));
+        all.push(one(
+            "system",
+            format!("streams-{way}"),
+            streams.count() as u64,
+        ));
     }
+    all.extend(memory().map(|used| one("process", "memory".into(), used)));
+    all
 }
 
 /// Bytes of the process that are resident; None where there is no /proc.
@@ -313,19 +284,13 @@ fn memory() -> Option<u64> {
     Some(1024 * line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?)
 }
 
-fn total(moved: (u64, u64), before: (u64, u64), seconds: Option<f64>) -> Traffic {
-    let gauge = |bytes: u64, before: u64| {
-        let rate = seconds.map_or(0.0, |seconds| bytes.saturating_sub(before) as f64 / seconds);
-        Some(DataGauge {
-            cum_bytes: bytes,
-            cum_packets: 0,
-            inst_bw: rate as u64,
-        })
-    };
-    Traffic {
-        traffic_in: gauge(moved.0, before.0),
-        traffic_out: gauge(moved.1, before.1),
-    }
+/// The address with its host, which a TCP socket knows, in the place of a name.
+fn resolved(address: &Multiaddr, host: Option<IpAddr>) -> Multiaddr {
+    let parts = address.iter().map(|part| match (part, host) {
+        (Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_), Some(host)) => host.into(),
+        (part, _) => part,
+    });
+    parts.collect()
 }
 
 fn own_end(connection: &Connection, point: &ConnectedPoint) -> String {
@@ -384,6 +349,19 @@ fn relay_of(address: &Multiaddr) -> Option<PeerId> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_host_that_was_dialed_by_its_name_is_told_by_its_address() {
+        let host = Some("192.0.2.1".parse().unwrap());
+        for (dialed, told) in [
+            ("/dns4/example.org/tcp/1/ws", "/ip4/192.0.2.1/tcp/1/ws"),
+            ("/ip4/198.51.100.1/tcp/1", "/ip4/198.51.100.1/tcp/1"),
+        ] {
+            assert_eq!(resolved(&dialed.parse().unwrap(), host).to_string(), told);
+        }
+        let name: Multiaddr = "/dns/example.org/udp/1/quic-v1".parse().unwrap();
+        assert_eq!(resolved(&name, None), name);
+    }
 
     #[test]
     fn transports_and_relays_are_read_from_addresses() {
