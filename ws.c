@@ -82,7 +82,6 @@ static const char *request_fields(struct ws_request *r, struct ws_text rest, str
 		{"Sec-WebSocket-Key", &r->key, NULL},
 		{"Sec-WebSocket-Version", &f->version, NULL},
 		{"Sec-WebSocket-Protocol", NULL, &r->protocols},
-		{"Sec-WebSocket-Extensions", NULL, &r->extensions},
 		{"Accept", NULL, &r->accept},
 		{"Accept-Encoding", NULL, &r->accept_encoding},
 	};
@@ -158,6 +157,7 @@ int ws_request(struct ws_request *r, const char *head, size_t len)
 
 	struct ws_text rest = {head + skip, (size_t)n};
 	r->wrong = head_request_line(r, head_cut_line(&rest));
+	r->fields = rest;
 	if (!r->wrong)
 		r->wrong = request_fields(r, rest, &f);
 	if (r->wrong)
@@ -227,9 +227,11 @@ static int check_start(const struct ws_decoder *d)
 {
 	uint8_t opcode = d->header[0] & 0x0f, len = d->header[1] & 0x7f;
 
-	const bool begins = opcode == WS_TEXT || opcode == WS_BINARY;
+	const uint8_t rsv = d->header[0] & RSV;
 
-	if (d->header[0] & (d->deflate && begins ? RSV & ~WS_RSV1 : RSV) || (opcode > WS_BINARY && opcode < WS_CLOSE) || opcode > WS_PONG)
+	if (rsv && !(rsv == WS_RSV1 && d->deflate && (opcode == WS_TEXT || opcode == WS_BINARY)))
+		return WS_PROTOCOL_ERROR;
+	if ((opcode > WS_BINARY && opcode < WS_CLOSE) || opcode > WS_PONG)
 		return WS_PROTOCOL_ERROR;
 	if (!(d->header[1] & MASKED) != d->client)
 		return WS_PROTOCOL_ERROR;
@@ -259,8 +261,7 @@ static int begin_payload(struct ws_decoder *d)
 		return 0;
 	}
 	if (!d->in_message) {
-		d->opcode = d->header[0] & 0x0f;
-		d->compressed = d->header[0] & WS_RSV1;
+		d->opcode = d->header[0] & (0x0f | WS_RSV1);
 		d->message_len = 0;
 		d->utf8 = (struct ws_utf8){0};
 		d->in_message = true;
@@ -316,7 +317,7 @@ static int take_payload(struct ws_decoder *d, uint8_t *in, size_t n)
 	d->data = in;
 	d->data_len = n;
 	d->event = WS_DATA;
-	if (d->opcode == WS_TEXT && !d->compressed && !utf8_check(&d->utf8, in, n))
+	if (d->opcode == WS_TEXT && !utf8_check(&d->utf8, in, n))
 		return WS_INVALID_DATA;
 	if (d->left == 0 && d->header[0] & FIN) {
 		if (d->utf8.left > 0)

@@ -76,7 +76,7 @@ struct ws_request {
 	struct ws_text fetch_site;     /* Sec-Fetch-Site */
 	struct ws_text authorization;
 	struct ws_list protocols;      /* Sec-WebSocket-Protocol */
-	struct ws_list extensions;     /* Sec-WebSocket-Extensions */
+	struct ws_text fields;         /* all field lines, for a list of what stands in few requests */
 	struct ws_list accept;
 	struct ws_list accept_encoding;
 	struct ws_text key;            /* only with upgrade; valid base64 of 16 bytes */
@@ -122,8 +122,9 @@ struct ws_decoder {
 
 	/* results of the last call, valid until the next */
 	uint8_t event;                 /* enum ws_event */
-	uint8_t opcode;                /* of the message, for WS_DATA and WS_MESSAGE: WS_TEXT or WS_BINARY */
-	bool compressed;               /* the message is, and data with it: text is not checked */
+	uint8_t opcode;                /* of the message, for WS_DATA and WS_MESSAGE: WS_TEXT or WS_BINARY; with
+	                                  WS_RSV1, which comes only with deflate, it is compressed, and text
+	                                  was not checked */
 	uint16_t close_code;           /* WS_NO_STATUS when the frame had none */
 	uint8_t *data;                 /* unmasked, in the caller's buffer */
 	size_t data_len;

@@ -71,7 +71,7 @@ static bool parameters_fit(struct ws_text offer)
 
 const char *deflate_accept(const struct ws_request *r)
 {
-	struct ws_list offers = r->extensions;
+	struct ws_list offers = {.name = "Sec-WebSocket-Extensions", .lines = r->fields};
 	struct ws_text offer;
 
 	while (ws_next_token(&offers, &offer))
@@ -131,20 +131,21 @@ static void deflate_input(struct daemon *d, struct connection *c, const struct w
 {
 	struct ready_bytes *begun = &c->ready_bytes;
 	uint8_t in[READY_MAX + sizeof tail], out[READY_MAX + 1];
-	struct ws_decoder plain = {.event = WS_MESSAGE, .opcode = ws->opcode, .data = out};
+	struct ws_decoder plain = {.event = ws->event, .opcode = ws->opcode & 0x0f,
+	                           .data = ws->data, .data_len = ws->data_len};
 	const size_t len = begun->len + ws->data_len;
 
-	if (!ws->compressed || ws->event != WS_MESSAGE) {
-		wishes_forms.input(d, c, ws);
-		return;
+	if (ws->opcode & WS_RSV1 && ws->event == WS_MESSAGE) {
+		plain.data = out;
+		plain.data_len = 0;
+		if (plain.opcode == WS_BINARY && len <= READY_MAX) {
+			memcpy(in, begun->bytes, begun->len);
+			if (ws->data_len > 0)
+				memcpy(in + begun->len, ws->data, ws->data_len);
+			plain.data_len = inflate_ready(out, in, len);
+		}
+		begun->len = 0;
 	}
-	if (ws->opcode == WS_BINARY && len <= READY_MAX) {
-		memcpy(in, begun->bytes, begun->len);
-		if (ws->data_len > 0)
-			memcpy(in + begun->len, ws->data, ws->data_len);
-		plain.data_len = inflate_ready(out, in, len);
-	}
-	begun->len = 0;
 	wishes_forms.input(d, c, &plain);
 }
 

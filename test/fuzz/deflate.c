@@ -31,7 +31,7 @@ static void offer(struct input *in)
 /* In pieces of at most PIECE bytes. Leaves what the client wishes in the connection. */
 static void read_message(const uint8_t *message, size_t len, bool compressed, uint8_t opcode, size_t most)
 {
-	struct ws_decoder ws = {.opcode = opcode, .compressed = compressed};
+	struct ws_decoder ws = {.opcode = opcode | (compressed ? WS_RSV1 : 0)};
 
 	for (size_t at = 0; ws.event != WS_MESSAGE; at += ws.data_len) {
 		ws.data_len = len - at < most ? len - at : most;
