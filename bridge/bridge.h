@@ -111,7 +111,11 @@ Introspection__Connection *add_connection(struct round *r, const char *name, con
 /* Makes room for count streams of a connection. */
 void begin_streams(Introspection__Connection *c, size_t count);
 
-/* The next of them. Nodes have no ids of streams, so one is the n-th of its protocol. */
+/* A tag: nobody knows who opened it, whatever its role is, for which the schema has no such value. */
+extern char *role_unknown[1];
+
+/* The next of them. Nodes have no ids of streams, so one is the n-th of its protocol; nor do they
+ * tell who opened it. */
 void add_stream(struct round *r, Introspection__Connection *c, const char *protocol);
 
 /* The node's own addresses; one that is told twice is what it was told to be first, and there are

@@ -16,7 +16,8 @@ enum {
 	IDENTITY_EVERY = 60,
 	PROTOCOLS_MAX = 64,     /* whose bandwidth is asked for: each is a question */
 	TOPICS_MAX = 64,
-	INBOUND = 1,            /* network.Direction of go-libp2p; 2 is outbound */
+	INBOUND = 1,            /* network.Direction of go-libp2p */
+	OUTBOUND = 2,
 	URL_MAX = 192,
 };
 
@@ -87,6 +88,10 @@ static void fill_peers(struct round *r, const json_t *answer)
 		c->peer_id = id;
 		c->role = direction == INBOUND ? INTROSPECTION__ROLE__RESPONDER
 		                               : INTROSPECTION__ROLE__INITIATOR;
+		if (direction != INBOUND && direction != OUTBOUND) {
+			c->user_provided_tags = role_unknown;
+			c->n_user_provided_tags = 1;
+		}
 		c->latency_ns = duration(text_at(r, peer, "Latency"));
 		c->agent_version = text_at(r, object_at(r, peer, "Identify"), "AgentVersion");
 		begin_streams(c, json_array_size(streams));

@@ -228,6 +228,8 @@ void begin_streams(Introspection__Connection *c, size_t n)
 	c->streams->streams = take_memory((n + 1) * sizeof(void *));
 }
 
+char *role_unknown[1] = {(char *)"role=unknown"};
+
 void add_stream(struct round *r, Introspection__Connection *c, const char *protocol)
 {
 	Introspection__Stream *s = NEW(stream, Stream);
@@ -236,6 +238,8 @@ void add_stream(struct round *r, Introspection__Connection *c, const char *proto
 	s->id.data = (uint8_t *)take_text("%s %" JSON_INTEGER_FORMAT, name, count(r, name));
 	s->id.len = strlen((char *)s->id.data);
 	s->protocol = (char *)protocol;
+	s->user_provided_tags = role_unknown;
+	s->n_user_provided_tags = 1;
 	c->streams->streams[c->streams->n_streams++] = s;
 }
 

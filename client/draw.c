@@ -517,7 +517,7 @@ static void draw_facts(const struct row *row, struct screen *s, unsigned stale)
 			      c->endpoints->src_multiaddr);
 	label(s, stale, "Connection");
 	screen_text(s, PLAIN, 0, LEFT, status_text(c->status));
-	fact(s, is_role_unknown(c) ? "who dialled is not known" : "");
+	fact(s, is_role_unknown(row) ? "who dialled is not known" : "");
 	fact(s, c->unlisted ? "the node does not list it" : "");
 	fact(s, c->kernel_traffic ? "bytes counted by the kernel" : "");
 	fact(s, row_text(text, row, TRANSPORT));

@@ -80,11 +80,17 @@ static const char *tag_value(const Introspection__Connection *c, const char *key
 	return NULL;
 }
 
-bool is_role_unknown(const Introspection__Connection *c)
+bool is_role_unknown(const struct row *row)
 {
-	const char *role = tag_value(c, "role=");
+	const Introspection__Connection *c = row->connection;
+	const Introspection__Stream *s = row->stream;
+	const size_t count = c ? c->n_user_provided_tags : s ? s->n_user_provided_tags : 0;
+	char *const *tags = c ? c->user_provided_tags : s ? s->user_provided_tags : NULL;
 
-	return role && strcmp(role, "unknown") == 0;
+	for (size_t i = 0; i < count; i++)
+		if (strcmp(tags[i], "role=unknown") == 0)
+			return true;
+	return false;
 }
 
 static const char *process(char out[CELL_MAX], const Introspection__Connection *c)
@@ -214,7 +220,7 @@ const char *row_text(char out[CELL_MAX], const struct row *row, enum cell cell)
 	case STATUS:
 		return status_text(row->status);
 	case DIRECTION:
-		return c && is_role_unknown(c)                       ? "?"
+		return is_role_unknown(row)                          ? "?"
 		       : row->role == INTROSPECTION__ROLE__RESPONDER ? "in"
 								     : "out";
 	default:

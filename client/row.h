@@ -67,8 +67,8 @@ const char *row_text(char out[CELL_MAX], const struct row *row, enum cell cell);
 /* The host and the port of a multiaddr, as HOST:PORT; a text without them as it is. */
 const char *brief_address(char out[CELL_MAX], const char *multiaddr);
 
-/* Does nobody know who dialled? Then role is without a meaning. */
-bool is_role_unknown(const Introspection__Connection *c);
+/* Does nobody know who opened the connection or stream? Then role is without a meaning. */
+bool is_role_unknown(const struct row *row);
 
 /* A number cell, in the unit of enum cell. 0 may stand for not known. */
 uint64_t row_number(const struct row *row, enum cell cell);

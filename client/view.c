@@ -155,8 +155,8 @@ static void count(struct view *v, const Introspection__State *state)
 		struct row row = row_of_connection(c, 0);
 
 		t->status[(unsigned)c->status < COUNT(t->status) ? c->status : 0]++;
-		t->unknown += is_role_unknown(c);
-		t->inbound += !is_role_unknown(c) && c->role == INTROSPECTION__ROLE__RESPONDER;
+		t->unknown += is_role_unknown(&row);
+		t->inbound += !is_role_unknown(&row) && c->role == INTROSPECTION__ROLE__RESPONDER;
 		t->limited += c->limited != 0;
 		t->streams += row_number(&row, STREAMS);
 		for (int out = 0; out < 2; out++) {

@@ -83,15 +83,15 @@ function chosenIndex({ snapshots, pinned }) {
 }
 
 // Times in the address are those of the node's clock, the store's time line is that of
-// arrivals.
+// arrivals. Each is told by the snapshot at or before it: not all took equally long to come.
 const toLine = (ts) => {
-  const last = shown().snapshots.at(-1);
-  return ts - last.ts + last.at;
+  const { snapshots } = shown(), s = snapshots.findLast((x) => x.ts <= ts) ?? snapshots[0];
+  return s.at + ts - s.ts;
 };
 
 const toNode = (at) => {
-  const last = shown().snapshots.at(-1);
-  return Math.round(at - last.at + last.ts);
+  const s = shown().snapshots[shown().indexAt(at)];
+  return Math.round(s.ts + at - s.at);
 };
 
 // What the address says that a span is compared with, as Moment takes it.
@@ -117,7 +117,8 @@ function draw() {
   drawn = true;
   lookBack();
   const store = shown(), { snapshots } = store;
-  const range = get('from') && snapshots.length ? [toLine(Number(get('from'))), 0] : undefined;
+  // A range begins with a snapshot.
+  const range = get('from') && snapshots.length ? [snapshots[store.indexAt(toLine(Number(get('from'))))].at, 0] : undefined;
   const second = compared();
   store.pinned = [chosen, ...[range?.[0], ...[second].flat()].map((at) => at > REMEMBERED_MAX && snapshots[store.indexAt(at)])].filter(Boolean);
   const index = chosenIndex(store), snapshot = snapshots[index];

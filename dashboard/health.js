@@ -25,7 +25,7 @@ export function reachability(m) {
   const { addresses } = m.state, direct = addresses.filter((a) => !a.multiaddr.includes('p2p-circuit'));
   const open = direct.filter((a) => a.reachability === 'PUBLIC'), relays = addresses.length - direct.length;
   const closed = direct.filter((a) => a.reachability === 'PRIVATE' && !isLocal(a.multiaddr));
-  const inbound = m.open.filter((r) => r.role === 'RESPONDER' && !r.unlisted);
+  const inbound = m.open.filter((r) => r.opener === 'the peer' && !r.unlisted);
   const opened = inbound.filter((r) => r.transport !== 'relay' && !isLocal(r.remote)).length;
   const evidence = [
     [plural(open.length, 'address', 'addresses'), 'confirmed to be reachable'],

@@ -10,7 +10,7 @@ const G_MAX = 1500;   // ms between g and the letter of a view
 const KEYS = [
   ['/', 'search'], ['g, then a letter', Object.entries(VIEWS).map(([k, v]) => `${k} ${v}`).join(', ')],
   ['[ and ]', 'one snapshot back, one on'], ['space', 'play, pause'], ['l', 'follow the newest'],
-  ['arrows, Enter, Esc', 'in tables: to a row, open it, close it'], ['arrows on the time line', 'back and on; with Shift: select a range'],
+  ['arrows, Enter, Esc', 'in tables: to a row, open it, close it'], ['arrows on the time line', 'back and on; with Shift: select a range; Tab: to the ends of ranges'],
   ['Alt and drag on the time line', 'a second range, to compare with'],
   ['?', 'this sheet'],
 ];

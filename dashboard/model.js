@@ -1,8 +1,8 @@
 // One moment of the store, in the terms in which the views speak.
 
-import { duration } from './format.js';
+import { clock, duration } from './format.js';
 import { networkAt } from './networks.js';
-import { agentName, agentVersion, networkOf, rowOf } from './row.js';
+import { agentName, agentVersion, networkOf, openerOf, rowOf } from './row.js';
 
 const FADE = 30_000;        // ms for which a closed connection is still shown
 const FADED_MAX = 200;      // of them
@@ -47,7 +47,7 @@ export const GROUPS = {
   as: ['AS', (r) => { const { as, name } = networkAt(r.place); return `${as} ${name}`.trim() || NO_NETWORK; }],
   country: ['Country', (r) => networkAt(r.place).country || NO_NETWORK],
   process: ['Process', (r) => r.process || 'process not known'],
-  role: ['Opened by', (r) => r.role === 'INITIATOR' ? 'us' : 'the peer'],
+  role: ['Opened by', (r) => r.opener],
   listed: ['Listed by the node', (r) => r.unlisted ? 'known to the kernel alone' : 'listed'],
 };
 
@@ -76,6 +76,27 @@ export function eachMoved(store, from, to, f) {
         since(track, track.in, track.out);
     }
   }
+}
+
+// What each group of connections moved between two snapshots, which does not change any more, by
+// kind of groups: { row: one of them, moved: bytes } by key. keyOf: row => key, undefined to leave it out.
+const known = new Map();
+function movedBefore(store, from, to, kind, keyOf) {
+  const { snapshots } = store, which = `${snapshots[from].order} ${snapshots[to].order}`;
+  let before = known.get(kind);
+  if (before?.which !== which || before.store !== store) {
+    if (known.size > 4)
+      known.clear();
+    known.set(kind, before = { which, store, groups: new Map() });
+    eachMoved(store, from, to, (row, movedIn, movedOut) => {
+      const key = keyOf(row), g = before.groups.get(key);
+      if (g)
+        g.moved += movedIn + movedOut;
+      else if (key !== undefined)
+        before.groups.set(key, { row, moved: movedIn + movedOut });
+    });
+  }
+  return before.groups;
 }
 
 // Everything is worked out when first asked for.
@@ -166,7 +187,7 @@ export class Moment {
     if (by === 'total')
       return 'in all, by what is open now or was seen to close';
     const { ms } = this.span(by);
-    return ms < 1000 ? 'nothing is held of the time before' : `in the ${duration(ms)} before`;
+    return ms < 1000 ? 'nothing is held of the time before' : `in the ${duration(ms)} before${this.against(by)}`;
   }
 
   // Who is at the other end of connections, with what it moved in a span; the heaviest first.
@@ -205,6 +226,7 @@ export class Moment {
           p.movedIn += movedIn;
           p.movedOut += movedOut;
         });
+      this.compare(by, 'peer', (r) => r.peer, peers, of);
       for (const p of peers.values())
         p.gone = p.rows === 0;
       return [...peers.values()].sort(heaviest(by));
@@ -243,7 +265,7 @@ export class Moment {
       const gone = s.status === 'CLOSED', { traffic_in, traffic_out } = s.traffic;
       return {
         s, row: r, key: `${r.key} ${s.id || i}`, protocol: s.protocol || 'not negotiated yet', name: r.name,
-        role: s.role, status: s.status, opened: s.timeline.open_ts, latency: s.latency_ns, gone,
+        opener: openerOf(s), status: s.status, opened: s.timeline.open_ts, latency: s.latency_ns, gone,
         rateIn: gone ? 0 : traffic_in.inst_bw, rateOut: gone ? 0 : traffic_out.inst_bw,
         in: traffic_in.cum_bytes, out: traffic_out.cum_bytes,
       };
@@ -251,8 +273,8 @@ export class Moment {
   }
 
   // Bytes in and out of a protocol at a snapshot, since the first one for from = -1.
-  #protocolMoved(name, from) {
-    const at = 2 * this.store.protocolNames.indexOf(name), now = this.snapshot.protocols;
+  #protocolMoved(name, from, { protocols: now } = this.snapshot) {
+    const at = 2 * this.store.protocolNames.indexOf(name);
     const then = from < 0 ? [] : this.store.snapshots[from].protocols;
     return at < 0 ? { movedIn: 0, movedOut: 0 }
       : { movedIn: Math.max(0, now[at] - (then[at] ?? 0)), movedOut: Math.max(0, now[at + 1] - (then[at + 1] ?? 0)) };
@@ -269,20 +291,63 @@ export class Moment {
           p.rateOut += s.rateOut;
           p.streams += !s.gone;
         });
-      const { from } = this.span(by);
-      for (const p of list)
-        Object.assign(p, by === 'now' ? null : this.#protocolMoved(p.key, from));
+      const { from } = this.span(by), second = this.second(by);
+      for (const p of list) {
+        if (by !== 'now')
+          Object.assign(p, this.#protocolMoved(p.key, from));
+        if (second.held) {
+          const { movedIn, movedOut } = this.#protocolMoved(p.key, second.from, this.store.snapshots[second.to]);
+          p.was = (movedIn + movedOut) * second.scale;
+        }
+      }
       return list.sort(heaviest(by));
     });
   }
 
+  // What each open connection, and each that closed lately, moved in a span, by its key: { movedIn, movedOut, was }.
+  connections(by) {
+    return this.#once(`connections ${by}`, () => {
+      const list = new Map();
+      const of = ({ key }) => list.get(key) ?? list.set(key, { movedIn: 0, movedOut: 0 }).get(key);
+      eachMoved(this.store, this.span(by).from, this.index, (row, movedIn, movedOut) => {
+        const c = of(row);
+        c.movedIn += movedIn;
+        c.movedOut += movedOut;
+      });
+      this.compare(by, 'connection', (r) => r.key, list, of);
+      return list;
+    });
+  }
+
+  // Tells each of groups, a Map by what keyOf tells of a row, what it moved in the time with which
+  // the span is compared, if most of that is held: was, bytes, as if it were as long. kind: of the groups. of: called with
+  // a row, makes a group that is there no more.
+  compare(by, kind, keyOf, groups, of) {
+    const { held, from, to, scale } = this.second(by);
+    if (!held)
+      return;
+    for (const g of groups.values())
+      g.was = 0;
+    for (const { row, moved } of movedBefore(this.store, from, to, kind, keyOf).values())
+      of(row).was = moved * scale;
+  }
+
+  // The time with which a span is compared, in words; empty when it is with none.
+  against(by) {
+    const { held, from, to } = this.second(by), { snapshots } = this.store, time = (i) => clock(snapshots[i].ts);
+    return held ? `, against ${time(from)} to ${time(to)}` : '';
+  }
+
   // The time with which a span is compared: { from, to: indices, start, end: ms on the store's
-  // time line, held: whether most of it is held }.
+  // time line, held: whether most of it is held, scale: how many times as long the span is }.
   second(by) {
+    if (by === 'now' || by === 'total')
+      return { held: false };
     const { snapshots } = this.store, { from, ms } = this.span(by), earlier = this.compared || ms, { at } = snapshots[from];
     const [start, end] = Array.isArray(earlier) ? earlier : [at - earlier, this.snapshot.at - earlier];
     const first = this.store.indexAt(start), to = this.store.indexAt(end);
-    return { from: first, to, start, end, held: first < to && snapshots[to].at - snapshots[first].at > (end - start) / 2 };
+    const length = snapshots[to].at - snapshots[first].at;
+    return { from: first, to, start, end, scale: ms / length, held: first < to && length > (end - start) / 2 };
   }
 
   // How many connections opened and closed in a span, or from one snapshot to another.

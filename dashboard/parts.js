@@ -3,7 +3,7 @@
 import { h } from './dom.js';
 import { bytes, count, most as mostOf, rate, short, words } from './format.js';
 import { SPANS } from './model.js';
-import { get, href, set, span } from './route.js';
+import { get, href, PICK, set, span } from './route.js';
 
 let announce = () => {};
 // say: called with a sentence for everybody to notice.
@@ -125,6 +125,28 @@ const switcher = (label, choices, chosen, choose) => h('span', { class: 'switch'
 // Which span is counted: now, 10 minutes, all, and the range when one is selected.
 export const spans = () => switcher('What is counted',
   Object.entries(SPANS).filter(([key]) => key !== 'range' || get('from')), span(), (by) => set({ by }));
+
+// With what a span can be compared: values of vs in the address.
+const EARLIER = [['', 'the time before'], ['3600000', 'an hour before'], ['86400000', 'a day before'], [PICK, 'another range: drag']];
+
+export function against() {
+  const vs = get('vs'), known = EARLIER.some(([value]) => value === vs);
+  return h('select', { class: 'against', key: 'against', 'aria-label': 'compare with', value: known ? vs : 'range', onchange: (e) => set({ vs: e.target.value }) },
+    EARLIER.map(([value, text]) => h('option', { key: value, value }, `against ${text}`)),
+    !known && h('option', { key: 'range', value: 'range' }, 'against the range selected'));
+}
+
+// Both, where a span is counted that can be compared.
+export const compared = () => [spans(), (span() === 'range' || span() === '10m') && against()];
+
+// More or less than in the time with which the span is compared, in bytes.
+export const signed = (n) => `${n < 0 ? '−' : '+'}${bytes(Math.abs(n))}`;
+const change = (x) => x.movedIn + x.movedOut - (x.was ?? 0);
+export const showChange = (x) => dash(Math.round(change(x)), (n) => [x.was === 0 && h('span', { class: 'faint' }, 'new '), signed(n)]);
+export const changeColumn = (of = (x) => x) => ({
+  id: 'change', title: 'Change', min: 100, number: true, hint: 'against the time compared with',
+  value: (r) => change(of(r)), cell: (r) => showChange(of(r)), hidden: (rows) => !rows.some((r) => of(r).was !== undefined),
+});
 
 // A link that filters a view.
 export const filtered = (view, values, ...text) => h('a', { href: href(view, values) }, ...text.map(seen));

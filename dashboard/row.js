@@ -39,6 +39,10 @@ const signOf = remembered((s) => {
   return at < 0 ? TRANSPORTS.length : at;
 });
 
+const OPENERS = { INITIATOR: 'us', RESPONDER: 'the peer' };
+// Who opened a connection or stream. A tag says that nobody knows, as every value of the role means something.
+export const openerOf = (x) => x.user_provided_tags.includes('role=unknown') ? 'not known' : OPENERS[x.role] ?? 'not known';
+
 const tagOf = (tags, name) => tags.find((t) => t.startsWith(`${name}=`))?.slice(name.length + 1) ?? '';
 
 function processOf(tags) {
@@ -71,7 +75,7 @@ function make(c, own) {
     process: processOf(c.user_provided_tags),
     agent: c.agent_version,
     status: c.status,
-    role: c.role,
+    opener: openerOf(c),
     // What is closed moves nothing any more, whatever was measured last.
     rateIn: closed ? 0 : traffic_in.inst_bw, rateOut: closed ? 0 : traffic_out.inst_bw,
     in: traffic_in.cum_bytes, out: traffic_out.cum_bytes,

@@ -27,7 +27,10 @@ export class Timeline {
   #play;
   #compare;
   #zoom;           // [start, end] in ms, when only a part is shown
-  #drag;           // { kind: scrub or select, x, at, moved } while the pointer is down
+  #drag;           // { kind: scrub, select, compare or end, x, at, moved } while the pointer is down
+  #grabbed;        // of the end of a range at which the pointer came down: called with ms
+  #focus;          // whether the start of a range is to be focused once it is drawn
+  #anchor;         // ms, the end that stays when keys select a range
   #hover;          // ms under the mouse
   #observer = new ResizeObserver(([{ contentRect }]) => {
     this.#width = contentRect.width;
@@ -118,10 +121,10 @@ export class Timeline {
   #down(e) {
     if (e.button)
       return;
-    const kind = e.altKey || this.#args.picking ? 'compare' : e.target.closest('.handle') || e.pointerType === 'touch' ? 'scrub' : 'select';
+    const kind = this.#grabbed ? 'end' : e.altKey || this.#args.picking ? 'compare' : e.target.closest('.handle') || e.pointerType === 'touch' ? 'scrub' : 'select';
     this.#drag = { kind, x: e.clientX, at: this.#at(e), moved: false };
     e.currentTarget.setPointerCapture(e.pointerId);
-    e.currentTarget.querySelector('[role=slider]').focus({ preventScroll: true });
+    (this.#grabbed ? e.target : e.currentTarget.querySelector('.handle')).focus({ preventScroll: true });
     if (kind === 'scrub')
       this.#goTo(this.#drag.at);
   }
@@ -134,6 +137,8 @@ export class Timeline {
     drag.moved ||= Math.abs(e.clientX - drag.x) >= DRAG_MIN;
     if (drag.kind === 'scrub')
       this.#goTo(at);
+    else if (drag.kind === 'end')
+      this.#grabbed(at);
     else if (drag.moved && drag.kind === 'compare')
       this.#compare(Math.min(at, drag.at), Math.max(at, drag.at));
     else if (drag.moved)
@@ -144,7 +149,7 @@ export class Timeline {
   #up() {
     if (this.#drag && this.#drag.kind === 'select' && !this.#drag.moved)
       this.#goTo(this.#drag.at);
-    this.#drag = undefined;
+    this.#drag = this.#grabbed = undefined;
   }
 
   #leave() {
@@ -163,18 +168,67 @@ export class Timeline {
     this.#draw();
   }
 
-  #key(e) {
-    const { store: { snapshots }, index, live, range } = this.#args, last = snapshots.length - 1;
+  // Calls go with the index to which a key leads from a time. Keys may come faster than frames, so
+  // what is called changes the arguments, too.
+  #key(e, at, go) {
+    const { store } = this.#args;
     if (!(e.key in STEPS) || e.ctrlKey || e.metaKey || e.altKey)
       return;
     e.preventDefault();
-    const to = Math.max(0, Math.min(last, index + STEPS[e.key]));
-    // Keys may come faster than frames.
-    this.#args.index = to;
-    if (e.shiftKey)
-      this.#seek(to, Math.min(range?.[0] ?? snapshots[index].at, snapshots[to].at));
-    else
-      this.#seek(live && to === last ? null : to);
+    go(Math.max(0, Math.min(store.snapshots.length - 1, store.indexAt(at) + STEPS[e.key])));
+  }
+
+  #step(e) {
+    const args = this.#args, { store: { snapshots }, index, live, range } = args, { at } = snapshots[index];
+    if (e.shiftKey) {
+      const [anchor, moving] = !range ? [at, at] : this.#anchor === range[1] ? [range[1], range[0]] : range;
+      this.#anchor = anchor;
+      return this.#key(e, moving, (to) => this.#select(Math.min(anchor, snapshots[to].at), Math.max(anchor, snapshots[to].at)));
+    }
+    return this.#key(e, at, (to) => {
+      args.index = to;
+      this.#seek(live && to === snapshots.length - 1 ? null : to);
+    });
+  }
+
+  #select(from, to) {
+    const args = this.#args;
+    args.index = args.store.indexAt(to);
+    args.range = from < to ? [from, to] : undefined;
+    this.#seek(args.index, args.range?.[0]);
+  }
+
+  // A range that ends at the moment shown, to be changed from there.
+  #begin() {
+    const { store, index } = this.#args, { snapshots } = store, { at } = snapshots[index], [start, end] = this.#range();
+    this.#select(snapshots[Math.max(0, Math.min(index - 1, store.indexAt(at - (end - start) / 8)))].at, at);
+    this.#focus = true;
+  }
+
+  // The ends of the ranges, besides the moment: [its name, ms, called with the ms to which it goes].
+  #ends() {
+    const args = this.#args, { range, second } = args;
+    return [
+      range && ['Start of the range', () => args.range[0], (at) => {
+        args.range = [Math.min(at, args.range[1]), args.range[1]];
+        this.#seek(args.following ? null : args.index, args.range[0]);
+      }],
+      ...['start', 'end'].map((side) => second && [`${side} of the range compared with`, () => args.second[side], (at) => {
+        const { start, end } = args.second;
+        args.second = side === 'start' ? { start: Math.min(at, end), end } : { start, end: Math.max(at, start) };
+        this.#compare(args.second.start, args.second.end);
+      }]),
+    ].filter(Boolean);
+  }
+
+  // What moves along the line, in words, too. span: ms of its range.
+  #slider(name, at, percent, span, props) {
+    const { store } = this.#args, { snapshots } = store, index = store.indexAt(at), s = snapshots[index];
+    return h('div', {
+      key: name, role: 'slider', tabindex: 0, style: { left: `${Math.max(0, Math.min(100, percent(at)))}%` },
+      'aria-label': name, 'aria-valuemin': 0, 'aria-valuemax': snapshots.length - 1, 'aria-valuenow': index,
+      'aria-valuetext': `${moment(s.ts + at - s.at, snapshots.at(-1).ts)}${span ? `, range of ${duration(span)}` : ''}`, ...props,
+    });
   }
 
   // A time of day: the last one of it that is held.
@@ -192,8 +246,9 @@ export class Timeline {
     const { store: { snapshots }, index, following, live, playing, speed, range } = this.#args;
     const atEnd = index >= snapshots.length - 1 && !playing;
     return h('span', { class: 'buttons' },
-      range && h('button', { type: 'button', class: 'quiet', onclick: () => this.#seek(following ? null : index) },
-        `Clear range of ${duration(range[1] - range[0])}`),
+      h('button', {
+        type: 'button', class: 'quiet', disabled: !range && !index, onclick: () => range ? this.#seek(following ? null : index) : this.#begin(),
+      }, range ? `Clear range of ${duration(range[1] - range[0])}` : 'Range'),
       this.#zoom && h('button', { type: 'button', class: 'quiet', onclick: () => { this.#zoom = undefined; this.#draw(); } }, 'All'),
       h('input', { type: 'time', class: 'time', step: 1, 'aria-label': 'Go to a time', title: 'Go to a time', onchange: (e) => this.#typed(e) }),
       SPEEDS.map((n) => h('button', {
@@ -223,34 +278,34 @@ export class Timeline {
   }
 
   #plot(range, s) {
-    const [start, end] = range, { store: { snapshots }, index, name, range: selected, second } = this.#args;
+    const [start, end] = range, { store: { snapshots }, name, range: selected, second } = this.#args;
     const points = this.#points(range);
-    const most = mostOf(points, (p) => p ? Math.max(1, p.rateIn, p.rateOut) : 1), crowd = mostOf(points, (p) => p?.connections || 1);
+    const most = mostOf(points, (p) => p ? Math.max(p.rateIn, p.rateOut) : 0), crowd = mostOf(points, (p) => p?.connections || 1);
     const level = (n) => HEIGHT - 2 - n / crowd * (HEIGHT - 6), percent = (at) => (at - start) / (end - start) * 100;
-    const x = percent(s.at), burst = mostOf(points, (p) => p?.closed ?? 0);
+    const burst = mostOf(points, (p) => p?.closed ?? 0);
     return h('div', {
       class: 'plot', ref: (el) => {
         this.#observer.observe(el);
         el.addEventListener('wheel', (e) => this.#wheel(e), { passive: false });
       },
       onpointerdown: (e) => this.#down(e), onpointermove: (e) => this.#move(e), onpointerleave: () => this.#leave(),
-      onpointerup: () => this.#up(), onpointercancel: () => { this.#drag = undefined; },
+      onpointerup: () => this.#up(), onpointercancel: () => { this.#drag = this.#grabbed = undefined; },
     },
     h('svg', { viewBox: `0 0 ${this.#width || 1} ${HEIGHT}`, preserveAspectRatio: 'none', 'aria-hidden': 'true' },
       this.#gaps(range),
       mirrored(points, this.#width, HEIGHT, most),
       h('path', { class: 'line crowd', d: line(points.map((p) => p && [p.x, level(p.connections)])) }),
       h('path', { class: 'closings', d: points.map((p) => p?.closed > Math.max(2, burst / 4) ? `M${p.x.toFixed(1)} ${HEIGHT}v-5` : '').join('') })),
-    h('span', { class: 'scale' }, rate(most)), h('span', { class: 'scale low' }, rate(most)),
+    most > 0 && ['scale', 'scale low'].map((c) => h('span', { key: c, class: c }, rate(most))),
     [selected, second && [second.start, second.end]].map((part, i) => part && h('span', { class: `selected${i ? ' second' : ''}`, style: {
       left: `${Math.max(0, percent(part[0]))}%`, width: `${Math.max(0, Math.min(100, percent(part[1])) - Math.max(0, percent(part[0])))}%`,
     } })),
     this.#hover !== undefined && h('span', { class: 'hair', style: { left: `${percent(this.#hover)}%` } }),
-    h('div', {
-      class: 'handle', role: 'slider', tabindex: 0, style: { left: `${Math.max(0, Math.min(100, x))}%` }, onkeydown: (e) => this.#key(e),
-      'aria-label': `Moment of ${name}`, 'aria-valuemin': 0, 'aria-valuemax': snapshots.length - 1,
-      'aria-valuenow': index, 'aria-valuetext': moment(s.ts, snapshots.at(-1).ts),
-    }));
+    this.#slider(`Moment of ${name}`, s.at, percent, selected && selected[1] - selected[0], { class: 'handle', onkeydown: (e) => this.#step(e) }),
+    this.#ends().map(([end, at, go], i) => this.#slider(end, at(), percent, i || !selected ? second.end - second.start : selected[1] - selected[0], {
+      class: 'handle end', onpointerdown: (e) => { this.#grabbed = e.button ? undefined : go; },
+      onkeydown: (e) => this.#key(e, at(), (to) => go(snapshots[to].at)),
+    })));
   }
 
   #draw() {
@@ -266,5 +321,9 @@ export class Timeline {
       h('div', { class: 'ends' }, this.#ticks(range),
         h('span', { class: 'kept' }, `${duration(snapshots.at(-1).at - snapshots[0].at)} held`)),
     ]);
+    if (this.#focus && this.#args.range) {
+      this.#focus = false;
+      this.el.querySelector('.end').focus({ preventScroll: true });
+    }
   }
 }

@@ -44,8 +44,6 @@ export function way(name, kind, big, note) {
 
 const inAll = (g) => bytes(g.cum_bytes) + (g.cum_packets ? ` in ${plural(g.cum_packets, 'packet')}` : '');
 
-const ROLES = { INITIATOR: 'initiator (opened by us)', RESPONDER: 'responder (opened by the peer)' };
-
 function relay(c) {
   if (c.conn_id)
     return hex(c.conn_id);
@@ -77,7 +75,7 @@ export function panel(m, row, close) {
       ['Remote', row.remote && id(row.remote, { shown: row.remote })],
       ['Local', row.local && id(row.local, { shown: row.local })],
       ['Status', words(row.status)],
-      ['Role', ROLES[row.role] ?? words(row.role)],
+      ['Opened by', row.opener],
       ['Transport', label(c.transport_id)],
       ['Encryption', c.attribs.encryption],
       ['Multiplexer', c.attribs.multiplexer],

@@ -1,18 +1,23 @@
 import { h } from '../dom.js';
 import { bytes, count, duration, hex, latency, of, rate, words } from '../format.js';
 import { GROUPS } from '../model.js';
-import { dash, dot, name } from '../parts.js';
+import { changeColumn, compared, dash, dot, name } from '../parts.js';
 import { colourOf, labelOf } from '../row.js';
-import { get, set } from '../route.js';
+import { get, set, span } from '../route.js';
 import { Table } from '../table.js';
 import { panel } from './connection.js';
 import { filterKey, fits, tools } from './filters.js';
 
 let moment;        // the one shown
+let moved;         // Map of what connections moved in the span that is counted, if it is one
 
 const text = (id, title, min, value) => ({ id, title, min, grow: min > 120 ? 1 : 0, value });
 const number = (id, title, min, show, value = (r) => r[id]) =>
   ({ id, title, min, number: true, value, cell: (r) => dash(value(r), show) });
+// In the span that is counted, unless that is now or all.
+const spanned = (id, title) => ({ ...number(id, title, 76, bytes, (r) => movedOf(r)[id]), hidden: () => span() === 'now' || span() === 'total' });
+const NONE = { movedIn: 0, movedOut: 0 };
+const movedOf = (r) => moved?.get(r.key) ?? NONE;
 const address = (id, title, min) => ({ ...text(id, title, min, (r) => r[id]), cell: (r) => name(r[id], r[id]) });
 // Left out when no row has any.
 const ifAny = (column) => ({ ...column, hidden: (rows) => !rows.some(column.value) });
@@ -30,6 +35,7 @@ const columns = [
   ifAny(text('agent', 'Agent', 130, (r) => r.agent)),
   { ...number('rateIn', 'In', 86, rate), bar: 'in' },
   { ...number('rateOut', 'Out', 86, rate), bar: 'out' },
+  spanned('movedIn', 'Moved in'), spanned('movedOut', 'Moved out'), changeColumn(movedOf),
   number('in', 'Total in', 76, bytes),
   number('out', 'Total out', 76, bytes),
   number('latency', 'Round trip', 76, latency),
@@ -67,6 +73,8 @@ export default {
   fills: true,
   render(m) {
     moment = m;
+    const by = span();
+    moved = by === 'now' || by === 'total' ? undefined : m.connections(by);
     const all = m.fading, rows = all.filter(fits()), wanted = get('connection');
     const chosen = wanted && all.find((r) => keyOf(r) === wanted);
     const close = () => {
@@ -75,8 +83,8 @@ export default {
     };
     return h('div', { class: 'split', onkeydown: (e) => { if (chosen && e.key === 'Escape') close(); } },
       h('div', { class: 'column' },
-        tools(FILTERS, all, table.chooser(), h('span', { class: 'aside' }, of(rows, all, 'connection'),
-          m.closed.more ? `, ${count(m.closed.more)} more that closed` : '')),
+        tools(FILTERS, all, compared(), table.chooser(), h('span', { class: 'aside' }, of(rows, all, 'connection'),
+          moved && `; ${m.spanText(by)}`, m.closed.more ? `, ${count(m.closed.more)} more that closed` : '')),
         table.update(rows, { selected: chosen?.key, filter: filterKey() })),
       chosen && panel(m, chosen, close));
   },

@@ -16,7 +16,7 @@ const KINDS = { status: ['Status', (r) => words(r.status)], ...GROUPS };
 function textOf(r) {
   if (!r.text) {
     r.text = [
-      networkAt(r.place).text, r.c.peer_id, r.name, r.remote, r.local, r.agent, r.process, words(r.status), words(r.role), r.transport, labelOf(r.c.transport_id),
+      networkAt(r.place).text, r.c.peer_id, r.name, r.remote, r.local, r.agent, r.process, words(r.status), r.transport, labelOf(r.c.transport_id),
       ...r.c.user_provided_tags, ...r.c.streams.streams.map((s) => s.protocol),
     ].join(' ').toLowerCase();
   }

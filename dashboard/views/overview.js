@@ -2,8 +2,8 @@ import { h } from '../dom.js';
 import { bars, overTime, sparkline } from '../charts.js';
 import { bytes, clock, count, latency, moment, most as mostOf, plural, rate, words } from '../format.js';
 import { isAge } from '../health.js';
-import { eachMoved, heaviest, tally } from '../model.js';
-import { bar, card, facts, few, filtered, id, kindOf, name, shares, spans, top, topFew, why } from '../parts.js';
+import { heaviest, tally } from '../model.js';
+import { against, bar, card, facts, few, filtered, id, kindOf, name, shares, signed, spans, top, topFew, why } from '../parts.js';
 import { agentName, colourOf } from '../row.js';
 import { get, href, PICK, set, span } from '../route.js';
 import { matcher } from './filters.js';
@@ -30,16 +30,16 @@ function tiles(m) {
   const most = mostOf(points, (p) => p ? Math.max(p.s.rateIn, p.s.rateOut) : 0);
   const t = m.totals;
   const trips = m.open.map((r) => r.latency).filter(Boolean).sort((a, b) => a - b);
-  const calling = m.open.filter((r) => r.role === 'INITIATOR').length;
+  const calling = m.open.filter((r) => r.opener === 'us').length;
   return h('div', { class: 'tiles' },
     tile('Traffic in', 'peers', { sort: '-in' }, rate(t.rateIn), `${bytes(t.in)} in total`, sparkline(points, (s) => s.rateIn, 'in', most)),
     tile('Traffic out', 'peers', { sort: '-out' }, rate(t.rateOut), `${bytes(t.out)} in total`, sparkline(points, (s) => s.rateOut, 'out', most)),
-    tile('Connections', 'connections', {}, count(m.snapshot.connections), m.snapshot.partial ? '' : `${count(calling)} of them opened by us`,
+    tile('Connections', 'connections', {}, count(m.snapshot.connections), m.snapshot.partial ? '' : `${count(calling)} opened by us`,
       sparkline(points, (s) => s.connections, 'plain')),
     m.snapshot.streams
       ? tile('Streams', 'streams', {}, count(m.snapshot.streams), plural(m.protocols().length, 'protocol'),
         sparkline(points, (s) => s.streams, 'plain'))
-      : tile('Peers', 'peers', {}, count(m.peerCount), m.runtime.source === 'kernel' ? 'by address, as the kernel knows no peer IDs' : '',
+      : tile('Peers', 'peers', {}, count(m.peerCount), m.runtime.source === 'kernel' ? 'by their addresses' : '',
         sparkline(points, (s) => s.peers, 'plain')),
     tile('Round trip', 'peers', { sort: '-latency' }, trips.length ? latency(trips[trips.length >> 1]) : '–',
       trips.length ? `median; 90 % < ${latency(trips[Math.floor(trips.length * 0.9)])}` : 'not measured',
@@ -93,14 +93,13 @@ function split(m) {
   const statuses = [...counts].map(([key, n]) => ({
     key, n, label: words(key), colour: KNOWN.has(kindOf(key)) ? `s-${kindOf(key)}` : 'c-other', href: href('connections', { status: words(key) }),
   }));
-  const roles = [['INITIATOR', 'us', 'in-tone'], ['RESPONDER', 'the peer', 'plain-tone']];
   const unlisted = m.open.filter((r) => r.unlisted).length;
   return card('Connections', filtered('connections', {}, 'all'),
     m.rows.length ? [
       h('h3', null, 'Status'), shares(topFew(statuses, STATUSES)),
       h('h3', null, 'Opened by'),
-      shares(roles.map(([key, text, colour]) =>
-        ({ key, label: text, colour, n: m.open.filter((r) => r.role === key).length, href: href('connections', { role: text }) }))),
+      shares([['us', 'in-tone'], ['the peer', 'plain-tone'], ['not known', 'c-other']].map(([key, colour]) =>
+        ({ key, colour, n: m.open.filter((r) => r.opener === key).length, href: href('connections', { role: key }) })).filter((x, i) => i < 2 || x.n)),
       h('h3', null, 'Transport'),
       shares(topFew(m.tally((r) => r.transport).map((t) =>
         ({ ...t, colour: colourOf(t.key), href: href('connections', { transport: t.key }) })), TOP)),
@@ -109,57 +108,28 @@ function split(m) {
     ] : why('No connection is open.'));
 }
 
-// What each peer moved between two snapshots in the past, which does not change any more.
-let known = { key: '', moved: new Map() };
-function movedBefore(store, from, to) {
-  const key = `${store.snapshots[from].order} ${store.snapshots[to].order}`;
-  if (known.key !== key || known.store !== store) {
-    known = { key, store, moved: new Map() };
-    eachMoved(store, from, to, (r, movedIn, movedOut) => known.moved.set(r.peer, (known.moved.get(r.peer) ?? 0) + movedIn + movedOut));
-  }
-  return known.moved;
-}
-
-// With what a span can be compared: values of vs in the address.
-const EARLIER = [['', 'the time before'], ['3600000', 'an hour before'], ['86400000', 'a day before'], [PICK, 'another range: drag']];
-
-function chooser() {
-  const vs = get('vs'), known = EARLIER.some(([value]) => value === vs);
-  return h('select', { class: 'against', 'aria-label': 'compare with', value: known ? vs : 'range', onchange: (e) => set({ vs: e.target.value }) },
-    EARLIER.map(([value, text]) => h('option', { key: value, value }, `against ${text}`)),
-    !known && h('option', { key: 'range', value: 'range' }, 'against the range selected'));
-}
-
 const timeOf = (m, at) => clock(at - m.snapshot.at + m.ts);
 
 // What differs in a span, the one selected or the last 10 minutes, from another time, as far as
 // that is held. Where that is longer or shorter, what moved in it is scaled.
 function changes(m) {
-  const by = get('from') ? 'range' : '10m', { opened, closed } = m.churn(by), { from, ms } = m.span(by), { snapshots } = m.store;
+  const by = get('from') ? 'range' : '10m', { opened, closed } = m.churn(by), { from } = m.span(by), { snapshots } = m.store;
   const { from: start, to, held, ...second } = m.second(by), [i, j] = [snapshots[start], snapshots[to]];
-  const before = held ? movedBefore(m.store, start, to) : undefined, scale = held ? ms / (j.at - i.at) : 0;
-  const all = m.peers(by), moved = (p) => p.movedIn + p.movedOut, was = (key) => (before?.get(key) ?? 0) * scale;
-  const grew = (p) => moved(p) - was(p.key), here = new Set(all.map((p) => p.key));
-  const list = [...all].sort((a, b) => grew(b) - grew(a)).slice(0, 5).filter((p) => grew(p) > 0);
-  const fell = before ? [...all.map((p) => [p.key, grew(p), p]), ...[...before.keys()].filter((key) => !here.has(key)).map((key) => [key, -was(key)])]
-    .sort(([, a], [, b]) => a - b).slice(0, 3).filter(([, n]) => n < 0) : [];
-  const sums = before && [all.reduce((n, p) => n + moved(p), 0), [...before.values()].reduce((n, x) => n + x, 0) * scale];
+  const all = m.peers(by), moved = (p) => p.movedIn + p.movedOut, grew = (p) => moved(p) - (p.was ?? 0);
+  const list = [...all].sort((a, b) => grew(b) - grew(a)), grown = list.slice(0, 5).filter((p) => grew(p) > 0);
+  const fell = list.slice(-3).reverse().filter((p) => grew(p) < 0), sum = (f) => bytes(all.reduce((n, p) => n + f(p), 0));
   const then = held && m.churn(by, start, to), counts = [...held ? [j.connections] : [], snapshots[from].connections, m.snapshot.connections].map(count);
-  return card('What changed', m.spanText(by), chooser(),
+  const item = (p) => h('li', { key: p.key, class: p.gone ? 'gone' : '' },
+    h('span', { class: 'grow name' }, peerLink(p)), h('span', { class: 'num' }, held ? signed(grew(p)) : bytes(grew(p))));
+  return card('What changed', m.spanText(by), against(),
     h('ul', { class: 'changes' },
       h('li', null, filtered('connections', { sort: 'opened' }, `${count(opened)} opened`), ', ',
         filtered('connections', { status: 'closed' }, `${count(closed)} closed`), then && h('span', { class: 'faint' }, ` against ${count(then.opened)} and ${count(then.closed)}`)),
-      sums && h('li', null, `${bytes(sums[0])} moved`, h('span', { class: 'faint' }, ` against ${bytes(sums[1])}`)),
+      held && h('li', null, `${sum(moved)} moved`, h('span', { class: 'faint' }, ` against ${sum((p) => p.was)}`)),
       h('li', { class: 'faint' }, `connections: ${counts.join(', then ')}`)),
-    list.length > 0 && [
-      h('h3', null, before ? `What grew against ${timeOf(m, i.at)} to ${timeOf(m, j.at)}` : 'What moved most'),
-      h('ul', { class: 'top' }, list.map((p) => h('li', { key: p.key, class: p.gone ? 'gone' : '' },
-        h('span', { class: 'grow name' }, peerLink(p)), h('span', { class: 'num' }, `${before ? '+' : ''}${bytes(grew(p))}`))))],
-    fell.length > 0 && [
-      h('h3', null, 'What fell'),
-      h('ul', { class: 'top' }, fell.map(([key, n, p]) => h('li', { key, class: p && !p.gone ? '' : 'gone' },
-        h('span', { class: 'grow name' }, p ? peerLink(p) : name(key)), h('span', { class: 'num' }, `−${bytes(-n)}`))))],
-    get('vs') === PICK ? h('p', { class: 'note' }, 'Drag over the time line below: the range to compare with.')
+    grown.length > 0 && [h('h3', null, held ? 'What grew' : 'What moved most'), h('ul', { class: 'top' }, grown.map(item))],
+    fell.length > 0 && [h('h3', null, 'What fell'), h('ul', { class: 'top' }, fell.map(item))],
+    get('vs') === PICK ? h('p', { class: 'note' }, 'Drag over the time line below, or move the ends: the range to compare with.')
       : get('vs') && !held ? h('p', { class: 'note' }, `The time from ${timeOf(m, second.start)} to ${timeOf(m, second.end)} is not held.`)
       : !get('from') && h('p', { class: 'note faint' }, 'Drag over the time line below to see what changed in a part of it.'));
 }

@@ -2,7 +2,7 @@ import { h } from '../dom.js';
 import { bytes, count, duration, hex, latency, of, plural, rate, words } from '../format.js';
 import { GROUPS, eachMoved, group, heaviest } from '../model.js';
 import { hasNetworks, networkAt } from '../networks.js';
-import { card, dash, dot, facts, few, filtered, id, movedOf, name, showMoved, spans, why } from '../parts.js';
+import { card, changeColumn, compared, dash, dot, facts, few, filtered, id, movedOf, name, showMoved, why } from '../parts.js';
 import { colourOf } from '../row.js';
 import { get, set, span } from '../route.js';
 import { Table } from '../table.js';
@@ -29,6 +29,7 @@ const transports = (p) => [...new Set(p.all.map((r) => r.transport))];
 const shared = [
   moved('in', 'In', 0, 'in'), moved('out', 'Out', 1, 'out'),
   number('both', 'In + out', 92, both, (n) => showMoved(by)(n)),
+  changeColumn(),
   number('connections', 'Connections', 86, (p) => p.rows, count),
   ifAny(number('streams', 'Streams', 66, (p) => p.streams, count)),
 ];
@@ -84,15 +85,15 @@ function grouped(m, kind, fit) {
   if (by === 'now')
     return list;
   const known = new Map(list.map((g) => [g.key, g]));
+  const groupOf = (r) => known.get(of(r)) ?? known.set(of(r), { ...start, key: of(r), peers: new Set(), gone: true }).get(of(r));
   eachMoved(m.store, m.span(by).from, m.index, (r, movedIn, movedOut) => {
     if (!fit(r))
       return;
-    const key = of(r);
-    if (!known.has(key))
-      known.set(key, { ...start, key, peers: new Set(), gone: true });
-    known.get(key).movedIn += movedIn;
-    known.get(key).movedOut += movedOut;
+    const g = groupOf(r);
+    g.movedIn += movedIn;
+    g.movedOut += movedOut;
   });
+  m.compare(by, `${kind} ${filterKey()}`, (r) => fit(r) ? of(r) : undefined, known, groupOf);
   return [...known.values()].sort(heaviest(by));
 }
 
@@ -158,7 +159,7 @@ export default {
       h('div', { class: 'column' },
         tools(FILTERS, m.open,
           grouping(kind),
-          spans(), !kind && table.chooser(),
+          compared(), !kind && table.chooser(),
           h('span', { class: 'aside' }, `${of(peers, all, 'peer')}; ${m.spanText(by)}`)),
         kind ? groups.update(grouped(m, kind, fit), { filter }) : table.update(peers, { selected: chosen?.key, filter })),
       chosen && panel(m, chosen, close));

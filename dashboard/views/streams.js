@@ -1,6 +1,6 @@
 import { h } from '../dom.js';
 import { count, bytes, duration, latency, most as mostOf, of, plural, rate, words } from '../format.js';
-import { bar, card, dash, dot, filtered, movedOf, name, nothing, showMoved, spans, why } from '../parts.js';
+import { bar, card, dash, dot, filtered, compared, movedOf, name, nothing, showChange, showMoved, why } from '../parts.js';
 import { get, set, span } from '../route.js';
 import { Table } from '../table.js';
 import { matcher } from './filters.js';
@@ -31,20 +31,21 @@ const table = new Table({
       cell: (s) => dash(s.opened, () => duration((s.s.timeline.close_ts || moment.ts) - s.opened)),
     }),
     { id: 'status', title: 'Status', min: 72, value: (s) => words(s.status) },
-    { id: 'role', title: 'Role', min: 76, value: (s) => words(s.role) },
+    { id: 'role', title: 'Opened by', min: 76, value: (s) => s.opener },
   ],
 });
 
-const HEADS = ['Protocol', 'Streams', 'In', 'Out', '', 'In + out'];
+const HEADS = ['Protocol', 'Streams', 'In', 'Out', '', 'In + out', 'Change'];
 
 function protocols(m, fit) {
   const by = span(), list = m.protocols(by).filter((p) => fit(p.key)), drawn = list.slice(0, PROTOCOLS);
-  const most = mostOf(drawn, (p) => Math.max(...movedOf(p, by))), show = showMoved(by), chosen = get('protocol');
+  const most = mostOf(drawn, (p) => Math.max(...movedOf(p, by))), show = showMoved(by), chosen = get('protocol'), { held } = m.second(by);
   return card('Bandwidth by protocol',
-    [spans(), h('span', { class: 'note' }, ` ${m.state.protocols.length ? 'closed streams included' : 'of the streams seen'}; ${m.spanText(by)}`)],
+    `${m.state.protocols.length ? 'closed streams included' : 'of the streams seen'}; ${m.spanText(by)}`,
+    h('div', { class: 'tools' }, compared()),
     h('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': 'Bandwidth by protocol' },
       h('table', { class: 'sheet' },
-        h('thead', null, h('tr', null, HEADS.map((t, i) =>
+        h('thead', null, h('tr', null, HEADS.slice(0, held ? 7 : 6).map((t, i) =>
           t ? h('th', { key: t, scope: 'col', class: i ? 'number' : '' }, t) : h('td', { key: t })))),
         h('tbody', null, drawn.map((p) => {
           const [bytesIn, bytesOut] = movedOf(p, by);
@@ -56,7 +57,8 @@ function protocols(m, fit) {
             h('td', { class: 'number' }, count(p.streams)),
             h('td', { class: 'number' }, dash(bytesIn, show)), h('td', { class: 'number' }, dash(bytesOut, show)),
             h('td', { class: 'wide' }, h('span', { class: 'stack' }, bar(bytesIn, most, 'in'), bar(bytesOut, most, 'out'))),
-            h('td', { class: 'number' }, dash(bytesIn + bytesOut, show)));
+            h('td', { class: 'number' }, dash(bytesIn + bytesOut, show)),
+            held && h('td', { class: 'number' }, showChange(p)));
         })))),
     drawn.length < list.length && why(`And ${count(list.length - drawn.length)} more that moved less.`));
 }

@@ -24,6 +24,8 @@ test('every field', async t => {
   assert.deepEqual(a.endpoints, { dstMultiaddr: PEER.Addr })
   assert.deepEqual(a.streams.streams.map(s => s.protocol), PEER.Streams.map(s => s.Protocol))
   assert.equal(new Set(a.streams.streams.map(s => s.id)).size, 3)
+  assert.ok(a.streams.streams.every(s => `${s.userProvidedTags}` === 'role=unknown'), 'nobody knows who opened them')
+  assert.deepEqual([a, b].map(c => c.userProvidedTags), [undefined, undefined])
   assert.equal(b.role, undefined)   // INITIATOR
   assert.equal(b.latencyNs, undefined)
   assert.equal(bytes(b.transportId), 'ip4+tcp')
@@ -69,6 +71,13 @@ test('transports are told from addresses', async t => {
   const n = await fakeNode(t, { ...KUBO, [PEERS]: { Peers } })
   const { state } = await ask(t, 'kubo', n.url)
   assert.deepEqual(state.subsystems.connections.map(c => bytes(c.transportId ?? '')), Object.values(wanted))
+})
+
+test('who opened a connection is not said where Kubo does not know', async t => {
+  const Peers = [0, 1, 2, undefined].map(Direction => ({ ...PEER, Direction }))
+  const n = await fakeNode(t, { ...KUBO, [PEERS]: { Peers } })
+  const { state } = await ask(t, 'kubo', n.url)
+  assert.deepEqual(state.subsystems.connections.map(c => c.userProvidedTags?.join()), ['role=unknown', undefined, undefined, 'role=unknown'])
 })
 
 test('durations of Go', async t => {

@@ -287,10 +287,137 @@ test('a range is compared with any other, by Alt and a drag, by a choice, and in
   const last = now()
   await page.goto(`${d.url}#/overview?t=${last - 200}&from=${last - 2000}&by=range&vs=${first + 300}-${first + 2300}`)
   await card.getByText('What fell').waitFor()
-  assert.match(await card.textContent(), new RegExp(`What grew against .*${short('late')}\\+.*What fell${short('early')}−`))
+  assert.match(await card.textContent(), new RegExp(`, against .*What grew${short('late')}\\+.*What fell${short('early')}−`))
   assert.match(await card.textContent(), /MiB moved against \d.* MiB/)
   await screenshot(page, 'compared')
   await accessible(page, 'compared')
+})
+
+test('a range is selected, changed and compared by keys alone, and each end says where it is', limit, async t => {
+  const d = await published(t, [full], FAST)
+  const page = await open(t, d.url)
+  await when(page, () => Number(document.querySelector('.handle')?.getAttribute('aria-valuemax')) > 20)
+  const value = () => page.evaluate(() => Number(document.activeElement.getAttribute('aria-valuenow')))
+  const press = async (...keys) => { for (const key of keys) await page.keyboard.press(key) }
+  const at = n => when(page, n => Number(document.activeElement.getAttribute('aria-valuenow')) === n, n)
+  // On the moment, with Shift: either way, and back over where it began.
+  await page.focus('.handle')
+  await press('ArrowLeft')
+  await hasText(page, '.title', 'Shown as it was')
+  const from = await value()
+  await press('Shift+ArrowLeft', 'Shift+ArrowLeft', 'Shift+ArrowLeft')
+  await when(page, () => document.querySelector('.end'))
+  await at(from)
+  const ends = () => page.$$eval('.handle', all => all.slice(0, 2).map(el => Number(el.getAttribute('aria-valuenow'))))
+  await when(page, n => Number(document.querySelector('.end').getAttribute('aria-valuenow')) === n - 3, from)
+  assert.match(await page.getAttribute('.handle', 'aria-valuetext'), /^\d\d:\d\d:\d\d, range of \d+ s$/)
+  await press('Shift+ArrowRight', 'Shift+ArrowRight', 'Shift+ArrowRight', 'Shift+ArrowRight')
+  await at(from + 1)
+  assert.deepEqual(await ends(), [from + 1, from])
+  // The ends are sliders of their own, behind the moment.
+  await press('Tab')
+  assert.equal(await page.getAttribute(':focus', 'aria-label'), 'Start of the range')
+  assert.ok(await page.evaluate(() => document.activeElement.matches(':focus-visible') && getComputedStyle(document.activeElement).outlineStyle === 'solid'))
+  await press('ArrowLeft', 'ArrowLeft', 'PageUp', 'PageDown')
+  await at(from - 9)
+  assert.deepEqual(await ends(), [from + 1, from - 9], 'no later than the moment')
+  await hasText(page, '.buttons', 'Clear range of')
+  for (const [name, key] of [['start of the range compared with', 'Home'], ['end of the range compared with', 'ArrowRight']]) {
+    await press('Tab')
+    assert.equal(await page.getAttribute(':focus', 'aria-label'), name)
+    await press(key)
+    await when(page, () => /vs=\d+-\d+/.test(location.hash))
+  }
+  assert.match(await page.getAttribute(':focus', 'aria-valuetext'), /range of/)
+  await accessible(page, 'ends of ranges')
+  // Without a range, a button makes one.
+  await page.click('text=Clear range of')
+  await when(page, () => !location.hash.includes('from='))
+  await page.getByRole('button', { name: 'Range', exact: true }).press('Enter')
+  await when(page, () => document.activeElement.getAttribute('aria-label') === 'Start of the range')
+  assert.match(page.url(), /from=\d+/)
+  // And a mouse moves its end.
+  await press('PageUp')
+  await when(page, () => Number(document.activeElement.getAttribute('aria-valuenow')) >= 10)
+  const box = await page.locator('.end').first().boundingBox()
+  const before = await value()
+  await page.mouse.move(box.x + box.width / 2, box.y + 30)
+  await page.mouse.down()
+  await page.mouse.move(0, box.y + 30, { steps: 3 })
+  await page.mouse.up()
+  await when(page, n => Number(document.activeElement.getAttribute('aria-valuenow')) < n, before)
+})
+
+test('a range is as long on its button as in the views, whatever time each snapshot took to come', limit, async t => {
+  const d = await published(t, [n => ({ state: { instantTs: now() - n % 3 * 40 } })], FAST)
+  const page = await open(t, d.url)
+  await when(page, () => Number(document.querySelector('.handle')?.getAttribute('aria-valuemax')) > 30)
+  await page.focus('.handle')
+  await page.keyboard.press('ArrowLeft')
+  for (let i = 0; i < 24; i++) {
+    await page.keyboard.press('Shift+ArrowLeft')
+    await page.evaluate(() => new Promise(resolve => requestAnimationFrame(() => requestAnimationFrame(resolve))))
+    const [button, card] = await page.evaluate(() => [document.querySelector('.buttons button').textContent, document.querySelector('.tools .aside').textContent])
+    if (/[1-9]/.test(button)) assert.ok(card.includes(`in the ${/\d+ s/.exec(button)[0]} before`), `${button}: ${card}`)
+  }
+})
+
+test('every table tells what a range changed against the time before', limit, async t => {
+  // early moves only before the 30th snapshot, late only after; steady all the time; brief ones come and go.
+  const d = await published(t, [n => state([
+    connection('early', { cum: Math.min(n, 30) * 1e6, streams: ['/early/1'] }), connection('late', { cum: Math.max(0, n - 30) * 2e6, agentVersion: 'js/1', streams: ['/late/1'] }),
+    ...n < 28 ? [connection('gone', { cum: n * 1e6 })] : []
+  ])], FAST)
+  const page = await open(t, `${d.url}#/peers`)
+  await when(page, () => Number(document.querySelector('.handle')?.getAttribute('aria-valuemax')) > 75)
+  const change = async name => {
+    const at = await page.$$eval('.thead button', all => all.findIndex(el => el.textContent === 'Change'))
+    return (await page.locator(`.tr:has-text("${name}") > div`).nth(at).textContent()).trim()
+  }
+  await page.focus('.handle')
+  for (let i = 0; i < 3; i++) await page.keyboard.press('PageDown')
+  // From a moment after the 30th back: as much time of late as of early.
+  await when(page, () => document.querySelector('.title').textContent.includes('Shown as it was'))
+  const now = Number(await page.getAttribute('.handle', 'aria-valuenow'))
+  for (let n = now; n > 34; n--) await page.keyboard.press('Shift+ArrowLeft')
+  await hasText(page, '.tools .aside', ', against ')
+  await page.getByRole('columnheader', { name: 'Change' }).waitFor()
+  assert.match(await change(short('late')), /^(new )?\+\d.* MiB$/)
+  assert.match(await change(short('early')), /^−\d.* MiB$/)
+  assert.match(await change(short('gone')), /^−\d.* MiB$/, 'who was there before and is no more')
+  await page.selectOption('[aria-label="group by"]', 'agent')
+  await hasText(page, '.thead', 'Change')
+  assert.match(await change('js'), /^(new )?\+/)
+  assert.match(await change('kubo'), /^−/)
+  await page.click('nav a:has-text("Connections")')
+  for (const title of ['Moved in', 'Moved out', 'Change']) await hasText(page, '.thead', title)
+  await hasText(page, '.tools .aside', ', against ')
+  assert.match(await change(short('late')), /^(new )?\+\d.* MiB$/)
+  assert.match(await change(short('early')), /^−\d.* MiB$/)
+  await page.click('nav a:has-text("Streams")')
+  await hasText(page, '.sheet thead', 'Change')
+  assert.match(await page.textContent('.sheet tr:has-text("/late/1") td:last-child'), /^(new )?\+/)
+  assert.match(await page.textContent('.sheet tr:has-text("/early/1") td:last-child'), /^−/)
+  await accessible(page, 'protocols compared')
+  await page.selectOption('[aria-label="compare with"]', '3600000')
+  await when(page, () => !document.querySelector('.sheet thead').textContent.includes('Change'))
+  await page.click('nav a:has-text("Connections")')
+  await page.click('.switch button:text("now")')
+  await when(page, () => !/Moved|Change/.test(document.querySelector('.thead').textContent))
+})
+
+test('who opened a connection or stream is not said where nobody knows', limit, async t => {
+  const userProvidedTags = ['role=unknown']
+  const d = await published(t, [() => state([connection('mine'), connection('theirs', { role: 1 }), { ...connection('odd', { userProvidedTags }), streams: { streams: [{ id: Buffer.from('s'), protocol: '/x/1', userProvidedTags }] } }])], FAST)
+  const page = await open(t, d.url)
+  await snapshot(page)
+  assert.match(await page.textContent('.card:has(h2:text("Connections"))'), /Opened byus1the peer1not known1/)
+  assert.match(await page.textContent('.tile:has(h2:text("Connections"))'), /1 opened by us/)
+  await page.click('.card:has(h2:text("Connections")) a:has-text("not known")')
+  await hasText(page, '.tools .aside', '1 of 3')
+  await hasText(page, '.tr', short('odd'))
+  await show(page, 'streams')
+  await hasText(page, '.tr', 'not known')
 })
 
 test('keys: views, search, time, and the sheet that tells them', limit, async t => {

@@ -369,6 +369,16 @@ describe('the live view', { concurrency: 2 }, () => {
     await v.shows(/ 1\/1$/m)
   })
 
+  test('of a stream that nobody knows who opened the direction is not told', async t => {
+    const streams = [{ id: Buffer.from('a'), protocol: '/told/1', role: 1 }, { id: Buffer.from('b'), protocol: '/untold/1', userProvidedTags: ['role=unknown'] }]
+    const s = await server(t, { ...node, subsystems: { connections: [{ id: Buffer.from('a'), peerId: '12D3KooWpeer01', streams: { streams } }] } })
+    const v = await terminal(t, { cols: 120 })
+    await v.run(`${program} ${s.address}`)
+    await v.shows(/^Enter streams/m)
+    await v.keys('Enter')
+    await v.shows(/^\/told\/1 .* in /m, /^\/untold\/1 .* \? /m)
+  })
+
   test('says a word when the node is gone', async t => {
     const s = await server(t, { ...node, runtime: { ...node.runtime, intervalMs: 100 } })
     const v = await terminal(t)
