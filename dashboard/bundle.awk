@@ -1,5 +1,5 @@
 # awk -f bundle.awk DIR/app.js: prints it and all that it imports as one module, without
-# comments and most blanks, so that a browser asks once. Every module becomes a function that
+# comments and most blanks, and with let for const, so that a browser asks once, for less. Every module becomes a function that
 # is called once and returns its exports. What it would not do right it refuses: imports and
 # exports in other forms than below, circles, and literals that go on in the next line. A
 # comment behind code is one only behind three spaces.
@@ -110,6 +110,8 @@ function bundle(file,    folder, comment, text, body, exports, list, n, i) {
 				exports = exports (list[i] == "default" ? "default: $default" : list[i]) ", "
 			}
 		}
+		sub(/^const /, "let ", line)
+		gsub(/\(const /, "(let ", line)
 		line = squeeze(line)
 		if (line ~ /^[]}).?:&|]/)
 			sub(/\n$/, "", body)
@@ -120,7 +122,7 @@ function bundle(file,    folder, comment, text, body, exports, list, n, i) {
 	close(file)
 	depth--
 	names[file] = "module" ++count
-	printf "const %s = (() => {\n%sreturn { %s};\n})();\n", names[file], body, exports
+	printf "let %s = (() => {\n%sreturn { %s};\n})();\n", names[file], body, exports
 }
 
 BEGIN {

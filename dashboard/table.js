@@ -1,10 +1,17 @@
 // A table of any length: only the rows in sight are in the DOM.
 
 import { h, render } from './dom.js';
+import { dash } from './parts.js';
 import { get, set } from './route.js';
 
 const ROW = 34;      // px; style.css says the same
 const EXTRA = 5;     // rows kept above and below those in sight
+
+// Columns, as Table takes them: of text, of numbers, and one that is left out when no row has any.
+export const column = (id, title, min, value, more) => ({ id, title, min, value, ...more });
+export const number = (id, title, min, value, show, more) =>
+  column(id, title, min, value, { number: true, cell: (r) => dash(value(r), show), ...more });
+export const ifAny = (c) => ({ ...c, hidden: (rows) => !rows.some(c.value) });
 
 const text = new Intl.Collator('en', { numeric: true });
 const compare = (a, b) => typeof a === 'string' ? text.compare(a, b) : a - b;

@@ -4,23 +4,20 @@ import { GROUPS } from '../model.js';
 import { changeColumn, compared, dash, dot, name } from '../parts.js';
 import { colourOf, labelOf } from '../row.js';
 import { get, set, span } from '../route.js';
-import { Table } from '../table.js';
+import { column, ifAny, number as shown, Table } from '../table.js';
 import { panel } from './connection.js';
 import { filterKey, fits, tools } from './filters.js';
 
 let moment;        // the one shown
 let moved;         // Map of what connections moved in the span that is counted, if it is one
 
-const text = (id, title, min, value) => ({ id, title, min, grow: min > 120 ? 1 : 0, value });
-const number = (id, title, min, show, value = (r) => r[id]) =>
-  ({ id, title, min, number: true, value, cell: (r) => dash(value(r), show) });
+const text = (id, title, min, value) => column(id, title, min, value, { grow: min > 120 ? 1 : 0 });
+const number = (id, title, min, show, value = (r) => r[id], more) => shown(id, title, min, value, show, more);
 // In the span that is counted, unless that is now or all.
-const spanned = (id, title) => ({ ...number(id, title, 76, bytes, (r) => movedOf(r)[id]), hidden: () => span() === 'now' || span() === 'total' });
+const spanned = (id, title) => number(id, title, 76, bytes, (r) => movedOf(r)[id], { hidden: () => !moved });
 const NONE = { movedIn: 0, movedOut: 0 };
 const movedOf = (r) => moved?.get(r.key) ?? NONE;
 const address = (id, title, min) => ({ ...text(id, title, min, (r) => r[id]), cell: (r) => name(r[id], r[id]) });
-// Left out when no row has any.
-const ifAny = (column) => ({ ...column, hidden: (rows) => !rows.some(column.value) });
 
 const age = (r) => duration((r.c.timeline.close_ts || r.closedAt || moment.ts) - r.opened);
 const transportId = (r) => labelOf(r.c.transport_id) || r.transport;
@@ -33,13 +30,13 @@ const columns = [
   text('status', 'Status', 66, (r) => words(r.status)),
   ifAny(text('process', 'Process', 130, (r) => r.process)),
   ifAny(text('agent', 'Agent', 130, (r) => r.agent)),
-  { ...number('rateIn', 'In', 86, rate), bar: 'in' },
-  { ...number('rateOut', 'Out', 86, rate), bar: 'out' },
+  number('rateIn', 'In', 86, rate, undefined, { bar: 'in' }),
+  number('rateOut', 'Out', 86, rate, undefined, { bar: 'out' }),
   spanned('movedIn', 'Moved in'), spanned('movedOut', 'Moved out'), changeColumn(movedOf),
   number('in', 'Total in', 76, bytes),
   number('out', 'Total out', 76, bytes),
   number('latency', 'Round trip', 76, latency),
-  { ...number('opened', 'Age', 86, null, (r) => -r.opened), cell: (r) => dash(r.opened, () => age(r)) },
+  number('opened', 'Age', 86, null, (r) => -r.opened, { cell: (r) => dash(r.opened, () => age(r)) }),
   ifAny(number('streams', 'Streams', 66, count)),
   {
     ...text('transport', 'Transport', 116, transportId),

@@ -2,7 +2,7 @@ import { h } from '../dom.js';
 import { bars, overTime, sparkline } from '../charts.js';
 import { bytes, clock, count, latency, moment, most as mostOf, plural, rate, words } from '../format.js';
 import { isAge } from '../health.js';
-import { heaviest, tally } from '../model.js';
+import { group, heaviest, tally } from '../model.js';
 import { against, bar, card, facts, few, filtered, id, kindOf, name, shares, signed, spans, top, topFew, why } from '../parts.js';
 import { agentName, colourOf } from '../row.js';
 import { get, href, PICK, set, span } from '../route.js';
@@ -158,20 +158,14 @@ function resources(m) {
 
 const peerLink = (p) => filtered('peers', { peer: p.key }, name(p.key, p.first.c.peer_id ? p.name : p.key));
 
-function processes(m, by) {
-  const list = new Map();
-  for (const p of m.peers(by)) {
-    if (!p.process)
-      continue;
-    if (!list.has(p.process))
-      list.set(p.process, { key: p.process, n: 0, rateIn: 0, rateOut: 0, movedIn: 0, movedOut: 0 });
-    const sum = list.get(p.process);
+const SUMS = ['rateIn', 'rateOut', 'movedIn', 'movedOut'];
+
+const processes = (m, by) => group(m.peers(by).filter((p) => p.process), (p) => p.process,
+  { n: 0, ...Object.fromEntries(SUMS.map((k) => [k, 0])) }, (sum, p) => {
     sum.n += p.rows;
-    for (const k of ['rateIn', 'rateOut', 'movedIn', 'movedOut'])
+    for (const k of SUMS)
       sum[k] += p[k];
-  }
-  return [...list.values()].sort(heaviest(by));
-}
+  }).sort(heaviest(by));
 
 // Each of those shown has a colour of its own, and keeps it while it is shown.
 const agentColours = new Map();

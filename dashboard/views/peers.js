@@ -5,7 +5,7 @@ import { hasNetworks, networkAt } from '../networks.js';
 import { card, changeColumn, compared, dash, dot, facts, few, filtered, id, movedOf, name, showMoved, why } from '../parts.js';
 import { colourOf } from '../row.js';
 import { get, set, span } from '../route.js';
-import { Table } from '../table.js';
+import { column, ifAny, number, Table } from '../table.js';
 import { aside, way } from './connection.js';
 import { filterKey, fits, tools } from './filters.js';
 import { history } from './history.js';
@@ -14,12 +14,8 @@ const CONNECTIONS = 30;   // of a peer, in its panel
 
 let moment, by = 'now';
 
-const column = (id, title, min, value, more) => ({ id, title, min, value, ...more });
-const number = (id, title, min, value, show, more) =>
-  ({ ...column(id, title, min, value), number: true, cell: (r) => dash(value(r), show), ...more });
 const moved = (id, title, side, kind) => number(id, title, 92, (p) => movedOf(p, by)[side], (n) => showMoved(by)(n), { bar: kind });
 const both = (p) => movedOf(p, by)[0] + movedOf(p, by)[1];
-const ifAny = (c) => ({ ...c, hidden: (rows) => !rows.some(c.value) });
 
 const bucketOf = (p) => moment.dhtPeers.get(p.key);
 const topicsOf = (p) => moment.topicsOf.get(p.key) ?? [];

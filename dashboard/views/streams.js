@@ -2,26 +2,22 @@ import { h } from '../dom.js';
 import { count, bytes, duration, latency, most as mostOf, of, plural, rate, words } from '../format.js';
 import { bar, card, dash, dot, filtered, compared, movedOf, name, nothing, showChange, showMoved, why } from '../parts.js';
 import { get, set, span } from '../route.js';
-import { Table } from '../table.js';
+import { column, ifAny, number, Table } from '../table.js';
 import { matcher } from './filters.js';
 
 const PROTOCOLS = 60;   // drawn
 
 let moment;
 
-const ifAny = (c) => ({ ...c, hidden: (rows) => !rows.some(c.value) });
-const number = (id, title, min, value, show, more) => ({ id, title, min, number: true, value, cell: (s) => dash(value(s), show), ...more });
-
 const table = new Table({
   label: 'Streams', sort: ['in', -1],
   empty: 'No stream fits, or the source tells traffic by protocol and names no single stream.',
   onopen: (s) => set({ protocol: get('protocol') === s.protocol ? '' : s.protocol }),
   columns: [
-    {
-      id: 'protocol', title: 'Protocol', min: 190, grow: 1.5, value: (s) => s.protocol,
-      cell: (s) => [dot(s.status, s.gone), ' ', h('span', { title: s.protocol }, s.protocol)],
-    },
-    { id: 'peer', title: 'Peer', min: 150, grow: 1, value: (s) => s.name, cell: (s) => name(s.row.c.peer_id || s.row.remote, s.name) },
+    column('protocol', 'Protocol', 190, (s) => s.protocol, {
+      grow: 1.5, cell: (s) => [dot(s.status, s.gone), ' ', h('span', { title: s.protocol }, s.protocol)],
+    }),
+    column('peer', 'Peer', 150, (s) => s.name, { grow: 1, cell: (s) => name(s.row.c.peer_id || s.row.remote, s.name) }),
     number('rateIn', 'In', 86, (s) => s.rateIn, rate, { bar: 'in' }),
     number('rateOut', 'Out', 86, (s) => s.rateOut, rate, { bar: 'out' }),
     number('in', 'Total in', 76, (s) => s.in, bytes),
@@ -30,8 +26,8 @@ const table = new Table({
     number('age', 'Age', 86, (s) => -s.opened, null, {
       cell: (s) => dash(s.opened, () => duration((s.s.timeline.close_ts || moment.ts) - s.opened)),
     }),
-    { id: 'status', title: 'Status', min: 72, value: (s) => words(s.status) },
-    { id: 'role', title: 'Opened by', min: 76, value: (s) => s.opener },
+    column('status', 'Status', 72, (s) => words(s.status)),
+    column('role', 'Opened by', 76, (s) => s.opener),
   ],
 });
 
