@@ -56,13 +56,36 @@ export function overTime(snapshots, from, index, width) {
   return points;
 }
 
+// A chart of the time from one ms to another of the store's line: the mouse over it reads the same
+// moment in all of them.
+export const timed = (from, to, svg, props) => h('div', { ...props, class: `timed ${props?.class ?? ''}`, 'data-span': `${from} ${to}` }, svg);
+
+const spanOf = (el) => el.dataset.span.split(' ').map(Number);
+
+// The ms at which a pointer is in such a chart; undefined: in none.
+export function timeUnder(e) {
+  const el = e.target.closest?.('.timed');
+  if (!el)
+    return undefined;
+  const { left, width } = el.getBoundingClientRect(), [from, to] = spanOf(el);
+  return from + (e.clientX - left) / width * (to - from);
+}
+
+// Marks a moment in all of them; undefined: none.
+export function mark(at) {
+  for (const el of document.querySelectorAll('.timed')) {
+    const [from, to] = spanOf(el);
+    el.style.setProperty('--x', at >= from && at <= to ? `${(at - from) / (to - from) * 100}%` : '-9px');
+  }
+}
+
 // points: of overTime for a width of 100. f: snapshot => value of at least 0. most: of the
 // scale, to share it.
 export function sparkline(points, f, kind, most = mostOf(points, (p) => p ? f(p.s) : 0)) {
   const drawn = points.map((p) => p && [p.x, HEIGHT - 1.5 - (most ? f(p.s) / most : 0) * (HEIGHT - 3)]);
-  return h('svg', { class: `spark ${kind}`, ...BOX },
+  return timed(points[0].s.at, points.at(-1).s.at, h('svg', { class: kind, ...BOX },
     h('path', { class: 'fill', d: area(drawn, HEIGHT) }),
-    h('path', { class: 'line', d: line(drawn) }));
+    h('path', { class: 'line', d: line(drawn) })), { class: 'spark' });
 }
 
 // values: counts, at least one of them above 0.

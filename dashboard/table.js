@@ -8,8 +8,8 @@ const ROW = 34;      // px; style.css says the same
 const EXTRA = 5;     // rows kept above and below those in sight
 
 // Columns, as Table takes them: of text, of numbers, and one that is left out when no row has any.
-export const column = (id, title, min, value, more) => ({ id, title, min, value, ...more });
-export const number = (id, title, min, value, show, more) =>
+export const column = (id, title, min, value = (r) => r[id], more = {}) => ({ id, title, min, value, ...more });
+export const number = (id, title, min, value = (r) => r[id], show = String, more = {}) =>
   column(id, title, min, value, { number: true, cell: (r) => dash(value(r), show), ...more });
 export const ifAny = (c) => ({ ...c, hidden: (rows) => !rows.some(c.value) });
 

@@ -1,7 +1,7 @@
 // The foot of the page: what was stored, in time; a handle to go back, and a range to select.
 
 import { h, render } from './dom.js';
-import { isGap, line, mirrored } from './charts.js';
+import { isGap, line, mark, mirrored, timed, timeUnder } from './charts.js';
 import { ago, clock, count, duration, moment, most as mostOf, rate } from './format.js';
 
 const HEIGHT = 56;            // px; style.css says the same
@@ -45,6 +45,10 @@ export class Timeline {
     this.#seek = seek;
     this.#play = play;
     this.el.className = 'timeline';
+    addEventListener('pointermove', (e) => {
+      if (e.pointerType === 'mouse' && !this.el.contains(e.target))
+        this.#point(timeUnder(e));
+    });
   }
 
   // index: of the snapshot shown. following: whether that is the newest one,
@@ -152,8 +156,11 @@ export class Timeline {
     this.#drag = this.#grabbed = undefined;
   }
 
-  #leave() {
-    this.#hover = undefined;
+  // at: ms under the mouse, in whatever chart.
+  #point(at) {
+    if (at === this.#hover)
+      return;
+    this.#hover = at;
     this.#draw();
   }
 
@@ -288,19 +295,18 @@ export class Timeline {
         this.#observer.observe(el);
         el.addEventListener('wheel', (e) => this.#wheel(e), { passive: false });
       },
-      onpointerdown: (e) => this.#down(e), onpointermove: (e) => this.#move(e), onpointerleave: () => this.#leave(),
+      onpointerdown: (e) => this.#down(e), onpointermove: (e) => this.#move(e), onpointerleave: () => this.#point(undefined),
       onpointerup: () => this.#up(), onpointercancel: () => { this.#drag = this.#grabbed = undefined; },
     },
-    h('svg', { viewBox: `0 0 ${this.#width || 1} ${HEIGHT}`, preserveAspectRatio: 'none', 'aria-hidden': 'true' },
+    timed(start, end, h('svg', { viewBox: `0 0 ${this.#width || 1} ${HEIGHT}`, preserveAspectRatio: 'none', 'aria-hidden': 'true' },
       this.#gaps(range),
       mirrored(points, this.#width, HEIGHT, most),
       h('path', { class: 'line crowd', d: line(points.map((p) => p && [p.x, level(p.connections)])) }),
-      h('path', { class: 'closings', d: points.map((p) => p?.closed > Math.max(2, burst / 4) ? `M${p.x.toFixed(1)} ${HEIGHT}v-5` : '').join('') })),
+      h('path', { class: 'closings', d: points.map((p) => p?.closed > Math.max(2, burst / 4) ? `M${p.x.toFixed(1)} ${HEIGHT}v-5` : '').join('') }))),
     most > 0 && ['scale', 'scale low'].map((c) => h('span', { key: c, class: c }, rate(most))),
     [selected, second && [second.start, second.end]].map((part, i) => part && h('span', { class: `selected${i ? ' second' : ''}`, style: {
       left: `${Math.max(0, percent(part[0]))}%`, width: `${Math.max(0, Math.min(100, percent(part[1])) - Math.max(0, percent(part[0])))}%`,
     } })),
-    this.#hover !== undefined && h('span', { class: 'hair', style: { left: `${percent(this.#hover)}%` } }),
     this.#slider(`Moment of ${name}`, s.at, percent, selected && selected[1] - selected[0], { class: 'handle', onkeydown: (e) => this.#step(e) }),
     this.#ends().map(([end, at, go], i) => this.#slider(end, at(), percent, i || !selected ? second.end - second.start : selected[1] - selected[0], {
       class: 'handle end', onpointerdown: (e) => { this.#grabbed = e.button ? undefined : go; },
@@ -321,6 +327,7 @@ export class Timeline {
       h('div', { class: 'ends' }, this.#ticks(range),
         h('span', { class: 'kept' }, `${duration(snapshots.at(-1).at - snapshots[0].at)} held`)),
     ]);
+    mark(this.#hover);
     if (this.#focus && this.#args.range) {
       this.#focus = false;
       this.el.querySelector('.end').focus({ preventScroll: true });

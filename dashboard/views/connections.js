@@ -24,12 +24,12 @@ const transportId = (r) => labelOf(r.c.transport_id) || r.transport;
 
 const columns = [
   {
-    ...text('name', 'Peer', 168, (r) => r.name),
+    ...text('name', 'Peer', 168),
     cell: (r) => [dot(r.status, r.gone), ' ', name(r.c.peer_id || r.remote, r.name)],
   },
   text('status', 'Status', 66, (r) => words(r.status)),
-  ifAny(text('process', 'Process', 130, (r) => r.process)),
-  ifAny(text('agent', 'Agent', 130, (r) => r.agent)),
+  ifAny(text('process', 'Process', 130)),
+  ifAny(text('agent', 'Agent', 130)),
   number('rateIn', 'In', 86, rate, undefined, { bar: 'in' }),
   number('rateOut', 'Out', 86, rate, undefined, { bar: 'out' }),
   spanned('movedIn', 'Moved in'), spanned('movedOut', 'Moved out'), changeColumn(movedOf),

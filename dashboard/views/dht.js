@@ -2,7 +2,7 @@ import { h } from '../dom.js';
 import { count, duration, moment, of, plural, words } from '../format.js';
 import { bar, card, facts, filtered, id, kindOf, name, nothing, why } from '../parts.js';
 import { get, set } from '../route.js';
-import { Table } from '../table.js';
+import { column, number, Table } from '../table.js';
 import { matcher } from './filters.js';
 
 const CELLS_MAX = 64;     // places of a bucket that are drawn
@@ -43,11 +43,11 @@ const table = new Table({
   label: 'Peers of the routing table', sort: ['cpl', -1], empty: 'The routing table is empty, or no peer in it fits the search.',
   onopen: (p) => set({ peer: p.peer_id }),
   columns: [
-    { id: 'peer', title: 'Peer', min: 200, grow: 2, value: (p) => p.peer_id, cell: (p) => name(p.peer_id) },
-    { id: 'cpl', title: 'Bucket', min: 70, number: true, value: (p) => p.cpl },
-    { id: 'status', title: 'Status', min: 90, value: (p) => words(p.status) },
-    { id: 'age', title: 'In its bucket', min: 100, number: true, value: (p) => p.age_in_bucket, cell: (p) => duration(p.age_in_bucket) },
-    { id: 'connected', title: 'Connected', min: 100, value: (p) => p.connected ? 'yes' : 'no' },
+    column('peer', 'Peer', 200, (p) => p.peer_id, { grow: 2, cell: (p) => name(p.peer_id) }),
+    column('cpl', 'Bucket', 70, undefined, { number: true }),
+    column('status', 'Status', 90, (p) => words(p.status)),
+    number('age', 'In its bucket', 100, (p) => p.age_in_bucket, duration),
+    column('connected', 'Connected', 100, (p) => p.connected ? 'yes' : 'no'),
   ],
 });
 

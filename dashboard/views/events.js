@@ -2,7 +2,7 @@ import { h } from '../dom.js';
 import { clock, count, moment, of, plural, short } from '../format.js';
 import { name, why } from '../parts.js';
 import { get, set } from '../route.js';
-import { Table } from '../table.js';
+import { column, number, Table } from '../table.js';
 import { matcher } from './filters.js';
 
 const KINDS = 100;      // to choose from
@@ -56,9 +56,9 @@ const table = new Table({
   label: 'Events', sort: ['time', -1], empty: 'No event fits.',
   onopen: (row) => set({ event: String(row.key) === get('event') ? '' : row.key }),
   columns: [
-    { id: 'time', title: 'Time', min: 76, number: true, value: (r) => r.e.ts, cell: (r) => clock(r.e.ts) },
-    { id: 'name', title: 'Kind', min: 150, value: (r) => r.e.name },
-    { id: 'content', title: 'Content', min: 420, grow: 1, value: (r) => r.e.content, cell: (r) => line(r.e) },
+    number('time', 'Time', 76, (r) => r.e.ts, clock),
+    column('name', 'Kind', 150, (r) => r.e.name),
+    column('content', 'Content', 420, (r) => r.e.content, { grow: 1, cell: (r) => line(r.e) }),
   ],
 });
 

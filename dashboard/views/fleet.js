@@ -7,9 +7,9 @@ import { explain, FAILURES } from '../failure.js';
 import { FLEET_MAX, isKnown, listed, parseFleet, store, stored, unwatch, watch } from '../fleet.js';
 import { ago, bytes, count, plural, rate } from '../format.js';
 import { reachability, room } from '../health.js';
-import { card, dash, few } from '../parts.js';
+import { card, dot, few } from '../parts.js';
 import { get, href, set } from '../route.js';
-import { Table } from '../table.js';
+import { column, number, Table } from '../table.js';
 import { matcher } from './filters.js';
 
 const EXPLAINED = 8;   // daemons of which it is told why they are not here
@@ -17,31 +17,27 @@ const EXPLAINED = 8;   // daemons of which it is told why they are not here
 let problems = [];     // what was wrong with what was typed
 let lines;             // what is typed
 
-const number = (id, title, min, show, more) => ({ id, title, min, number: true, value: (r) => r[id], cell: (r) => dash(r[id], show), ...more });
+const own = undefined;   // a value by the column's id, shown as it is
 const sign = ({ level, text }) => [h('span', { class: `sign ${level}`, 'aria-hidden': 'true' }), ' ', text];
 
 const table = new Table({
   label: 'Daemons', sort: ['name', 1], empty: 'No daemon fits the search.',
   onopen: (r) => { location.hash = r.href; },
   columns: [
-    { id: 'name', title: 'Node', min: 130, grow: 1, value: (r) => r.name, cell: (r) => h('a', { href: r.href, title: r.url }, r.name) },
-    { id: 'software', title: 'Software', min: 110, grow: 1, value: (r) => r.software },
-    { id: 'address', title: 'Daemon', min: 150, grow: 1, value: (r) => r.address },
-    {
-      id: 'state', title: 'State', min: 130, value: (r) => r.state,
-      cell: (r) => [h('span', { class: `dot ${r.gone ? r.trouble ? 'error' : 'opening' : 'active'}`, 'aria-hidden': 'true' }), ' ', r.state],
-    },
-    number('in', 'In', 92, rate, { bar: 'in' }), number('out', 'Out', 92, rate, { bar: 'out' }),
-    {
-      id: 'past', title: 'In + out', min: 110, number: true, value: (r) => r.in + r.out,
+    column('name', 'Node', 130, own, { grow: 1, cell: (r) => h('a', { href: r.href, title: r.url }, r.name) }),
+    column('software', 'Software', 110, own, { grow: 1 }),
+    column('address', 'Daemon', 150, own, { grow: 1 }),
+    column('state', 'State', 130, own, { cell: (r) => [dot(r.gone ? r.trouble ? 'ERROR' : 'OPENING' : 'ACTIVE'), ' ', r.state] }),
+    number('in', 'In', 92, own, rate, { bar: 'in' }), number('out', 'Out', 92, own, rate, { bar: 'out' }),
+    number('past', 'In + out', 110, (r) => r.in + r.out, own, {
       cell: ({ past }) => past.length > 1 && sparkline(overTime(past, 0, past.length - 1, 100), (s) => s.rate, 'plain'),
-    },
-    number('total', 'Total', 80, bytes),
-    number('connections', 'Connections', 92, count), number('peers', 'Peers', 66, count), number('streams', 'Streams', 66, count),
-    number('dht', 'DHT peers', 76, count),
-    { id: 'reach', title: 'Reachability', min: 170, grow: 1, value: (r) => r.reach.text, cell: (r) => sign(r.reach) },
-    { id: 'room', title: 'Room', min: 120, grow: 1, value: (r) => r.room.text, cell: (r) => sign(r.room) },
-    { id: 'last', title: 'Last heard', min: 96, number: true, value: (r) => r.last, cell: (r) => r.last < Infinity ? ago(r.last) : 'never' },
+    }),
+    number('total', 'Total', 80, own, bytes),
+    number('connections', 'Connections', 92, own, count), number('peers', 'Peers', 66, own, count), number('streams', 'Streams', 66, own, count),
+    number('dht', 'DHT peers', 76, own, count),
+    column('reach', 'Reachability', 170, (r) => r.reach.text, { grow: 1, cell: (r) => sign(r.reach) }),
+    column('room', 'Room', 120, (r) => r.room.text, { grow: 1, cell: (r) => sign(r.room) }),
+    number('last', 'Last heard', 96, own, own, { cell: (r) => r.last < Infinity ? ago(r.last) : 'never' }),
   ],
 });
 

@@ -1,7 +1,7 @@
 // What one connection or peer moved over the time that is held.
 
 import { h } from '../dom.js';
-import { isGap, mirrored } from '../charts.js';
+import { isGap, mirrored, timed } from '../charts.js';
 import { duration, most as mostOf, rate } from '../format.js';
 
 const WIDTH = 320, HEIGHT = 72;
@@ -36,11 +36,11 @@ export function history(m, isMeant) {
   const most = mostOf(list, (p) => p ? Math.max(p.rateIn, p.rateOut) : 0);
   const start = snapshots[0].at, now = (m.snapshot.at - start) / Math.max(1, snapshots.at(-1).at - start) * WIDTH;
   return h('figure', { class: 'history' },
-    h('svg', {
+    timed(start, snapshots.at(-1).at, h('svg', {
       viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: 'none', role: 'img',
       'aria-label': `Rates over time, at most ${rate(most)}`,
     },
-    mirrored(list, WIDTH, HEIGHT, most), h('path', { class: 'now', d: `M${now} 0V${HEIGHT}` })),
+    mirrored(list, WIDTH, HEIGHT, most), h('path', { class: 'now', d: `M${now} 0V${HEIGHT}` }))),
     h('figcaption', null,
       h('span', null, `rates in the ${duration(snapshots.at(-1).at - start)} that are held`),
       h('span', null, `peak ${rate(most)}`)));

@@ -27,20 +27,20 @@ const shared = [
   number('both', 'In + out', 92, both, (n) => showMoved(by)(n)),
   changeColumn(),
   number('connections', 'Connections', 86, (p) => p.rows, count),
-  ifAny(number('streams', 'Streams', 66, (p) => p.streams, count)),
+  ifAny(number('streams', 'Streams', 66, undefined, count)),
 ];
 
 const table = new Table({
   label: 'Peers', sort: ['both', -1], empty: 'No peer fits. Clear the search and the filters to see all.',
   onopen: (p) => set({ peer: p.key }),
   columns: [
-    column('name', 'Peer', 168, (p) => p.name, {
+    column('name', 'Peer', 168, undefined, {
       grow: 1, cell: (p) => [dot('ACTIVE', p.gone), ' ', name(p.key, p.first.c.peer_id ? p.name : p.key)],
     }),
-    ifAny(column('process', 'Process', 130, (p) => p.process, { grow: 1 })),
-    ifAny(column('agent', 'Agent', 150, (p) => p.agent, { grow: 1 })),
+    ifAny(column('process', 'Process', 130, undefined, { grow: 1 })),
+    ifAny(column('agent', 'Agent', 150, undefined, { grow: 1 })),
     ...shared,
-    number('latency', 'Round trip', 76, (p) => p.latency, latency),
+    number('latency', 'Round trip', 76, undefined, latency),
     number('opened', 'Known for', 86, (p) => -p.opened, null, { cell: (p) => dash(p.opened, () => duration(moment.ts - p.opened)) }),
     column('transport', 'Transport', 116, (p) => transports(p).join(', '), {
       cell: (p) => transports(p).map((t) => [h('span', { class: `swatch ${colourOf(t)}` }), t, ' ']),
@@ -48,7 +48,7 @@ const table = new Table({
     ifAny(column('network', 'Network', 150, networkOf)),
     ifAny(number('bucket', 'DHT bucket', 80, (p) => bucketOf(p)?.cpl + 1 || 0, (n) => n - 1)),
     ifAny(column('topics', 'Topics', 140, (p) => topicsOf(p).join(', '))),
-    ifAny(number('unlisted', 'Not listed', 76, (p) => p.unlisted, count)),
+    ifAny(number('unlisted', 'Not listed', 76, undefined, count)),
   ],
 });
 
@@ -61,7 +61,7 @@ const groups = new Table({
     }),
     number('peers', 'Peers', 70, (g) => g.peers.size, count),
     ...shared,
-    number('latency', 'Round trip', 76, (g) => g.latency, latency),
+    number('latency', 'Round trip', 76, undefined, latency),
   ],
 });
 

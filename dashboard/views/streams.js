@@ -14,15 +14,15 @@ const table = new Table({
   empty: 'No stream fits, or the source tells traffic by protocol and names no single stream.',
   onopen: (s) => set({ protocol: get('protocol') === s.protocol ? '' : s.protocol }),
   columns: [
-    column('protocol', 'Protocol', 190, (s) => s.protocol, {
+    column('protocol', 'Protocol', 190, undefined, {
       grow: 1.5, cell: (s) => [dot(s.status, s.gone), ' ', h('span', { title: s.protocol }, s.protocol)],
     }),
     column('peer', 'Peer', 150, (s) => s.name, { grow: 1, cell: (s) => name(s.row.c.peer_id || s.row.remote, s.name) }),
-    number('rateIn', 'In', 86, (s) => s.rateIn, rate, { bar: 'in' }),
-    number('rateOut', 'Out', 86, (s) => s.rateOut, rate, { bar: 'out' }),
-    number('in', 'Total in', 76, (s) => s.in, bytes),
-    number('out', 'Total out', 76, (s) => s.out, bytes),
-    ifAny(number('latency', 'Latency', 76, (s) => s.latency, latency)),
+    number('rateIn', 'In', 86, undefined, rate, { bar: 'in' }),
+    number('rateOut', 'Out', 86, undefined, rate, { bar: 'out' }),
+    number('in', 'Total in', 76, undefined, bytes),
+    number('out', 'Total out', 76, undefined, bytes),
+    ifAny(number('latency', 'Latency', 76, undefined, latency)),
     number('age', 'Age', 86, (s) => -s.opened, null, {
       cell: (s) => dash(s.opened, () => duration((s.s.timeline.close_ts || moment.ts) - s.opened)),
     }),

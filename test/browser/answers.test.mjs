@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { folder } from '../integration/daemon.mjs'
+import { daemon, folder } from '../integration/daemon.mjs'
 import { accessible, hasText, isFirefox, noOverflow, open, published, screenshot, show, snapshot, VIEWS, when, withBrowser } from './browser.mjs'
 
 withBrowser()
@@ -261,7 +261,7 @@ test('a range is selected by dragging, and every view counts what is in it', lim
   await page.click('text=Clear range of')
   await when(page, () => !location.hash.includes('from='))
   await page.hover('.plot', { position: { x: box.width - 30, y: 20 } })
-  await when(page, () => document.querySelector('.hair') && document.querySelector('.reading.hovered'))
+  await when(page, () => parseFloat(document.querySelector('.plot .timed').style.getPropertyValue('--x')) > 90 && document.querySelector('.reading.hovered'))
   assert.ok((await page.$$('.tick')).length > 3)
 })
 
@@ -420,6 +420,33 @@ test('who opened a connection or stream is not said where nobody knows', limit, 
   await hasText(page, '.tr', 'not known')
 })
 
+test('the mouse over one chart reads the same moment in all of them', limit, async t => {
+  const d = await published(t, [full], FAST)
+  const page = await open(t, `${d.url}#/overview`)
+  await when(page, () => Number(document.querySelector('.handle')?.getAttribute('aria-valuemax')) > 12)
+  await page.focus('.handle')
+  await page.keyboard.press('ArrowLeft')
+  await hasText(page, '.title', 'Shown as it was')
+  const places = () => page.$$eval('.timed', all => all.map(el => {
+    const [from, to] = el.dataset.span.split(' ').map(Number)
+    return from + parseFloat(el.style.getPropertyValue('--x')) / 100 * (to - from)
+  }))
+  const chart = page.locator('.tile .timed').first()
+  const { width, height } = await chart.boundingBox()
+  await chart.hover({ position: { x: width / 2, y: height / 2 } })
+  await when(page, () => document.querySelector('.reading.hovered'))
+  const moments = await places()
+  assert.equal(moments.length, 5, 'four tiles and the time line')
+  assert.ok(Math.max(...moments) - Math.min(...moments) < 10, `${moments}`)
+  await page.mouse.move(5, 5)
+  await when(page, () => !document.querySelector('.reading.hovered'))
+  assert.ok((await places()).every((at, i) => at < moments[i]), 'none is marked any more')
+  await page.click(`.card:has(h2:text("Top peers")) a:has-text("${short('fast')}")`)
+  await page.hover('.history .timed')
+  await when(page, () => document.querySelector('.reading.hovered'))
+  assert.ok((await page.textContent('.reading')).includes('−'), 'what opened and closed then')
+})
+
 test('keys: views, search, time, and the sheet that tells them', limit, async t => {
   const d = await published(t, [full], FAST)
   const page = await open(t, d.url)
@@ -476,6 +503,59 @@ test('at 200 and 400 % nothing is missing, and nothing is wider than the screen'
     assert.deepEqual(small, [], 'controls of at least 24 px')
     await screenshot(page, `zoom-${zoom}`)
   }
+})
+
+test('what is said when there is nothing to show is readable at 100, 200 and 400 %', limit, async t => {
+  const d = await daemon(t, ['--feed', join(folder(t), 'feed')], { expect: [/^feed_(connected|disconnected)$/] })
+  const file = join(folder(t), 'token')
+  writeFileSync(file, 'correct-horse.battery_staple~1\n', { mode: 0o600 })
+  const locked = await daemon(t, ['--token-file', file])
+  const bad = join(folder(t), 'bad.mock')
+  writeFileSync(bad, 'no recording')
+  const page = await open(t, d.url)
+  const fine = async where => {
+    for (const [zoom, width, height] of [[400, 360, 225], [200, 720, 450], [100, 1280, 800]]) {
+      await page.setViewportSize({ width, height })
+      await noOverflow(page, `${where} at ${zoom} %`)
+      await accessible(page, `${where} at ${zoom} %`)
+    }
+  }
+  await hasText(page, 'h1', 'Waiting for the first snapshot')
+  await fine('welcome')
+  const connect = async address => {
+    await page.fill('[name=address]', address)
+    await page.press('[name=address]', 'Enter')
+  }
+  await connect('foo bar')
+  await hasText(page, '.wrong', 'foo bar')
+  await fine('a wrong address')
+  await connect('example.test:9')
+  await hasText(page, 'main .code', '--listen')
+  await fine('no daemon')
+  await connect('ws://127.0.0.1:9')
+  await hasText(page, 'main .code', 'introspectd')
+  await fine('no daemon here')
+  await page.goto(`${locked.url}#/overview`)
+  await hasText(page, 'main', 'token')
+  await fine('a token is wanted')
+  await page.fill('main [name=token]', 'short')
+  await page.press('main [name=token]', 'Enter')
+  await hasText(page, 'main .wrong', '16 to 256')
+  await fine('a wrong token')
+  await page.evaluate(() => { location.hash = '#/fleet' })
+  await page.fill('[name=daemons]', '127.0.0.1:9 ftp://no.example')
+  await page.click('button:text-is("Add")')
+  await hasText(page, '.wrong', 'ftp:// is not a scheme')
+  await hasText(page, '.card', '127.0.0.1:9')
+  await fine('a fleet that does not answer')
+  await page.evaluate(() => { location.hash = '#/fleet?daemons=ws%3A%2F%2F127.0.0.1%3A19&at=ws%3A%2F%2Fexample.test%3A9' })
+  await hasText(page, '.ask', 'example.test')
+  await fine('a link to another daemon')
+  await page.setInputFiles('.recording input', bad)
+  await hasText(page, '.problem', 'This is not a recording')
+  await page.evaluate(() => { location.hash = '#/overview' })
+  await hasText(page, 'h1', 'Nothing to show')
+  await fine('a recording that cannot be read')
 })
 
 test('what is stale is as readable as what is not', limit, async t => {

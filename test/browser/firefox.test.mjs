@@ -1,5 +1,5 @@
 // Firefox passes a part of the tests of the page, too: it opens, pulls, keeps what it had over a
-// reload, filters, goes back in time, and is accessible at 400 %. BROWSER=firefox runs any other.
+// reload, filters, goes back in time, selects ranges by mouse and by key, and is accessible at 400 %. BROWSER=firefox runs any other.
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -8,7 +8,7 @@ import { root } from '../integration/daemon.mjs'
 import { join } from 'node:path'
 
 const PARTS = {
-  'answers.test.mjs': ['each question', 'a range is selected', 'keys: views', 'at 200 and 400 %', 'a part of the past'],
+  'answers.test.mjs': ['each question', 'a range is selected by', 'a range is selected, changed', 'keys: views', 'at 200 and 400 %', 'a part of the past'],
   'connect.test.mjs': ['ready is said once']
 }
 
