@@ -43,11 +43,17 @@ async function feed (t) {
   return f
 }
 
-test('a node that nobody watches is asked nothing; each r is a round', async t => {
-  const n = await fakeNode(t)
+// A node, a feed, and the bridge that has connected to the feed.
+async function bridged (t, answers) {
+  const n = await fakeNode(t, answers)
   const f = await feed(t)
   const b = bridge(t, ['kubo', n.url, '--to', f.path])
   await f.has(() => f.connections === 1)
+  return { n, f, b }
+}
+
+test('a node that nobody watches is asked nothing; each r is a round', async t => {
+  const { n, f, b } = await bridged(t)
   await sleep(500)
   assert.deepEqual(n.asked, [])
   f.socket.write('r')
@@ -72,10 +78,7 @@ test('a node that nobody watches is asked nothing; each r is a round', async t =
 })
 
 test('what a node refuses is not asked for each time', async t => {
-  const n = await fakeNode(t, { ...KUBO, '/api/v0/pubsub/ls': undefined })
-  const f = await feed(t)
-  bridge(t, ['kubo', n.url, '--to', f.path])
-  await f.has(() => f.connections === 1)
+  const { n, f } = await bridged(t, { ...KUBO, '/api/v0/pubsub/ls': undefined })
   for (let i = 1; i <= 3; i++) {
     f.socket.write('r')
     await f.has(() => f.states().length === i)
@@ -84,10 +87,7 @@ test('what a node refuses is not asked for each time', async t => {
 })
 
 test('a node goes and comes: one line each, and who it is is asked again', async t => {
-  const n = await fakeNode(t)
-  const f = await feed(t)
-  const b = bridge(t, ['kubo', n.url, '--to', f.path])
-  await f.has(() => f.connections === 1)
+  const { n, f, b } = await bridged(t)
   f.socket.write('r')
   await f.has(() => f.states().length === 1)
   n.close()
@@ -105,10 +105,7 @@ test('a node goes and comes: one line each, and who it is is asked again', async
 })
 
 test('what is wrong besides the connections costs only that, and one line', async t => {
-  const n = await fakeNode(t, { ...KUBO, '/api/v0/stats/dht': '{"Name"' })
-  const f = await feed(t)
-  const b = bridge(t, ['kubo', n.url, '--to', f.path])
-  await f.has(() => f.connections === 1)
+  const { n, f, b } = await bridged(t, { ...KUBO, '/api/v0/stats/dht': '{"Name"' })
   for (let i = 1; i <= 5; i++) {
     f.socket.write('r')
     await f.has(() => f.states().length === i)
@@ -121,10 +118,7 @@ test('what is wrong besides the connections costs only that, and one line', asyn
 })
 
 test('the daemon goes and comes, and meanwhile the node is asked nothing', async t => {
-  const n = await fakeNode(t)
-  const f = await feed(t)
-  const b = bridge(t, ['kubo', n.url, '--to', f.path])
-  await f.has(() => f.connections === 1)
+  const { n, f, b } = await bridged(t)
   f.socket.write('r')
   await f.has(() => f.states().length === 1)
   f.server.close()
@@ -141,10 +135,7 @@ test('the daemon goes and comes, and meanwhile the node is asked nothing', async
 })
 
 test('a daemon that goes while the node is away is noticed', async t => {
-  const n = await fakeNode(t)
-  const f = await feed(t)
-  const b = bridge(t, ['kubo', n.url, '--to', f.path])
-  await f.has(() => f.connections === 1)
+  const { n, f, b } = await bridged(t)
   n.close()
   f.socket.write('r')
   await b.line(/^node_away /)

@@ -4,6 +4,7 @@
 /* What the tests of the sources share: messages as nodes send them, and a hold
  * on what was logged. To be included after cmocka.h and what that needs. */
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -151,6 +152,19 @@ static inline void log_clear(void)
 	if (log_fd >= 0 && (ftruncate(log_fd, 0) != 0 || lseek(log_fd, 0, SEEK_SET) != 0))
 		abort();
 	logged[0] = '\0';
+}
+
+/* Appends the content of an event to a text, or refuses the content "bad", as a source's event does. */
+static inline const char *append_event(char *text, const uint8_t *event, size_t len)
+{
+	Introspection__Event *e = introspection__event__unpack(NULL, len, event);
+
+	assert_non_null(e);
+	const bool refused = strcmp(e->content, "bad") == 0;
+	if (!refused)
+		strcat(text, e->content);
+	introspection__event__free_unpacked(e, NULL);
+	return refused ? "content is bad" : NULL;
 }
 
 #endif
