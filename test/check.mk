@@ -59,7 +59,7 @@ bridge-check:
 	$(MAKE) $(LODESTAR) || echo 'skipped: npm cannot install Lodestar, so the tests with a real one'
 	BUILD=$(ASAN) BRIDGE_BUILD=$(BUILD) KUBO=$(if $(GO),$(KUBO)) KUBO_PUBLISHING=$(if $(GO),$(KUBO_PUBLISHING)) \
 		LODESTAR=$$(ls $(LODESTAR) 2> /dev/null) \
-		timeout 1200 $(TEST) --test-timeout=300000 'test/bridge/*.test.mjs' 'publishers/go-libp2p/cmd/kubo/*.test.mjs'
+		timeout 1800 $(TEST) --test-timeout=900000 'test/bridge/*.test.mjs' 'publishers/go-libp2p/cmd/kubo/*.test.mjs'
 
 # `go install` refuses modules that exclude versions of others.
 $(KUBO):
@@ -94,17 +94,17 @@ publishers-check:
 	$(if $(GO),$(MAKE) go-check,@echo 'skipped: no go, so the publisher of go-libp2p')
 	$(if $(CARGO),$(MAKE) rust-check,@echo 'skipped: no cargo, so the publisher of rust-libp2p')
 	$(MAKE) $(PYTHON) || echo 'skipped: no py-libp2p, so its publisher'
-	BUILD=$(BUILD) GO=$(GO) PYTHON=$(PYTHON) CARGO=$(CARGO) CARGO_TARGET_DIR=$(CARGO_TARGET) timeout 900 $(TEST) --test-timeout=240000 'publishers/contract/*.test.mjs'
+	BUILD=$(BUILD) GO=$(GO) PYTHON=$(PYTHON) CARGO=$(CARGO) CARGO_TARGET_DIR=$(CARGO_TARGET) timeout 1800 $(TEST) --test-timeout=900000 'publishers/contract/*.test.mjs'
 
 # One build for the tests and the contract; clippy needs one of its own.
 CARGO_TARGET = $(abspath $(BUILD))/publishers/rust
-RUST = cd publishers/rust-libp2p && CARGO_TARGET_DIR=$(CARGO_TARGET) timeout 900 $(CARGO)
+RUST = cd publishers/rust-libp2p && CARGO_TARGET_DIR=$(CARGO_TARGET) timeout 1800 $(CARGO)
 
 rust-check:
 	$(RUST) test --locked
 	if $(CARGO) clippy --version > /dev/null; then \
 		$(RUST) clippy --locked --all-targets -- -D warnings && \
-		timeout 900 $(CARGO) clippy --locked --target-dir $(CARGO_TARGET) --no-default-features -- -D warnings; \
+		timeout 1800 $(CARGO) clippy --locked --target-dir $(CARGO_TARGET) --no-default-features -- -D warnings; \
 	else echo 'skipped: no clippy'; fi
 	cd publishers/rust-libp2p && RUSTDOCFLAGS='-D warnings' timeout 900 $(CARGO) doc --locked --no-deps --target-dir $(CARGO_TARGET)
 	if $(MAKE) $(CARGO_DENY); then cd publishers/rust-libp2p && \
@@ -141,8 +141,8 @@ $(PYTHON): $(wildcard publishers/py-libp2p/*.toml publishers/py-libp2p/introspec
 STATICCHECK = $(abspath $(BUILD))/go/staticcheck
 
 go-check: $(STATICCHECK)
-	cd publishers/go-libp2p && timeout 900 $(GO) vet ./... && timeout 900 $(STATICCHECK) ./... && \
-		timeout 900 $(GO) test -race -timeout 240s ./...
+	cd publishers/go-libp2p && timeout 1800 $(GO) vet ./... && timeout 900 $(STATICCHECK) ./... && \
+		timeout 1800 $(GO) test -race -timeout 900s ./...
 
 $(STATICCHECK):
 	GOBIN=$(@D) timeout 600 $(GO) install honnef.co/go/tools/cmd/staticcheck@v0.8.2

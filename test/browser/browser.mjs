@@ -18,6 +18,10 @@ export const VIEWS = ['overview', 'peers', 'connections', 'streams', 'dht', 'top
 export const sample = process.env.SAMPLE_RECORDING
 export const needsSample = { skip: !sample && 'SAMPLE_RECORDING is not set' }
 
+// ms: longer than the page's longest pause between two attempts to connect, and than a busy machine
+// lets anything wait.
+const PATIENCE = 90_000
+
 export const isFirefox = process.env.BROWSER === 'firefox'
 let browser
 
@@ -100,6 +104,7 @@ export async function open (t, url, { width = 1280, height = 800, scheme = 'ligh
     viewport: { width, height }, colorScheme: scheme, reducedMotion: 'reduce', ignoreHTTPSErrors: insecure
   })
   if (!isFirefox) await context.grantPermissions(['clipboard-read', 'clipboard-write'])
+  context.setDefaultTimeout(PATIENCE)
   const page = await context.newPage()
   const errors = []
   const harmless = isFirefox ? HARMLESS_IN_FIREFOX : HARMLESS
@@ -133,9 +138,8 @@ export async function open (t, url, { width = 1280, height = 800, scheme = 'ligh
   return page
 }
 
-// Waits until something is true in the page, longer than its longest pause between two attempts
-// to connect.
-export const when = (page, f, arg) => page.waitForFunction(f, arg, { timeout: 45000 })
+// Waits until something is true in the page.
+export const when = (page, f, arg) => page.waitForFunction(f, arg)
 
 export const hasText = (page, selector, text) =>
   when(page, ([s, t]) => [...document.querySelectorAll(s)].some(el => el.textContent.includes(t)), [selector, text])

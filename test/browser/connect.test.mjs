@@ -6,7 +6,7 @@ import { readFile } from 'node:fs/promises'
 import net from 'node:net'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { client, daemon, folder } from '../integration/daemon.mjs'
+import { client, daemon, folder, undisturbed } from '../integration/daemon.mjs'
 import { makePki } from '../integration/pki.mjs'
 import { load, pageFolder } from '../dashboard/page.mjs'
 import { hasText, open, show, snapshot, when, withBrowser } from './browser.mjs'
@@ -78,7 +78,12 @@ test('a page that is busy skips snapshots, counts them, and gets the newest', li
   const pulling = (async () => { while (on) await other.next() })()
   const page = await open(t, d.url)
   await when(page, () => Number(document.querySelector('.vitals dd')?.textContent.slice(1)) > 3)
-  await page.evaluate(() => { const end = performance.now() + 1500; while (performance.now() < end); })
+  // Busy until the other has got so many snapshots meanwhile.
+  for (let ms = 1500, meanwhile = 0; meanwhile < 15; ms *= 2) {
+    const from = other.snapshots.length
+    await page.evaluate(ms => { const end = performance.now() + ms; while (performance.now() < end); }, ms)
+    meanwhile = other.snapshots.length - from
+  }
   await when(page, () => Number(/Skipped(\d+)/.exec(document.querySelector('.vitals').textContent)[1]) >= 10)
   on = false
   await pulling
@@ -248,13 +253,23 @@ test('a token that is typed while the page is still connecting counts at once', 
   const d = await daemon(t, ['--token-file', tokenFile(t)], { expect: [/token/] })
   const { port, held } = await relay(t, d.port)
   const page = await open(t, `http://127.0.0.1:${port}/`)
-  await hasText(page, 'main', 'wants a token')
-  held.answers = true
-  await page.click('text=Try again')
-  await hasText(page, '.state.busy', 'Connecting')
-  const asked = page.sockets.length
-  await useToken(page, TOKEN)
-  await when(page, () => document.querySelector('.state.busy'))
+  // After 8 s without an answer the page no longer thinks that a token is what is missing.
+  const asked = await undisturbed(async () => {
+    held.answers = false
+    await hasText(page, 'main', 'wants a token')
+    await page.locator('text=Try again').waitFor()
+    held.answers = true
+    await page.click('text=Try again')
+    await hasText(page, '.state.busy', 'Connecting')
+    await page.fill('[name=token]', TOKEN, { timeout: 5000 }).catch(() => {})
+    const asked = page.sockets.length
+    const went = await page.evaluate(() => {
+      const form = document.querySelector('.state.busy') && document.querySelector('.token')
+      form?.requestSubmit()
+      return form != null
+    })
+    return went ? asked : undefined
+  })
   while (page.sockets.length === asked) await new Promise(resolve => page.once('websocket', resolve))
   held.answers = false
   await connected(page, `127.0.0.1:${port}`)

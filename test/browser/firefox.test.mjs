@@ -13,7 +13,7 @@ const PARTS = {
 }
 
 for (const [file, names] of Object.entries(PARTS)) {
-  test(`in Firefox: ${file}`, { timeout: 300_000 }, async t => {
+  test(`in Firefox: ${file}`, { timeout: 450_000 }, async t => {
     const { NODE_TEST_CONTEXT, ...env } = process.env
     const child = spawn(process.execPath, ['--test', '--test-reporter=tap', ...names.map(name => `--test-name-pattern=${name}`), join(root, 'test/browser', file)],
       { env: { ...env, BROWSER: 'firefox' }, stdio: ['ignore', 'pipe', 'inherit'] })

@@ -68,7 +68,7 @@ test('a list of daemons by totals: here, away, refused, behind a token; kept, li
   await row(page, c.host).getByText('connected').waitFor()
   await d.stop()
   const again = await daemon(t, ['--listen', d.host, ...options.slice(2)])
-  await row(page, d.host).getByText('connected').waitFor({ timeout: 40_000 })
+  await row(page, d.host).getByText('connected').waitFor()
   await hasText(page, '.tools .aside', '4 of 4 daemons connected')
 
   // What is gone is said to be gone, counts no more, and its last figures stay.

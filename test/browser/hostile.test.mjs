@@ -47,7 +47,7 @@ test('hostile strings in every text field are shown as text, in every view', { t
   const visible = async (view, wanted) => {
     const missing = strings => strings.filter(s => !document.querySelector('#main').textContent.includes(s) && !document.querySelector(`#main [aria-label^="${CSS.escape(s)}"]`))
     // The page's policy forbids to wait for a text of JavaScript.
-    for (const end = Date.now() + 30_000; Date.now() < end && (await page.evaluate(missing, wanted)).length;) await page.waitForTimeout(100)
+    for (const end = Date.now() + 60_000; Date.now() < end && (await page.evaluate(missing, wanted)).length;) await page.waitForTimeout(100)
     assert.deepEqual(await page.evaluate(missing, wanted), [], view)
     assert.equal(await page.evaluate(() => window.harmed), undefined, view)
     const strange = (await elements()).filter(name => !fine.has(name))

@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs'
 import test from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { commandClient, delimited, encode, eventOf, fedDaemon } from './command-client.mjs'
-import { client, daemon, FRUGAL, memory } from './daemon.mjs'
+import { client, daemon, FRUGAL, memory, undisturbed } from './daemon.mjs'
 import { completed } from './recording.mjs'
 
 const INTERVAL_MIN = 500
@@ -165,16 +165,23 @@ test('a requested state may be an old one only if the node has no other', async 
 
 test('what is pushed is fresh, but not taken twice', async t => {
   const interval = 600
-  const d = await fedDaemon(t, { interval })
-  const pull = await client(t, d.ws)
-  await pull.received(1)
-  await delay(interval + 50)
-  const c = await greeted(t, d)
-  await c.ok('PUSH_ENABLE', { source: 'STATE' })
-  assert.equal((await c.count('states', 1)).sequence, 2)
-  const late = await greeted(t, d)
-  await late.ok('PUSH_ENABLE', { source: 'STATE' })
-  assert.deepEqual((await late.count('states', 1), late.received.at(-1).message), c.received.at(-1).message)
+  await undisturbed(async () => {
+    const d = await fedDaemon(t, { interval })
+    const pull = await client(t, d.ws)
+    await pull.received(1)
+    await delay(interval + 50)
+    const start = performance.now()
+    const c = await greeted(t, d)
+    await c.ok('PUSH_ENABLE', { source: 'STATE' })
+    const first = await c.count('states', 1)
+    const late = await greeted(t, d)
+    await late.ok('PUSH_ENABLE', { source: 'STATE' })
+    await late.count('states', 1)
+    if (performance.now() - start > interval) return
+    assert.equal(first.sequence, 2)
+    assert.deepEqual(late.received.at(-1).message, c.received.find(m => m.state).message)
+    return true
+  })
 })
 
 test('PUSH_ENABLE and PUSH_DISABLE', async t => {
@@ -233,7 +240,7 @@ test('a burst as the toolkit sends it, at the interval that it asked for', async
   c.send('PUSH_ENABLE', { version: {}, source: 'EVENTS' })
   c.send('PUSH_ENABLE', { version: {}, source: 'STATE' })
   c.tcp.uncork()
-  await c.count('states', 3, 20000)
+  await c.count('states', 3)
   assert.deepEqual(kinds(c), ['response', 'runtime', 'response', 'response', 'state', 'state', 'state'])
   // The daemon asks the node an interval after it took what the node said last.
   const gaps = d.node.asked.slice(1, 3).map((at, i) => at - d.node.asked[i])
@@ -475,7 +482,7 @@ test('push clients at different intervals and pull clients share what is taken',
       await delay(7 * i)
     }
   })
-  await pushes[1].count('states', 6, 30000)
+  await pushes[1].count('states', 6)
   going = false
   await Promise.all(pulling)
   const took = performance.now() - start
@@ -610,7 +617,7 @@ test('a state requested during a pause overtakes those held back, which is said'
 
 test('what is older than the retention period is dropped, which is said once', async t => {
   const d = await fedDaemon(t)
-  const c = await greeted(t, d, { stateSnapshotIntervalMs: INTERVAL_MIN, retentionPeriodMs: 600 })
+  const c = await greeted(t, d, { stateSnapshotIntervalMs: INTERVAL_MIN, retentionPeriodMs: 4000 })
   await c.ok('PUSH_ENABLE', { source: 'EVENTS' })
   await c.ok('PUSH_ENABLE', { source: 'STATE' })
   await c.count('states', 1)
@@ -618,7 +625,7 @@ test('what is older than the retention period is dropped, which is said once', a
   const asked = d.node.asked.length
   d.node.event()
   d.node.event()
-  await d.node.askedFor(asked + 4)   // 1500 ms at least since the first of them
+  await d.node.askedFor(asked + 10)   // 4500 ms at least since the first of them
   d.node.event()
   const response = await c.ok('PUSH_RESUME')
   await c.count('events', 1)
@@ -628,7 +635,7 @@ test('what is older than the retention period is dropped, which is said once', a
   assert.equal(c.notices.length, 1)
   assert.deepEqual(numbersOf(c.events), [3])
   const held = after.slice(0, after.findIndex(m => m.event)).filter(m => m.state)
-  assert.ok(held.length <= 2, `${held.length} states of 600 ms at an interval of 500`)
+  assert.ok(held.length <= 9, `${held.length} states of 4000 ms at an interval of 500`)
   assertRising(c.sequences())
   // The limit is one of that pause alone.
   await c.ok('PUSH_PAUSE')
@@ -717,12 +724,12 @@ async function flood (d, fast, n) {
   const padding = 'x'.repeat(8000)
   for (let i = 0; i < n; i++) {
     d.node.event({ padding })
-    if (i % 100 === 99) await fast.until(() => fast.events.at(-1)?.ts === d.node.events, 30000)
+    if (i % 100 === 99) await fast.until(() => fast.events.at(-1)?.ts === d.node.events)
   }
 }
 
 test('a push client that stops reading is dropped at its deadline, the others get everything', async t => {
-  const d = await fedDaemon(t, { options: ['--drain', '0.5', '-v'], expect: verbose })
+  const d = await fedDaemon(t, { options: ['--drain', '6', '-v'], expect: verbose })
   const slow = await greeted(t, d, { stateSnapshotIntervalMs: INTERVAL_MIN })
   const fast = await greeted(t, d, { stateSnapshotIntervalMs: INTERVAL_MIN })
   const pull = await client(t, d.ws)
@@ -750,7 +757,7 @@ test('a push client that reads again in time is told once of each loss', async t
   slow.socket.pause()
   await flood(d, fast, 2000)
   slow.socket.resume()
-  await slow.until(() => slow.events.at(-1)?.ts === 2000, 30000)
+  await slow.until(() => slow.events.at(-1)?.ts === 2000)
   let gaps = 0, next = 1, told = false
   for (const { event, notice } of slow.received) {
     if (event) {

@@ -23,6 +23,7 @@ const completeState = peerId => ({
 })
 const delimited = message => ServerMessage.encodeDelimited(ServerMessage.fromObject(message)).finish()
 const peerOf = snapshot => snapshot.state.subsystems.connections[0].peerId
+const median = times => times.toSorted((a, b) => a - b)[times.length >> 1]
 
 async function feedDaemon (t, { options = [], expect = [] } = {}) {
   const path = join(folder(t), 'feed')
@@ -104,7 +105,7 @@ test('of a node on its own clock the newest state comes at once, however old', a
   const { d, path } = await feedDaemon(t)
   const node = await connect(t, path)
   const c = await client(t, d.ws)
-  let ms = 0
+  const times = []
   for (let i = 1; i <= 6; i++) {
     await node.askedFor(i)
     node.send(stateOf(`${i}`))
@@ -116,10 +117,10 @@ test('of a node on its own clock the newest state comes at once, however old', a
     const begin = performance.now()
     c.ready()
     assert.equal(peerOf(await c.received(2 * i)), 'newest')
-    ms += performance.now() - begin
+    times.push(performance.now() - begin)
     c.ready()
   }
-  assert.ok(ms < 5 * 1000 / 2, `${ms} ms`)
+  assert.ok(median(times) < 500, `${times} ms`)   // a second, if it waited for one that is fresh
 })
 
 test('a state comes in byte by byte while another client is served', async t => {
@@ -187,12 +188,14 @@ test('the last snapshot stays when the node is gone', async t => {
   await d.line(/^feed_disconnected/)
   await delay(2 * INTERVAL)
   // none of them waits the second that a fresh one is given to come
-  const begin = performance.now()
+  const times = []
   for (let i = 0; i < 10; i++) {
     const late = await client(t, d.ws)
+    const begin = performance.now()
     assert.equal(peerOf(await late.received(1)), 'last')
+    times.push(performance.now() - begin)
   }
-  assert.ok(performance.now() - begin < 5000)
+  assert.ok(median(times) < 500, `${times} ms`)
 })
 
 test('bad input closes the feed with a line that says where, and nothing else', async t => {
@@ -312,7 +315,7 @@ test('a connection that says nothing, or half of a message, does not keep a node
     await d.line(/^feed_connected/)
     const node = await connect(t, path)
     node.send(stateOf('node'))
-    assert.equal(peerOf(await c.received(1, 20000)), 'node')
+    assert.equal(peerOf(await c.received(1)), 'node')
     await squatter.closed
   }
 })

@@ -1,7 +1,6 @@
 // RFC 6455 from outside: what is answered to which frame.
 import assert from 'node:assert/strict'
-import test from 'node:test'
-import { client, daemon, ServerMessage } from './daemon.mjs'
+import { client, daemon, ServerMessage, test } from './daemon.mjs'
 import { encodeState, feedDaemon, node } from './feed-node.mjs'
 import {
   BINARY, CLOSE, close, connect, frame, handshake, open, PING, ping, PONG, pong, TEXT, text
@@ -104,9 +103,9 @@ test('close in a fragmented message', async t => {
 test('a client that does not close its end is cut off after 2 s', async t => {
   const d = await daemon(t, [...HOUR, '-v'], { expect: [/^open peer=/, /^clos/] })
   const c = await open(t, { port: d.port, lingers: true })
+  const start = performance.now()
   c.send(close(1000))
   await c.end()
-  const start = performance.now()
   await d.line(/^closed peer=\S+ reason="closed"/)
   assert.ok(performance.now() - start > 1500)
 })

@@ -15,7 +15,7 @@ const HOUR = ['--interval', '3600000']
 // status, headers (names in lower case) and body of an answer.
 async function curl (...args) {
   const { stdout } = await run('curl',
-    ['--silent', '--show-error', '--max-time', '10', '--include', ...args], { encoding: 'buffer' })
+    ['--silent', '--show-error', '--max-time', '60', '--include', ...args], { encoding: 'buffer' })
   const end = stdout.indexOf('\r\n\r\n')
   const [first, ...lines] = stdout.subarray(0, end).toString().split('\r\n')
   const headers = Object.fromEntries(lines.map(line => {

@@ -16,9 +16,10 @@ async function traced (t, options) {
     env: { ASAN_OPTIONS: 'detect_leaks=0' }   // which is not possible under ptrace
   })
   d.calls = () => readFileSync(log, 'utf8')
-  // Resolves when no call has come for a while.
+  // Resolves when no call has come for a while in which it slept: neither it nor strace wanted to run.
+  const sleeps = () => / \(sleeping\)$/m.test(readFileSync(`/proc/${d.pid}/status`, 'utf8'))
   d.quiet = async () => {
-    for (let before; before !== (before = d.calls());) await delay(200)
+    for (let before, slept = false; !slept || before !== (before = d.calls()) || !sleeps(); await delay(200)) slept = sleeps()
   }
   return d
 }

@@ -221,10 +221,11 @@ describe('introspect as JSON', () => {
 
   test('sleeps when the time is over and its reader has not read the line', async t => {
     const s = await server(t, socket => socket.send(long('x')))
-    const p = introspect(t, ['--json', '--duration', '0.1', s.name])
+    const p = introspect(t, ['--json', '--duration', '5', s.name])
+    const over = delay(5500)
     await once(p.child.stdout, 'data')
     p.child.stdout.pause()
-    await delay(500)
+    await over
     const ticks = () => readFileSync(`/proc/${p.child.pid}/stat`, 'latin1').split(' ').slice(13, 15).reduce((a, b) => a + Number(b), 0)
     const before = ticks(), start = performance.now()
     await delay(1000)
@@ -262,7 +263,7 @@ describe('introspect as JSON', () => {
 
   test('a difference to what is not here ends the connection', async t => {
     const s = await server(t, (socket, n) => socket.send(encode({ sequence: 7 + n, base: n ? 6 : 0, subsystems: {} })))
-    const p = introspect(t, ['--json', '--duration', '5', s.name])
+    const p = introspect(t, ['--json', s.name])
     assert.match(await p.told(/./), /sent the difference to a snapshot that is not here; trying again$/)
     assert.equal((await once(s, 'closed'))[0], 1007)
     p.child.kill()
@@ -414,22 +415,20 @@ describe('introspect --record', () => {
 
   test('the exit status says that the time was over first', async t => {
     const path = folder(t)
-    const s = await server(t, (socket, n) => { if (n === 0) socket.send(encode({ runtime: {} })) })
-    const p = introspect(t, ['--record', join(path, 'r'), '--duration', '0.3', '--count', '2', s.name])
+    const first = (socket, n) => { if (n === 0) socket.send(encode({ runtime: {} })) }
+    const [s, brief] = [await server(t, first), await server(t, first)]
+    const [p, q, lost] = [['r', '--count', '2'], ['q'], ['l']].map(([name, ...options]) =>
+      introspect(t, ['--record', join(path, name), '--duration', '6', ...options, name === 'l' ? brief.name : s.name]))
+    await larger(t, join(path, 'l'), 20)
+    brief.clients.forEach(c => c.terminate())
+    brief.close()
     assert.deepEqual(await p.end, {
       code: 3,
       signal: null,
       errors: ['introspect: the time is over', 'introspect: snapshots recorded: 1']
     })
     assert.equal(states(join(path, 'r')).length, 1)
-
-    const q = introspect(t, ['--record', join(path, 'q'), '--duration', '0.3', s.name])
     assert.equal((await q.end).code, 0)
-
-    const lost = introspect(t, ['--record', join(path, 'l'), '--duration', '1', s.name])
-    await larger(t, join(path, 'l'), 20)
-    s.clients.forEach(c => c.terminate())
-    s.close()
     assert.equal((await lost.end).code, 3)
     assert.match(lost.errors[1], /the time is over, and there is no connection: 127\.0\.0\.1:\d+: /)
     assert.equal(states(join(path, 'l')).length, 1)

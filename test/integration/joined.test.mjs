@@ -31,7 +31,7 @@ const find = (state, { srcMultiaddr, dstMultiaddr }) => state.subsystems.connect
 
 // Snapshots until one is as wanted.
 async function shows (c, wanted) {
-  for (let i = 0; i < 500; i++) {
+  for (let i = 0; i < 5000; i++) {
     const { state } = await c.next()
     const found = wanted(state)
     if (found) return found

@@ -15,8 +15,8 @@ const pingsOf = c => c.frames.filter(f => f.opcode === PING).length
 
 test('a client that answers nothing is given up after two pings', async t => {
   const d = await daemon(t, [...HOUR, '-v', '--ping', '0.2'], { expect: connections })
-  const c = await open(t, { port: d.port })
   const start = performance.now()
+  const c = await open(t, { port: d.port })
   await c.end()
   const ms = performance.now() - start
   assert.ok(ms > 550, `gave up after ${ms} ms`)
@@ -26,11 +26,11 @@ test('a client that answers nothing is given up after two pings', async t => {
 })
 
 test('pings come after silence only, and whatever answers will do', async t => {
-  const d = await daemon(t, [...HOUR, '--ping', '0.2'])
+  const d = await daemon(t, [...HOUR, '--ping', '3'])
   const halfAFrame = n => n % 2 ? [0x81] : [0x80, 0, 0, 0, 0]
   await Promise.all([() => pong(''), () => text('r'), halfAFrame].map(async answer => {
     const c = await open(t, { port: d.port })
-    for (let n = 1; n <= 6; n++) {
+    for (let n = 1; n <= 4; n++) {
       await c.until(() => pingsOf(c) === n)
       c.send(answer(n))
     }
@@ -39,27 +39,27 @@ test('pings come after silence only, and whatever answers will do', async t => {
 })
 
 test('a client that asks all the time is not asked', async t => {
-  const d = await daemon(t, [...SHORT, '--ping', '1'])
+  const d = await daemon(t, [...SHORT, '--ping', '5'])
   const c = await client(t, d.ws)
   let pings = 0
   c.socket.on('ping', () => pings++)
   await c.received(1)
-  for (const start = performance.now(); performance.now() - start < 1500;) await c.next()
+  for (const start = performance.now(); performance.now() - start < 7000;) await c.next()
   assert.equal(pings, 0)
 })
 
 test('the ws package answers for a client that does nothing', async t => {
-  const d = await daemon(t, [...HOUR, '--ping', '0.1'])
+  const d = await daemon(t, [...HOUR, '--ping', '3'])
   const c = await client(t, d.ws)
   let pings = 0
   c.socket.on('ping', () => pings++)
   await c.received(1)
-  await until(c.socket, 'ping', () => pings >= 6)
+  await until(c.socket, 'ping', () => pings >= 4)
   assert.equal(c.socket.readyState, c.socket.OPEN)
 })
 
 test('who stops reading is dropped, and delays nobody', async t => {
-  const d = await feedDaemon(t, [...SHORT, '-v', '--drain', '1'], { expect: connections })
+  const d = await feedDaemon(t, [...SHORT, '-v', '--drain', '6'], { expect: connections })
   await node(t, d, () => encodeState(BIG))
   const stuck = await connect(t, { port: d.port })
   stuck.socket.pause()
@@ -78,21 +78,18 @@ test('who stops reading is dropped, and delays nobody', async t => {
 })
 
 test('who reads slowly but reads stays', async t => {
-  const d = await feedDaemon(t, [...HOUR, '--drain', '1'])
-  await node(t, d, () => encodeState(BIG))
+  const d = await feedDaemon(t, [...HOUR, '--drain', '5', '--ping', '3600'])
+  await node(t, d, () => encodeState(2 * BIG))
   const c = await connect(t, { port: d.port })
   c.send(handshake())
-  const start = performance.now()
-  let bytes = 0
-  c.socket.on('data', chunk => {
-    bytes += chunk.length
-    if (bytes < BIG / 2) {
-      c.socket.pause()
-      setTimeout(() => c.socket.resume(), 20)
-    }
+  const start = performance.now(), slow = () => performance.now() - start < 7000
+  c.socket.on('data', () => {
+    if (!slow()) return
+    c.socket.pause()
+    setTimeout(() => c.socket.resume(), 50)
   })
   assert.equal((await c.frame(0)).opcode, BINARY)
-  assert.ok(performance.now() - start > 1000)
+  assert.ok(!slow())
 })
 
 test('when slow clients hold all buffers, those with the oldest go', async t => {

@@ -3,10 +3,9 @@ import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import test from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { encode } from './command-client.mjs'
-import { client, daemon, folder, FRUGAL, memory, ServerMessage, until } from './daemon.mjs'
+import { client, daemon, folder, FRUGAL, memory, ServerMessage, test, until } from './daemon.mjs'
 import { encodeState, feedDaemon, node } from './feed-node.mjs'
 import { CLOSE, close, connect, frame, handshake, open, ping, request, stopsAtOnce, text } from './raw.mjs'
 
@@ -158,11 +157,11 @@ const apart = { skip: spawnSync(APART[0], [...APART.slice(1), 'true']).status !=
 
 test('of another machine half of them', apart, async t => {
   const COUNT = `let n = 0; for (let i = 0; i < 13; i++) require('net').connect(+process.argv[1], '192.0.2.1')
-    .on('data', x => { console.log(String(x)); process.exit() }).on('connect', () => ++n < 13 || setTimeout(process.exit, 2000))`
+    .on('data', x => { console.log(String(x)); process.exit() }).on('connect', () => ++n < 13 || setTimeout(process.exit, +process.argv[2]))`
   for (const [options, bound] of [[[], true], [['--public-url', 'https://node.example'], false]]) {
     const d = await daemon(t, [...SHORT, '--max-clients', '8', '--listen', '192.0.2.1:0', ...options],
       { prefix: APART, expect: [/^warning /, FULL] })
-    const out = execFileSync('nsenter', ['-t', `${d.pid}`, '-U', '-n', '--preserve-credentials', process.execPath, '-e', COUNT, `${d.port}`])
+    const out = execFileSync('nsenter', ['-t', `${d.pid}`, '-U', '-n', '--preserve-credentials', process.execPath, '-e', COUNT, `${d.port}`, bound ? '60000' : '2000'])
     assert.equal(/503.*--max-per-address/s.test(out), bound)
     if (bound) await d.line(FULL)
   }
@@ -171,20 +170,22 @@ test('of another machine half of them', apart, async t => {
 test('those who wait for the answer to a wrong token make room, too', async t => {
   const token = join(folder(t), 'token')
   writeFileSync(token, 'correct-horse.battery_staple~1', { mode: 0o600 })
-  const d = await daemon(t, [...SHORT, '--max-clients', '2', '--token-file', token, '-v'],
-    { expect: [...connections, /^wrong_token /] })
-  const wrong = []
-  for (let i = 0; i < 18; i++) {
-    wrong.push(await connect(t, { port: d.port, localAddress: `127.0.1.${i}` }))
-    wrong[i].send(handshake({ Authorization: 'Bearer wrong' }))
-  }
-  await until(d.child, 'line', () => d.lines.filter(line => line.startsWith('refused')).length === wrong.length)
-  await delay(10)
-  const c = await client(t, d.ws, { headers: { Authorization: `Bearer ${readFileSync(token)}` } })
-  await c.received(1)
   // Nor does the daemon wait for them when it goes down.
-  c.socket.terminate()
-  await stopsAtOnce(t, d)
+  await stopsAtOnce(t, async () => {
+    const d = await daemon(t, [...SHORT, '--max-clients', '2', '--token-file', token, '-v'],
+      { expect: [...connections, /^wrong_token /] })
+    const wrong = []
+    for (let i = 0; i < 18; i++) {
+      wrong.push(await connect(t, { port: d.port, localAddress: `127.0.1.${i}` }))
+      wrong[i].send(handshake({ Authorization: 'Bearer wrong' }))
+    }
+    await until(d.child, 'line', () => d.lines.filter(line => line.startsWith('refused')).length === wrong.length)
+    await delay(10)
+    const c = await client(t, d.ws, { headers: { Authorization: `Bearer ${readFileSync(token)}` } })
+    await c.received(1)
+    c.socket.terminate()
+    return d
+  })
 })
 
 test('more at once than there are slots: the rest is refused', async t => {
@@ -240,10 +241,11 @@ test('no descriptors left: it waits without work, and serves when there are some
   const waiting = await connect(t, { port: d.port })
   waiting.send(handshake())
   await d.line(/^accept_paused/)
-  const start = busy(d)
+  const start = busy(d), begin = performance.now()
   await delay(1500)
   assert.ok(busy(d) - start <= 100, `${busy(d) - start} ms of work in 1500`)
-  assert.ok(d.lines.filter(line => line.startsWith('accept_paused')).length <= 4)
+  const pauses = d.lines.filter(line => line.startsWith('accept_paused')).length
+  assert.ok(pauses <= 3 + (performance.now() - begin) / 1000, `${pauses} pauses of a second`)
   assert.equal(waiting.status, 0)
   await c.next()
   execFileSync('prlimit', ['--pid', `${d.pid}`, '--nofile=1024:'])
@@ -274,7 +276,7 @@ test('no descriptors left: the next is served as soon as another goes', async t 
 })
 
 test('the limit lowered below the length of the table for poll(): it goes on', async t => {
-  const d = await feedDaemon(t, [...SHORT, '--ping', '0.5'], {
+  const d = await feedDaemon(t, [...SHORT, '--ping', '10'], {
     expect: [/^accept_paused /, /^slot /]
   })
   const n = await node(t, d)
@@ -422,7 +424,7 @@ test('who reads slowly gets all of a snapshot, though more come than there are b
     one.socket.pause()
     one.send(handshake())
     stuck.push(one)
-    await c.next(20000)
+    await c.next()
     c.raw.fill(null)
     c.snapshots.fill(null)
   }
@@ -454,16 +456,16 @@ test('a state over --max-snapshot', async t => {
   })
   // It fits what a node may send, but not with what the daemon adds.
   const sizes = [100, 9970, 9970, 200]
-  const n = await node(t, d, i => encodeState(sizes[i - 1]))
+  const n = await node(t, d, i => encodeState(sizes[i - 1] ?? 200))
   const c = await client(t, d.ws)
   await c.received(1)
   c.ready()
   await d.line(/^snapshot_too_big/)
   const old = await client(t, d.ws)
   const next = await c.received(2)
-  assert.equal(n.requests, 4)
+  assert.ok(n.requests >= 4, `${n.requests}`)   // more, if the other came later than the interval
   assert.equal(next.state.topics[0].name.length, 200)
-  assert.deepEqual(c.sequences(), [1, 2])
-  assert.ok([1, 2].includes(Number((await old.received(1)).state.sequence)))
+  assert.deepEqual(c.sequences().slice(0, 2), [1, 2])
+  await old.received(1)
   assert.equal(d.lines.filter(line => line.startsWith('snapshot_too_big')).length, 1)
 })

@@ -105,8 +105,8 @@ describe('metrics', { concurrency: true }, () => {
     assert.ok(samples.get('libp2p_connections{status="active",role="responder",transport="ip4+tcp"}') > 0)
     assert.equal(samples.get('introspectd_snapshots_taken_total'), 1)
     assert.equal(samples.get('introspectd_snapshot_bytes'), c.raw[0].length)
-    assert.ok(Math.abs(samples.get('introspectd_snapshot_timestamp_seconds') - Date.now() / 1000) < 10)
-    assert.ok(Math.abs(samples.get('process_start_time_seconds') - Date.now() / 1000) < 10)
+    assert.ok(Math.abs(samples.get('introspectd_snapshot_timestamp_seconds') - Date.now() / 1000) < 60)
+    assert.ok(Math.abs(samples.get('process_start_time_seconds') - Date.now() / 1000) < 60)
     assert.ok(samples.get('process_cpu_seconds_total') < 10)
     assert.match(samples.text, /^libp2p_node_info\{source="kernel",implementation="Linux TCP(?:, QUIC by eBPF)?",/m)
     assert.equal(samples.get('introspectd_feed_connected'), undefined)
@@ -189,7 +189,7 @@ describe('metrics', { concurrency: true }, () => {
     const n = await node(t, d, i => silent ? Buffer.alloc(0) : encodeState(0, { instantTs: i }))
     const start = performance.now()
     const during = await scrape(d)
-    assert.ok(performance.now() - start < 5000)
+    assert.ok(performance.now() - start < 30000)
     assert.equal(during.get('introspectd_feed_connected'), 1)
     assert.equal(during.get('introspectd_snapshots_taken_total'), 0)
     silent = false
@@ -197,10 +197,10 @@ describe('metrics', { concurrency: true }, () => {
     while ((await scrape(d)).get('introspectd_snapshots_taken_total') === 0);
     // and of one that stopped talking, the last is told, and how old it is
     silent = true
-    await delay(20)
-    const [first, second] = [await scrape(d), await scrape(d)]
-      .map(samples => samples.get('introspectd_snapshot_timestamp_seconds'))
-    assert.ok(second - first < 0.1, `${first} ${second}`)
+    const told = async () => (await scrape(d)).get('introspectd_snapshot_timestamp_seconds')
+    let last = await told()   // perhaps of one that it said before
+    for (let before; before !== last;) [before, last] = [last, await told()]
+    assert.ok(last < Date.now() / 1000 - 0.9, 'it was asked for another one, in vain')
     n.socket.end(Buffer.from([3, 0xff, 0xff, 0xff]))
     await d.line(/^feed_closed/)
     const after = await scrape(d)

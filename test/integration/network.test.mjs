@@ -62,7 +62,7 @@ function network (t) {
 }
 
 async function shows (c, wanted) {
-  for (let i = 0; i < 1000; i++) {
+  for (let i = 0; i < 5000; i++) {
     const found = wanted((await c.next()).state)
     if (found) return found
   }
@@ -104,7 +104,7 @@ const gauge = g => ({ packets: Number(g.cumPackets), bytes: Number(g.cumBytes) }
 // What the daemon shows, once it is what nftables counted before and after.
 async function agrees (c, way, counted) {
   let shown, wanted
-  for (let i = 0; i < 100; i++) {
+  for (let i = 0; i < 3000; i++) {
     wanted = counted()
     const [connection] = quicConnections((await c.next()).state)
     shown = connection && gauge(connection.traffic[way])

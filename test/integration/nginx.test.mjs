@@ -182,27 +182,27 @@ proxied('right tokens do not wait for the answers to a few wrong ones from the s
   const first = await ask(t, d, wrong)
   assert.equal(first.status, 401)
   assert.ok(first.ms >= 245, `${first.ms} ms`)
-  const held = [ask(t, d, wrong), ask(t, d, wrong), ask(t, d, wrong)]
+  const held = Array.from({ length: 5 }, () => ask(t, d, wrong))   // the last for 8 s
   let answered = 0
   held.forEach(one => one.then(() => answered++))
   await d.get('healthz')
   const right = await client(t, d.ws, d.from(d.origin, { Authorization: `Bearer ${TOKEN}` }))
   for (let i = 0; i < 5; i++) await right.next()
   assert.equal((await ask(t, d, d.from(d.origin, {}, ['introspect', `introspect.token.${TOKEN}`]))).status, 101)
-  assert.ok(answered < 3, 'the right tokens waited with the wrong ones')
+  assert.ok(answered < held.length, 'the right tokens waited with the wrong ones')
   for (const { status } of await Promise.all(held)) assert.equal(status, 401)
 })
 
 proxied('a long silence ends nothing as long as --ping is shorter than the proxy\'s patience', async t => {
-  const impatient = { settings: 'proxy_read_timeout 2s;' }
-  const talking = await behind(t, [...HOUR, '--ping', '0.4'], impatient)
+  const impatient = { settings: 'proxy_read_timeout 8s;' }
+  const talking = await behind(t, [...HOUR, '--ping', '2'], impatient)
   const silent = await behind(t, HOUR, impatient)
+  const start = performance.now()
   const [kept, cut] = await Promise.all([client(t, talking.ws, talking.from()), client(t, silent.ws, silent.from())])
   await Promise.all([kept.received(1), cut.received(1)])
   kept.ready()
-  const start = performance.now()
   assert.equal((await cut.closed).code, 1006)
-  assert.ok(performance.now() - start > 1500)
+  assert.ok(performance.now() - start > 7500)
   await new Promise(resolve => setTimeout(resolve, 1500))
   assert.equal(kept.socket.readyState, WebSocket.OPEN)
   kept.socket.close(1000)

@@ -13,7 +13,7 @@ const { values: Status } = schema.lookupEnum('introspection.Status')
 const { values: Role } = schema.lookupEnum('introspection.Role')
 const { values: Reachability } = schema.lookupEnum('introspection.OwnAddress.Reachability')
 
-const limit = { timeout: 60000 }
+const limit = { timeout: 180000 }
 const expect = [/^feed_(connected|disconnected)$/]
 const options = feed => ['--feed', feed, '--interval', '20']
 

@@ -15,7 +15,7 @@ const python = [process.env.PYTHON ?? 'python3', '/usr/bin/python3']
   .find(python => spawnSync(python, ['-c', 'import google.protobuf']).status === 0)
 
 test('the Python example publishes its connections', {
-  timeout: 30000,
+  timeout: 180000,
   skip: python === undefined && 'no python3 with google.protobuf'
 }, async t => {
   const path = folder(t)

@@ -89,10 +89,10 @@ function tlsConnect (t, d, options = {}) {
 
 // A connection on which bytes are sent; closed resolves with the ms until it ended.
 async function plain (t, d, bytes) {
+  const start = performance.now()
   const socket = net.connect({ port: d.port, host: '127.0.0.1' }).on('error', () => {}).resume()
   t.after(() => socket.destroy())
   await once(socket, 'connect')
-  const start = performance.now()
   if (bytes) socket.write(bytes)
   return { socket, closed: new Promise(resolve => socket.on('close', () => resolve(performance.now() - start))) }
 }
@@ -160,14 +160,14 @@ test('each wrong token from an address waits longer, nobody else does', async t 
   const waits = [(await ask(t, target, bearer(WRONG))).ms, (await ask(t, target, bearer(WRONG))).ms,
     (await ask(t, target, bearer(WRONG))).ms]
   for (const [i, least] of [250, 500, 1000].entries()) assert.ok(waits[i] >= least - 5, `${i}: ${waits[i]} ms`)
-  const held = ask(t, target, bearer(WRONG))
-  let answered = false
-  held.then(() => { answered = true })
+  const held = Array.from({ length: 3 }, () => ask(t, target, bearer(WRONG)))   // the last for 8 s
+  let answered = 0
+  for (const one of held) one.then(() => answered++)
   await ask(t, { ...target, localAddress: '127.0.0.2' }, bearer(WRONG))
   assert.equal((await ask(t, target, bearer(TOKEN))).status, 101)
   for (let i = 0; i < 10; i++) await watching.next()
-  assert.equal(answered, false)
-  assert.ok((await held).ms >= 1995)
+  assert.ok(answered < held.length)
+  assert.ok(Math.max(...(await Promise.all(held)).map(({ ms }) => ms)) >= 7995)
 })
 
 test('tokens are not tried out by not waiting for answers, and whoever has the right one is served', async t => {
@@ -373,7 +373,7 @@ test('large snapshots over TLS, and a ready while one is written', async t => {
   d.feed = feed
   await node(t, d, n => encodeState(size + n))
   const c = await client(t, d.ws, { ca: pki.ca })
-  await c.received(1, 30000)
+  await c.received(1)
   c.socket.pause()
   c.ready()
   const writing = () => d.lines.some(line => /^slot .* state=open .* unsent=[1-9]/.test(line))
@@ -384,7 +384,7 @@ test('large snapshots over TLS, and a ready while one is written', async t => {
   c.ready()
   await get(d)
   c.socket.resume()
-  await c.received(3, 30000)
+  await c.received(3)
   for (const { state } of c.snapshots) assert.ok(state.topics[0].name.length > size)
   c.socket.close(1000)
   assert.deepEqual(await c.closed, { code: 1000, reason: '' })
@@ -625,7 +625,7 @@ for (const [name, frames] of Object.entries(NOTHING)) {
     const c = await client(t, d.ws, { ca: pki.ca })
     await c.received(1)
     const before = written
-    for (let i = 0; i < 20; i++) await c.next(30000)
+    for (let i = 0; i < 20; i++) await c.next()
     assert.ok(written > before + 1000, `${written - before} records`)
     assert.equal(socket.readyState, 'open')
     over = true

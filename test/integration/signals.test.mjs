@@ -20,10 +20,13 @@ async function stop (d, signal) {
 
 for (const signal of ['SIGTERM', 'SIGINT']) {
   test(`${signal} says goodbye to all`, async t => {
-    const d = await daemon(t, HOUR)
-    const clients = await Promise.all(Array.from({ length: 10 }, () => client(t, d.ws)))
-    await Promise.all(clients.map(c => c.received(1)))
-    await stopsAtOnce(t, d, { signal })
+    let clients
+    const d = await stopsAtOnce(t, async () => {
+      const d = await daemon(t, HOUR)
+      clients = await Promise.all(Array.from({ length: 10 }, () => client(t, d.ws)))
+      await Promise.all(clients.map(c => c.received(1)))
+      return d
+    }, { signal })
     assert.equal(d.lines.at(-1), `stopping signal=${signal} clients=10`)
     for (const c of clients) assert.deepEqual(await c.closed, { code: 1001, reason: '' })
   })
@@ -36,7 +39,7 @@ test('SIGHUP with nothing to read again is said to be that', async t => {
 })
 
 test('with nobody there it ends at once', async t => {
-  await stopsAtOnce(t, await daemon(t))
+  await stopsAtOnce(t, () => daemon(t))
 })
 
 test('who does not answer is waited for 2 s', async t => {
@@ -45,14 +48,14 @@ test('who does not answer is waited for 2 s', async t => {
   await c.frame(0)
   const { code, ms } = await stop(d)
   assert.equal(code, 0)
-  assert.ok(ms > 1500 && ms < 5000, `${ms} ms`)
+  assert.ok(ms > 1500 && ms < 30000, `${ms} ms`)
   const { opcode, data } = await c.frame(1)
   assert.equal(opcode, CLOSE)
   assert.equal(data.readUInt16BE(0), 1001)
 })
 
 test('nor longer for who does not read', async t => {
-  const d = await feedDaemon(t, HOUR)
+  const d = await feedDaemon(t, [...HOUR, '--drain', '120'])
   await node(t, d, () => encodeState(8 << 20))
   const c = await connect(t, { port: d.port })
   c.socket.pause()
@@ -61,17 +64,20 @@ test('nor longer for who does not read', async t => {
   await other.received(1)
   const { code, ms } = await stop(d)
   assert.equal(code, 0)
-  assert.ok(ms < 5000, `${ms} ms`)
+  assert.ok(ms < 30000, `${ms} ms`)   // before it is dropped for taking nothing
   assert.equal((await other.closed).code, 1001)
 })
 
 test('the second signal ends the wait', async t => {
-  const d = await daemon(t, HOUR)
-  const c = await open(t, { port: d.port, lingers: true })
-  await c.frame(0)
-  await stopsAtOnce(t, d, {
+  let c
+  await stopsAtOnce(t, async () => {
+    const d = await daemon(t, HOUR)
+    c = await open(t, { port: d.port, lingers: true })
+    await c.frame(0)
+    return d
+  }, {
     signal: 'SIGINT',
-    first: async () => {
+    first: async d => {
       d.child.kill('SIGTERM')
       await c.frame(1)
     }

@@ -31,7 +31,7 @@ const find = (state, near, far) => state.subsystems.connections.find(({ endpoint
   endpoints.srcMultiaddr.includes(`/udp/${port(near)}`) && endpoints.dstMultiaddr.includes(`/udp/${port(far)}`))
 
 async function shows (c, wanted) {
-  for (let i = 0; i < 1000; i++) {
+  for (let i = 0; i < 5000; i++) {
     const found = wanted((await c.next()).state)
     if (found) return found
   }
