@@ -79,7 +79,7 @@ test('who stops reading is dropped, and delays nobody', async t => {
 
 test('who reads slowly but reads stays', async t => {
   const d = await feedDaemon(t, [...HOUR, '--drain', '5', '--ping', '3600'])
-  await node(t, d, () => encodeState(2 * BIG))
+  await node(t, d, () => encodeState(15e6))
   const c = await connect(t, { port: d.port })
   c.send(handshake())
   const start = performance.now(), slow = () => performance.now() - start < 7000

@@ -78,6 +78,7 @@ const connections = Array.from({ length: 30 }, (_, i) => ({
   traffic: { trafficIn: { instBw: 1024 * (30 - i), cumBytes: 1 << 20 }, trafficOut: { instBw: 2048 * (i + 1), cumBytes: 1 << 30 } },
   streams: { streams: [{ id: Buffer.from('s'), protocol: `/proto/${i}`, timeline: { openTs: 1699999990000 } }, { protocol: '/ipfs/id/1.0.0', role: 1 }] }
 }))
+const SILENT = () => null
 const node = {
   sequence: 1,
   instantTs: 1700000000000,
@@ -88,8 +89,9 @@ const node = {
     { scope: 'age-seconds', name: 'dht', used: 29, limit: 30 }]
 }
 
-// Serves one state, and what states(n) gives for the n-th ready, perhaps later, if anything.
-async function server (t, first = node, states = () => null) {
+// Serves a state, and what states(n) gives for the n-th ready, perhaps later: that state again, if
+// nothing else is said, or nothing, of which the view says a word after some time.
+async function server (t, first = node, states = () => first) {
   const s = new WebSocketServer({ host: '127.0.0.1', port: 0, perMessageDeflate: false })
   await once(s, 'listening')
   s.send = (socket, state) => state &&
@@ -384,7 +386,7 @@ describe('the live view', { concurrency: 2 }, () => {
   })
 
   test('says a word when the node is gone', async t => {
-    const s = await server(t, { ...node, runtime: { ...node.runtime, intervalMs: 100 } })
+    const s = await server(t, { ...node, runtime: { ...node.runtime, intervalMs: 100 } }, SILENT)
     const v = await terminal(t)
     await v.run(`${program} ${s.address}`)
     await v.shows(/^Enter streams/m)
@@ -447,6 +449,9 @@ describe('the live view', { concurrency: 2 }, () => {
     await v.shows(/#\d+ · /)
     await v.keys('Space')
     await v.shows(/ paused$/m)
+    const [socket] = s.clients
+    socket.ping()
+    await once(socket, 'pong')   // a ready that was sent before has come
     const readies = s.readies
     await v.keys('?')
     await v.shows(/^Sort by/m)
@@ -494,7 +499,7 @@ describe('the live view', { concurrency: 2 }, () => {
   })
 
   test('is ready when it has drawn', async t => {
-    const s = await server(t)
+    const s = await server(t, node, SILENT)
     const v = await terminal(t)
     await v.run(`${program} --interval 0 ${s.address}`)
     await until(s, 'ready', () => s.readies === 1)
@@ -518,7 +523,7 @@ describe('the live view', { concurrency: 2 }, () => {
   })
 
   test('shows how old the last snapshot is', async t => {
-    const s = await server(t)
+    const s = await server(t, node, SILENT)
     const v = await terminal(t)
     await v.run(`${program} ${s.address}`)
     const age = Number((await v.shows(/ \d+s ago$/m)).join('\n').match(/ (\d+)s ago$/m)[1])
@@ -585,7 +590,7 @@ describe('the live view', { concurrency: 2 }, () => {
 
   test('ten thousand connections', async t => {
     const many = Array.from({ length: 10000 }, (_, i) => ({ ...connections[i % 30], id: Buffer.from(`${i}`), latencyNs: i + 1 }))
-    const s = await server(t, { ...node, subsystems: { connections: many } })
+    const s = await server(t, { ...node, subsystems: { connections: many } }, SILENT)
     const v = await terminal(t)
     await v.run(`${program} --max-message 100000000 ${s.address}`)
     await v.shows(/^Connections {2}10000 /m)
