@@ -79,7 +79,13 @@ const notInCore = new Error('not in the core')
 // A test of that ends here, which is no failure.
 export const test = !process.env.CORE ? nodeTest : (name, ...rest) => {
   const run = rest.pop()
-  nodeTest(name, ...rest, t => run(t).catch(error => { if (error !== notInCore) throw error }))
+  nodeTest(name, ...rest, async t => {
+    try {
+      await run(t)
+    } catch (error) {
+      if (error !== notInCore) throw error
+    }
+  })
 }
 
 // Without these rights, which a user namespace does not give, the daemon says that it cannot see QUIC.

@@ -39,7 +39,7 @@ async function terminal (t, { cols = 80, rows = 24, env = {} } = {}) {
   t.after(async () => {
     // What is hung up while its leaks are looked for waits for the look for ever.
     do {
-      await tmux('send-keys', '-t', id, 'C-c')
+      await tmux('send-keys', '-t', id, 'C-q', 'C-c')
     } while (await s.format('pane_current_command') !== 'bash' && await delay(50, true))
     await tmux('kill-pane', '-t', id)
     output.kill()
@@ -464,7 +464,7 @@ describe('the live view', { concurrency: 2 }, () => {
   })
 
   test('Space holds still: a snapshot that was asked for before is shown after', async t => {
-    const s = await server(t)
+    const s = await server(t, node, SILENT)
     const v = await terminal(t)
     await v.run(`${program} --interval 0 ${s.address}`)
     await until(s, 'ready', () => s.readies === 1)
@@ -483,7 +483,7 @@ describe('the live view', { concurrency: 2 }, () => {
   })
 
   test('a terminal that another program made non-blocking, and that takes nothing for a while', async t => {
-    const s = await server(t)
+    const s = await server(t, node, SILENT)
     const v = await terminal(t)
     await v.run(`perl -MFcntl -e 'fcntl STDOUT, F_SETFL, O_RDWR | O_NONBLOCK'; ${program} --interval 0 ${s.address}`)
     await until(s, 'ready', () => s.readies === 1)
