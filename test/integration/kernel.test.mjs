@@ -244,6 +244,7 @@ test('a process by its name, across restarts', async t => {
     child.kill('SIGKILL')
     await once(child, 'exit')
     const gone = await until(c, state => statuses(state).includes(CLOSED))
+    await d.line(new RegExp(`^gone .*pid=${child.pid}\\b`))
     assert.equal(gone.runtime.implementation, `${name} (not running)`)
     assert.deepEqual(own(gone), [])
     const empty = await until(c, state => state.subsystems.connections.length === 0)

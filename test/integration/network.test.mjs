@@ -332,6 +332,7 @@ async function tracking (t, name, options, expect) {
   const d = await daemon(t, ['--listen', path, '--interval', '20', ...options], {
     prefix: [...inside(name), ...NO_BPF], from: join(root, process.env.SANDBOX_BUILD ?? 'build'), expect: [expect]
   }).finally(() => { delete process.env.SANDBOX })
+  await d.line(expect)
   assert.equal(d.lines.filter(line => expect.test(line)).length, 1)
   return client(t, `ws+unix:${path}:/`)
 }

@@ -311,6 +311,7 @@ test('an address that others reach, and no token: one warning', async t => {
   const open = ['--listen', '0.0.0.0:0']
   const d = await daemon(t, open, { expect: [/^warning address=0\.0\.0\.0:\d+ reason=".*--token-file/] })
   await fetch(`http://127.0.0.1:${d.port}/healthz`)
+  await d.line(/^warning/)
   assert.equal(d.lines.filter(line => /^warning/.test(line)).length, 1)
   await guarded(t, open)
   const secret = await secured(t, open, { expect: [/^warning /] })   // TLS keeps nobody out

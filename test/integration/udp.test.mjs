@@ -114,7 +114,8 @@ test('without the right to count: one line that says what would help', { skip },
     prefix: ['setpriv', '--bounding-set=-net_raw,-bpf,-sys_admin', '--inh-caps=-all'],
     expect: [/^warning source=kernel reason="QUIC cannot be (?:seen|told).*needs="CAP_NET_RAW and CAP_BPF/]
   })
-  assert.equal(d.lines.filter(line => line.startsWith('warning source=kernel reason="QUIC')).length, 1)
   const c = await client(t, d.ws)
   await c.next()
+  await d.line(/^warning source=kernel reason="QUIC/)
+  assert.equal(d.lines.filter(line => line.startsWith('warning source=kernel reason="QUIC')).length, 1)
 })
