@@ -10,7 +10,7 @@ import { Daemon, socketPath } from '../js-libp2p/test/daemon.mjs'
 import { visitor } from '../js-libp2p/test/watch.mjs'
 import { publishers, run } from './publishers.mjs'
 
-const timeout = 120_000
+const timeout = 400_000
 const MEBIBYTE = 1024 * 1024
 const count = (daemon, payload) => daemon.messages.filter(message => message[payload] != null).length
 

@@ -75,7 +75,7 @@ export class Daemon {
 
   /** Asks until the state is as expected. */
   async askUntil (expected) {
-    const deadline = Date.now() + 45_000
+    const deadline = Date.now() + 200_000
 
     for (;;) {
       const state = await this.ask()

@@ -5,7 +5,7 @@ import { publish } from 'introspectd-publisher'
 import { Daemon, socketPath } from './daemon.mjs'
 import { start } from './watch.mjs'
 
-const options = { timeout: 60_000 }
+const options = { timeout: 300_000 }
 
 test('events tell what happened, their properties the first time', options, async (t) => {
   const path = socketPath(t)

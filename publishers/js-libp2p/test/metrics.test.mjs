@@ -7,7 +7,7 @@ import { Registry } from 'prom-client'
 import { ECHO } from '../example/node.mjs'
 import { start, watch } from './watch.mjs'
 
-const options = { timeout: 60_000 }
+const options = { timeout: 300_000 }
 
 test('a delegate measures what it measures alone', options, async (t) => {
   const registry = new Registry()

@@ -12,7 +12,7 @@ import { ECHO } from '../example/node.mjs'
 import { StateMaker } from '../src/state.js'
 import { start, watch } from './watch.mjs'
 
-const options = { timeout: 60_000 }
+const options = { timeout: 300_000 }
 const MEBIBYTE = 1024 * 1024
 
 /** Sends bytes to the peer's ECHO and waits until they are back; the stream stays open. */
