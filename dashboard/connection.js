@@ -80,17 +80,17 @@ function sessionItem(method, ...args) {
 
 const httpOf = (url) => url.replace(/^ws/, 'http');
 
-// Answers whether anything that speaks HTTP is there, and whether it is an introspectd that
-// lets this page read: our own does, and others that allow the page's origin.
+// Answers whether anything that speaks HTTP is there, whether it is an introspectd that lets this
+// page read: our own does, and others that allow the page's origin; or whether it is too slow to tell.
 async function probe(url) {
   const ask = (mode) => fetch(new URL('healthz', httpOf(url)), { mode, cache: 'no-store', signal: AbortSignal.timeout(PROBE) });
   try {
     const answer = await ask('cors');
     return { there: true, daemon: answer.ok && (await answer.text()).trim() === 'ok' };
   } catch (e) {
-    const there = e.name !== 'TimeoutError' && new URL(httpOf(url)).origin !== location.origin &&
+    const slow = e.name === 'TimeoutError', there = !slow && new URL(httpOf(url)).origin !== location.origin &&
       await ask('no-cors').then(() => true, () => false);
-    return { there, daemon: false };
+    return { there, daemon: false, slow };
   }
 }
 
@@ -233,9 +233,10 @@ export class Connection extends EventTarget {
 
   async #candidates() {
     const own = new URL('.', location.href.replace(/^http/, 'ws')).href;
+    let slow = false;
     if (!this.chosen && !this.#served)
-      this.#served = (await probe(own)).daemon;
-    return this.chosen ? [this.chosen] : this.#served ? [own] : [`ws://127.0.0.1:${PORT}/`, `ws://[::1]:${PORT}/`];
+      ({ daemon: this.#served, slow } = await probe(own));
+    return this.chosen ? [this.chosen] : this.#served || slow ? [own] : [`ws://127.0.0.1:${PORT}/`, `ws://[::1]:${PORT}/`];
   }
 
   async #try() {

@@ -60,6 +60,20 @@ const watchReady = () => {
   }
 }
 
+// In the page: who is asked whether it is a daemon does not answer.
+const keepSilent = () => {
+  const { fetch } = window
+  window.fetch = (url, settings) => !`${url}`.endsWith('/healthz') ? fetch(url, settings)
+    : new Promise((resolve, reject) => settings.signal.addEventListener('abort', () => reject(settings.signal.reason)))
+}
+
+test('a daemon that is slow to answer is not left for another one of the same machine', limit, async t => {
+  const d = await daemon(t)
+  const page = await open(t, d.url, { init: keepSilent })
+  await connected(page, d.host)
+  assert.deepEqual(page.sockets, [d.ws])
+})
+
 test('ready is said once for each snapshot, and only when that one is on the screen', limit, async t => {
   const d = await daemon(t, ['--interval', '50'])
   const page = await open(t, d.url, { init: watchReady })
