@@ -78,15 +78,15 @@ static enum link_event wait_to_retry(struct link *l, int64_t now)
 
 static enum link_event connect_next(struct link *l, int64_t now);
 
-/* Gives the endpoint in use up, and adds to why. The next endpoint of the round is tried at once,
- * unless this connection was open. */
+/* Gives the endpoint in use up, and adds to why, which tells of the round before until then. The
+ * next endpoint of the round is tried at once, unless this connection was open. */
 __attribute__((format(printf, 3, 4))) static enum link_event fail(struct link *l, int64_t now,
 								  const char *format, ...)
 {
 	size_t used = strlen(l->why);
 	va_list args;
 
-	if (l->state == LINK_OPEN)
+	if (l->state == LINK_OPEN || l->endpoint == 0)
 		used = 0;
 	used += (size_t)snprintf(l->why + used, sizeof l->why - used,
 				 "%s%s: ", used > 0 ? "; " : "", link_name(l));
@@ -157,7 +157,6 @@ static enum link_event begin_to_connect(struct link *l, int64_t now)
 
 static enum link_event start_round(struct link *l, int64_t now)
 {
-	l->why[0] = '\0';
 	l->endpoint = 0;
 	if (address_is_known(&l->address, &l->resolved))
 		return begin_to_connect(l, now);

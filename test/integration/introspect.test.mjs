@@ -10,7 +10,7 @@ import { describe, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { WebSocketServer } from 'ws'
-import { build, daemon, folder, root, schema, ServerMessage, until } from './daemon.mjs'
+import { build, daemon, folder, root, schema, ServerMessage, undisturbed, until } from './daemon.mjs'
 import { checksum, completed } from './recording.mjs'
 
 const program = join(build, 'introspect')
@@ -432,6 +432,23 @@ describe('introspect --record', () => {
     assert.equal((await lost.end).code, 3)
     assert.match(lost.errors[1], /the time is over, and there is no connection: 127\.0\.0\.1:\d+: /)
     assert.equal(states(join(path, 'l')).length, 1)
+  })
+
+  test('why there is no connection is told also when the time is over while it connects again', async t => {
+    const path = folder(t)
+    const why = await undisturbed(async () => {
+      const s = await server(t, (socket, n) => { if (n === 0) socket.send(encode({ runtime: {} })) })
+      const p = introspect(t, ['--record', join(path, s.name), '--duration', '3', s.name])
+      await Promise.race([larger(t, join(path, s.name), 20), p.end])
+      s.clients.forEach(c => c.terminate())
+      s.close()
+      const again = [], silent = createServer(socket => { again.push(socket) }).listen(s.name.split(':')[1], '127.0.0.1')
+      await p.end
+      silent.close()
+      again.forEach(socket => socket.destroy())
+      if (again.length > 0 && p.errors[0]?.endsWith('trying again')) return p.errors[1]
+    })
+    assert.match(why, /the time is over, and there is no connection: 127\.0\.0\.1:\d+: broke the connection off$/)
   })
 })
 
