@@ -4,6 +4,7 @@
 //   node (br0 over a veth pair, GSO on)  <->  router  <->  peer (no GSO)
 import assert from 'node:assert/strict'
 import { execFileSync, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import test from 'node:test'
@@ -305,19 +306,23 @@ test('a flood of 100,000 flows that nobody answers: bounded, and the daemon says
   assert.ok(memory(d) - before < 1024, `${memory(d) - before} KiB more`)
 })
 
-// Sends and answers datagrams: so many of so many bytes, one every 20 ms. Arguments: its port, how
-// many, the peer's address and port; without a peer it answers. It goes on for longer than the 2 s after
-// which the kernel takes a flow for more than a question and its answer.
+// Sends and answers datagrams: so many of so many bytes, each 20 ms after the answer to the one before,
+// so that no socket's buffer has to hold more than one. Arguments: its port, how many, the peer's address
+// and port; without a peer it answers. It goes on for longer than the 2 s after which the kernel takes a
+// flow for more than a question and its answer.
 const TALKER = `
 const [port, count, address, peer] = process.argv.slice(1)
-const s = require('dgram').createSocket('udp4').bind(Number(port))
-if (!address) s.on('message', (m, from) => s.send(m.subarray(0, 100), from.port, from.address))
-for (let i = 0; i < Number(count); i++) setTimeout(() => s.send(Buffer.alloc(1000), Number(peer), address), 100 + 20 * i)
+const s = require('dgram').createSocket('udp4').bind(Number(port), () => console.log('bound'))
+let left = Number(count)
+const say = () => { if (left-- > 0) s.send(Buffer.alloc(1000), Number(peer), address) }
+s.on('message', (m, from) => address ? setTimeout(say, 20) : s.send(m.subarray(0, 100), from.port, from.address))
+if (address) say()
 `
 
-function talker (t, name, ...args) {
-  const child = spawn(inside(name)[0], [...inside(name).slice(1), process.execPath, '-e', TALKER, '--', ...args.map(String)], { stdio: 'inherit' })
+async function talker (t, name, ...args) {
+  const child = spawn(inside(name)[0], [...inside(name).slice(1), process.execPath, '-e', TALKER, '--', ...args.map(String)], { stdio: ['ignore', 'pipe', 'inherit'] })
   t.after(() => child.kill('SIGKILL'))
+  await once(child.stdout, 'data')
   return child
 }
 
@@ -343,13 +348,13 @@ test('without eBPF conntrack counts: who dialled, packets and bytes as nftables 
   for (const [name, hook] of [[net.node, 'output'], [net.router, 'forward'], [net.peer, 'input']]) {
     net.count(name, hook, 'ct state new,established udp dport 4001')
   }
-  talker(t, net.peer, 4001, 0)
-  talker(t, net.router, 4001, 0)   // has a port that the flow has, too, but no part in it
+  await talker(t, net.peer, 4001, 0)
+  await talker(t, net.router, 4001, 0)   // has a port that the flow has, too, but no part in it
   const near = await tracking(t, net.node, [], TRACKED)
   const between = await tracking(t, net.router, [], TRACKED)
   const far = await tracking(t, net.peer, [], TRACKED)
   const begin = Date.now()
-  const dialler = talker(t, net.node, 4001, 150, '10.77.2.1', 4001)
+  const dialler = await talker(t, net.node, 4001, 150, '10.77.2.1', 4001)
   const counted = c => shows(c, state => udpConnections(state).find(({ traffic }) =>
     Number(traffic.trafficOut.cumPackets) === 150 && Number(traffic.trafficIn.cumPackets) === 150))
   const [here, there] = [await counted(near), await counted(far)]
@@ -372,14 +377,14 @@ test('conntrack without accounting, or without a rule that uses it, shows nothin
   const net = network(t)
   await tracking(t, net.peer, [], /^warning source=kernel reason="QUIC cannot be seen.*conntrack="net.netfilter.nf_conntrack_acct is 0"/)
   run(...inside(net.node), 'sysctl', '-qw', 'net.netfilter.nf_conntrack_acct=1')
-  talker(t, net.peer, 4001, 0)
+  await talker(t, net.peer, 4001, 0)
   const c = await tracking(t, net.node, ['--udp'], TRACKED)
-  const child = talker(t, net.node, 4001, 5, '10.77.2.1', 4001)
+  const child = await talker(t, net.node, 4001, 5, '10.77.2.1', 4001)
   await until(child, 'exit', () => false, 1000).catch(() => {})
   assert.deepEqual(udpConnections((await c.next()).state), [])
   // From the first datagram that a rule has tracked on, it is there.
   net.count(net.node, 'output', 'ct state new')
-  talker(t, net.node, 4002, 5, '10.77.2.1', 4001)
+  await talker(t, net.node, 4002, 5, '10.77.2.1', 4001)
   const found = await shows(c, state => udpConnections(state).find(({ traffic }) => Number(traffic.trafficOut.cumPackets) === 5))
   assert.equal(found.endpoints.srcMultiaddr, '/ip4/10.77.1.1/udp/4002')
 })
