@@ -327,7 +327,7 @@ export class Timeline {
       h('div', { class: 'ends' }, this.#ticks(range),
         h('span', { class: 'kept' }, `${duration(snapshots.at(-1).at - snapshots[0].at)} held`)),
     ]);
-    mark(this.#hover);
+    mark(this.#hover && snapshots[store.indexAt(this.#hover)].at);
     if (this.#focus && this.#args.range) {
       this.#focus = false;
       this.el.querySelector('.end').focus({ preventScroll: true });

@@ -438,6 +438,12 @@ test('the mouse over one chart reads the same moment in all of them', limit, asy
   const moments = await places()
   assert.equal(moments.length, 5, 'four tiles and the time line')
   assert.ok(Math.max(...moments) - Math.min(...moments) < 10, `${moments}`)
+  const box = await chart.boundingBox(), marked = new Set()
+  for (let x = 0; x < 30; x++) {
+    await page.mouse.move(box.x + width / 2 + x, box.y + 10)
+    marked.add(await chart.evaluate(el => el.style.getPropertyValue('--x')))
+  }
+  assert.ok(marked.size < 25, `marked are snapshots, whose numbers are read: ${marked.size} places in 30 px`)
   await page.mouse.move(5, 5)
   await when(page, () => !document.querySelector('.reading.hovered'))
   assert.ok((await places()).every((at, i) => at < moments[i]), 'none is marked any more')
