@@ -100,15 +100,18 @@ static void fill_peers(struct round *r, const json_t *answer)
 	}
 }
 
+/* What else has this API says in AgentVersion what it is: js-ipfs/0.18.1. */
 static void fill_identity(struct round *r)
 {
 	const json_t *version = node_recall(r->node, "/api/v0/version", POST, IDENTITY_EVERY, NULL);
 
-	r->runtime.implementation = (char *)"kubo";
 	r->runtime.version = text_at(r, version, "Version");
 	r->runtime.platform = text_at(r, version, "System");
-	r->runtime.peer_id =
-		text_at(r, node_recall(r->node, "/api/v0/id", POST, IDENTITY_EVERY, NULL), "ID");
+	const json_t *id = node_recall(r->node, "/api/v0/id", POST, IDENTITY_EVERY, NULL);
+	const char *agent = text_at(r, id, "AgentVersion");
+
+	r->runtime.peer_id = text_at(r, id, "ID");
+	r->runtime.implementation = *agent ? take_text("%.*s", (int)strcspn(agent, "/"), agent) : (char *)"kubo";
 }
 
 /* Those whose reachability is known are told first. */

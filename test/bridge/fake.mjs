@@ -22,7 +22,7 @@ export const KUBO = {
   '/api/v0/swarm/peers?verbose=true&identify=true': {
     Peers: [PEER, { Addr: '/ip4/192.0.2.2/tcp/4001', Peer: '12D3KooWPeerB', Latency: 'n/a', Direction: 2, Streams: null }]
   },
-  '/api/v0/id': { ID: '12D3KooWSelf' },
+  '/api/v0/id': { ID: '12D3KooWSelf', AgentVersion: 'kubo/0.42.0/' },
   '/api/v0/version': { Version: '0.42.0', System: 'amd64/linux' },
   '/api/v0/swarm/addrs/autonat': { reachability: 'Public', reachable: ['/ip4/203.0.113.1/tcp/4001'], unreachable: ['/ip6/::1/tcp/4001'] },
   '/api/v0/swarm/addrs/local': { Strings: ['/ip4/203.0.113.1/tcp/4001', '/ip4/10.0.0.1/tcp/4001'] },

@@ -56,6 +56,15 @@ test('every field', async t => {
   assert.equal(Number(a.timeline.openTs), Number(state.instantTs))
 })
 
+test('another program with this API has its own name', async t => {
+  for (const [AgentVersion, name] of [['js-ipfs/0.18.1', 'js-ipfs'], ['rainbow', 'rainbow'], ['', 'kubo'], [undefined, 'kubo']]) {
+    const n = await fakeNode(t, { ...KUBO, '/api/v0/id': { ID: '12D3KooWSelf', AgentVersion } })
+    const { state, said } = await ask(t, 'kubo', n.url)
+    assert.equal(said, '')
+    assert.equal(state.runtime.implementation, name)
+  }
+})
+
 test('transports are told from addresses', async t => {
   const wanted = {
     '/ip4/192.0.2.1/tcp/443/tls/sni/example.org/ws': 'ip4+tcp+tls+ws',
