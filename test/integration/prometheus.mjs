@@ -46,7 +46,7 @@ export async function dashboardIsAnswered (ask, hosts) {
   for (const { title, type, targets } of panels) {
     for (const { expr, datasource } of targets ?? []) {
       assert.equal(datasource.uid, '${datasource}')
-      const expression = expr.replaceAll('$instance', all).replaceAll('$__rate_interval', '10s')
+      const expression = expr.replaceAll('$instance', all).replaceAll('$__rate_interval', '1m')
       assert.ok(!expression.includes('$'), expression)
       const { result } = await ask('query', { query: expression })
       assert.ok(result.length > 0, `${title}: ${expression}`)
