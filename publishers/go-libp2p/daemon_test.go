@@ -18,7 +18,7 @@ import (
 	pb "introspectd/publishers/go-libp2p/introspection"
 )
 
-const patience = time.Minute
+const patience = 4 * time.Minute
 
 // daemon is the daemon's end of the feed: it reads what is published and asks for more.
 type daemon struct {

@@ -79,7 +79,7 @@ async function served (t, clients, { options = [], size = 2000, tls = {} } = {})
 // Waits until as few descriptors are open as before, and no more go.
 async function settled (d, before) {
   let last
-  const until = performance.now() + 10000
+  const until = performance.now() + 60000
   for (let n = descriptors(d); (n !== last || (before && n !== before)) && performance.now() < until; n = descriptors(d)) {
     last = n
     await delay(100)

@@ -82,7 +82,7 @@ async function live (t, of, address, ...wanted) {
   let text = ''
   child.stdout.on('data', data => { text += data; child.emit('drawn') })
   const exit = once(child, 'exit')
-  for (const word of wanted) await until(child, 'drawn', () => text.includes(word), 30000)
+  for (const word of wanted) await until(child, 'drawn', () => text.includes(word))
   child.stdin.write('q')
   assert.deepEqual(await exit, [0, null])
 }
@@ -192,7 +192,7 @@ describe(`the daemon of ${before.version} gives way to that of ${now.version}`, 
     await when(page, () => document.querySelector('.state:not(.open)'))
     const printed = lines.length
     await replaying(t, now, '--listen', first.host)
-    await until(child, 'printed', () => lines.length > printed + 3, 30000)
+    await until(child, 'printed', () => lines.length > printed + 3)
     complete(lines.at(-1).subsystems.connections)
     await hasText(page, '.state.open', 'Connected')
     await show(page, 'connections')
