@@ -31,9 +31,17 @@ async function terminal (t, { cols = 80, rows = 24, env = {} } = {}) {
   const closed = once(output, 'close')
   await tmux('pipe-pane', '-t', id, '-O', `exec cat > ${fifo}`)
   let text = ''
+  let looking = false
+  let drawn
+  // One look at a time: of two at once the older might come last, and stay.
   const look = async () => {
-    text = await tmux('capture-pane', '-p', '-t', id).catch(() => '')
-    output.emit('drawn')
+    drawn = true
+    if (looking) return
+    for (looking = true; drawn; output.emit('drawn')) {
+      drawn = false
+      text = await tmux('capture-pane', '-p', '-t', id).catch(() => '')
+    }
+    looking = false
   }
   output.stdout.on('data', look)
   t.after(async () => {
