@@ -4,11 +4,11 @@ import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer } from 'node:net'
-import { describe, test } from 'node:test'
+import { before, describe, test } from 'node:test'
 import { setImmediate } from 'node:timers/promises'
 import { Daemon, socketPath } from '../js-libp2p/test/daemon.mjs'
 import { visitor } from '../js-libp2p/test/watch.mjs'
-import { publishers, run } from './publishers.mjs'
+import { built, publishers, run } from './publishers.mjs'
 
 const timeout = 400_000
 const MEBIBYTE = 1024 * 1024
@@ -25,6 +25,8 @@ async function watched (t, publisher, options) {
 
 for (const publisher of publishers) {
   describe(publisher.name, { skip: publisher.skip }, () => {
+    if (!publisher.skip) before(() => { built(publisher) }) // no test's time
+
     test('the runtime comes first, and names the node', { timeout }, async t => {
       const { daemon, node } = await watched(t, publisher)
       assert.equal(daemon.messages[0].version.version, 1)

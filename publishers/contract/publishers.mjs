@@ -59,7 +59,7 @@ const TABLE = [{
 }, {
   name: 'py',
   skip: spawnSync(python, ['-c', 'import libp2p, introspectd_publisher']).status !== 0 && 'no py-libp2p',
-  many: 100, // a thousand take py-libp2p 27 s of CPU, five times what js-libp2p takes: minutes on a busy machine
+  many: 100, // a thousand take py-libp2p 52 s of CPU, nine times what js-libp2p takes: minutes on a busy machine
   alone: true, // no swarm
   command: () => [python, here('../py-libp2p/test/contract.py')]
 }]

@@ -6,6 +6,7 @@ import sys
 from libp2p import new_host
 from libp2p.network.config import ConnectionConfig
 from libp2p.peer.peerinfo import info_from_p2p_addr
+from libp2p.rcmgr.connection_limits import ConnectionLimits
 from libp2p.rcmgr.manager import ResourceLimits, ResourceManager
 from multiaddr import Multiaddr
 import trio
@@ -20,7 +21,9 @@ LIMIT = 100_000
 def unlimited():
     config = ConnectionConfig(max_connections=LIMIT, high_watermark=LIMIT, inbound_upgrade_timeout=120)
     limits = ResourceLimits(max_connections=LIMIT, max_memory_mb=LIMIT, max_streams=LIMIT)
-    manager = ResourceManager(limits, enable_memory_limits=False, enable_rate_limiting=False)
+    manager = ResourceManager(
+        limits, connection_limits=ConnectionLimits(), enable_memory_limits=False, enable_rate_limiting=False
+    )
     return {"connection_config": config, "resource_manager": manager}
 
 
