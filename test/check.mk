@@ -326,7 +326,7 @@ test-deps: deps
 		$$([ "$$(dpkg --print-architecture)" != amd64 ] || echo libc6-dev-i386 lib32gcc-$$(gcc -dumpversion)-dev) \
 		$$(command -v npm > /dev/null || echo nodejs npm)
 	# Unpacked, not installed: the package would start a server.
-	mkdir -p $(BUILD) && cd $(BUILD) && rm -f nginx_*.deb && apt-get -q download nginx && \
+	mkdir -p $(BUILD) && cd $(BUILD) && rm -f nginx_*.deb && apt-get -q -o APT::Sandbox::User=root download nginx && \
 		dpkg-deb -x nginx_*.deb nginx && rm nginx_*.deb
 	cd test && npm ci
 	# A native library for some machines; npm ci wants those of all others in the lock file, too.
