@@ -38,12 +38,11 @@ enum {
 	RECEIVE_MAX = 4096,     /* bytes read from one client in one turn */
 	SHARE_MAX = 256 << 10,  /* bytes written to one client in one turn; each message counts for */
 	MESSAGE_COST = 8192,    /* so many more */
-	ACCEPT_MAX = 64,        /* connections accepted in one turn from one listener */
+	ACCEPT_MAX = 64,        /* connections accepted in one turn from one listening socket */
 	HANDSHAKE_MS = 5000,
 	HANDSHAKES_MS = 5,      /* of a turn, for TLS handshakes; the last one begun may take longer */
 	LINGER_MS = 2000,       /* for the peer to take our last bytes and close */
 	STOP_MS = 2000,
-	ACCEPT_PAUSE_MS = 1000, /* when the system is out of descriptors or memory */
 	PINGS_MAX = 2,          /* unanswered, before a client is given up */
 	OTHER_FDS = 16,         /* that sources and libraries open for a moment */
 
@@ -115,18 +114,13 @@ struct slot {
 	struct ws_decoder ws;
 	union {
 		struct sockaddr any;
-		struct sockaddr_in v4;
-		struct sockaddr_in6 v6;
+		struct sockaddr_in6 v6;   /* the longest of those that are told */
 	} peer;
 };
 
 struct server {
 	struct daemon d;             /* what endpoints see of it */
-	const struct endpoint *endpoints[ENDPOINTS_MAX];   /* the pull protocol first; ended by NULL */
-	struct http_policy policy;
 	const struct stream_kind *tcp;   /* of TCP connections */
-	struct listener listeners[LISTENERS_MAX];
-	size_t listener_count;
 	struct pollset set;
 	struct slot *slots;
 	uint64_t *waiting;           /* a bit for each slot: does it want a snapshot to be taken? */
@@ -139,12 +133,9 @@ struct server {
 	size_t handshake;            /* the first that may, in the next turn */
 	int64_t next_take;           /* no snapshot is taken before */
 	bool asked;                  /* the source will come back to the request */
-	int64_t accept_again;        /* 0: accepting */
-	struct log_limit refusals, pauses, sizes;   /* of log lines on them */
+	struct log_limit refusals, sizes;   /* of log lines on them */
 	int64_t stop_at;             /* 0: not stopping */
 	bool too_big;                /* the last snapshot was, and that was logged */
-	bool event_came;             /* and was not sent on yet */
-	struct sockaddr_storage own[LISTENERS_MAX];
 	uint8_t received[WS_HEAD_MAX];
 };
 
@@ -242,12 +233,10 @@ static void enter(struct server *srv, struct slot *s, enum slot_state state)
 
 static void slot_drop(struct server *srv, struct slot *s, const char *reason)
 {
-	char text[ADDRESS_TEXT_MAX];
-
 	if (s->state == SLOT_DROPPED)
 		return;
-	log_verbose("closed peer=%s reason=\"%s\" snapshots=%" PRIu64,
-	            address_text(text, &s->peer.any), reason, s->delivered);
+	log_verbose("closed peer=%s reason=\"%s\" snapshots=%" PRIu64, address_text(&s->peer.any),
+	            reason, s->delivered);
 	enter(srv, s, SLOT_DROPPED);
 }
 
@@ -302,12 +291,9 @@ static void write_control(struct server *srv, struct slot *s, enum ws_opcode opc
 
 static void begin_close(struct slot *s, uint16_t code, const char *reason)
 {
-	char text[ADDRESS_TEXT_MAX];
-
 	if (s->close_due)
 		return;
-	log_verbose("closing peer=%s code=%u reason=\"%s\"", address_text(text, &s->peer.any), code,
-	            reason);
+	log_verbose("closing peer=%s code=%u reason=\"%s\"", address_text(&s->peer.any), code, reason);
 	s->close_due = true;
 	s->close_code = code;
 }
@@ -515,12 +501,11 @@ static bool receive_kept(struct server *srv, struct slot *s)
 	return used > 0;
 }
 
-static void count_refusal(struct server *srv, const struct slot *s, const struct http_answer *a)
+static void count_refusal(struct server *srv, const struct sockaddr *peer,
+                          const struct http_answer *a)
 {
-	char text[ADDRESS_TEXT_MAX];
-
 	srv->d.counters.refused[a->refusal]++;
-	http_log(a, address_text(text, &s->peer.any), &srv->refusals, srv->d.now);
+	http_log(a, address_text(peer), &srv->refusals, srv->d.now);
 }
 
 /* Answers a request, well formed or not, and ends the connection. */
@@ -544,7 +529,7 @@ static void open_endpoint(struct server *srv, struct slot *s, const struct endpo
                           const struct ws_request *r, const struct http_answer *a,
                           const char *extra, size_t len)
 {
-	char accept[HTTP_ACCEPT_MAX], text[ADDRESS_TEXT_MAX];
+	char accept[HTTP_ACCEPT_MAX];
 	const char *extension;
 
 	s->c.endpoint = e;
@@ -557,7 +542,7 @@ static void open_endpoint(struct server *srv, struct slot *s, const struct endpo
 		e->open(&srv->d, &s->c, r, a);
 	if (a->status != 101)
 		return;
-	log_verbose("open peer=%s", address_text(text, &s->peer.any));
+	log_verbose("open peer=%s", address_text(&s->peer.any));
 	extension = e == &pull_endpoint && parts_deflate ? parts_deflate(r) : NULL;
 	s->ws.deflate = s->c.deflates = extension;
 	s->c.tx_left = http_accept(accept, r, extension);
@@ -578,9 +563,9 @@ static void head_bytes(struct server *srv, struct slot *s, size_t len)
 	int n = ws_request(&request, head, s->head_len);
 	if (n == 0)
 		return;
-	srv->policy.tls = s->stream.kind->secure;
-	const int64_t wait = parts_judge(&a, &request, n, &srv->policy, &s->peer.any,
-	                                 s->held_until > 0, srv->d.now);
+	srv->d.policy.tls = s->stream.kind->secure;
+	const int64_t wait =
+		parts_judge(&srv->d, &a, &request, n, &s->peer.any, s->held_until > 0);
 	if (wait > 0) {
 		s->held_until = srv->d.now + wait;
 		return;
@@ -588,7 +573,7 @@ static void head_bytes(struct server *srv, struct slot *s, size_t len)
 	if (a.status == 101 && srv->d.counters.clients[SLOT_OPEN] >= srv->d.options.max_clients)
 		http_refuse(&a, HTTP_CLIENTS_MAX);
 	if (a.reason)
-		count_refusal(srv, s, &a);
+		count_refusal(srv, &s->peer.any, &a);
 	const struct endpoint *e = a.status == 401 ? parts_guard->denied : a.endpoint;
 	if (e)
 		open_endpoint(srv, s, e, &request, &a, head + n, n < 0 ? 0 : (size_t)(s->head_len - n));
@@ -675,7 +660,7 @@ static void slot_free(struct server *srv, struct slot *s, size_t i)
 		srv->high--;
 	if (i < srv->first_free)
 		srv->first_free = i;
-	srv->accept_again = 0;
+	srv->d.listeners.again = 0;
 }
 
 /* Does the slot want a snapshot to be taken? */
@@ -762,13 +747,14 @@ static void slot_serve(struct server *srv, size_t i)
 }
 
 /* There is no slot for a connection, not even to refuse in. */
-static void refuse_at_once(struct server *srv, int fd, enum http_refusal refusal)
+static void refuse_at_once(struct server *srv, int fd, const struct sockaddr *peer,
+                           enum http_refusal refusal)
 {
 	char out[WS_HEAD_MAX];
 	struct http_answer a;
 
-	srv->d.counters.refused[refusal]++;
 	http_refuse(&a, refusal);
+	count_refusal(srv, peer, &a);
 	size_t len = http_head(out, &a, (time_t)(clock_ms(CLOCK_REALTIME) / 1000));
 	if (send(fd, out, len, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
 		shutdown(fd, SHUT_WR);
@@ -790,35 +776,19 @@ static bool make_slot_free(struct server *srv, const struct sockaddr *address)
 	return true;
 }
 
-/* Has the address as many connections as it may? Any number may come from a Unix socket and,
- * unless --max-per-address says so, from this machine or a proxy. */
-static bool address_is_full(struct server *srv, const struct sockaddr *peer)
-{
-	const struct options *o = &srv->d.options;
-	const bool given = o->max_per_address != NOT_GIVEN;
-	const size_t most = given ? o->max_per_address : srv->slot_count / 2;
-
-	return peer->sa_family != AF_UNIX && most > 0 &&
-	       (given || !(o->public_url || address_is_loopback(peer))) &&
-	       peers_count(&srv->peers, peer) >= most;
-}
-
 static void slot_open(struct server *srv, int fd, const struct sockaddr_in6 *peer)
 {
 	const struct sockaddr *address = (const struct sockaddr *)peer;
-	char text[ADDRESS_TEXT_MAX];
 
 	while (srv->first_free < srv->slot_count &&
 	       srv->slots[srv->first_free].state != SLOT_FREE)
 		srv->first_free++;
-	if (address_is_full(srv, address)) {
-		log_limited(&srv->refusals, srv->d.now, "refused status=503 peer=%s reason=\"%s\"",
-		            address_text(text, address), http_reasons[HTTP_ADDRESS_MAX].words);
-		refuse_at_once(srv, fd, HTTP_ADDRESS_MAX);
+	if (peers_is_full(&srv->peers, address)) {
+		refuse_at_once(srv, fd, address, HTTP_ADDRESS_MAX);
 		return;
 	}
 	if (srv->first_free == srv->slot_count && !make_slot_free(srv, address)) {
-		refuse_at_once(srv, fd, HTTP_SLOTS_MAX);
+		refuse_at_once(srv, fd, address, HTTP_SLOTS_MAX);
 		return;
 	}
 	size_t i = srv->first_free;
@@ -836,40 +806,16 @@ static void slot_open(struct server *srv, int fd, const struct sockaddr_in6 *pee
 	slot_settle(srv, i);
 }
 
-static void accept_clients(struct server *srv, int listener)
+static void accept_clients(struct server *srv, size_t listener)
 {
-	for (int i = 0, failed = 0; i < ACCEPT_MAX; i++) {
+	for (int i = 0; i < ACCEPT_MAX; i++) {
 		struct sockaddr_in6 peer = {0};
-		socklen_t len = sizeof peer;
-		int fd = accept4(listener, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		const int fd = listen_accept(&srv->d.listeners, listener, &peer, srv->d.now);
 
-		if (fd >= 0) {
-			slot_open(srv, fd, &peer);
-		} else if (errno == EAGAIN) {
+		if (fd < 0)
 			return;
-		} else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM ||
-		           ++failed == ACCEPT_MAX) {
-			log_limited(&srv->pauses, srv->d.now, "accept_paused reason=\"%s\" ms=%d", strerror(errno), ACCEPT_PAUSE_MS);
-			srv->accept_again = srv->d.now + ACCEPT_PAUSE_MS;
-			return;
-		}
-		/* Anything else is the trouble of that one connection, unless there is
-		 * nothing but trouble. */
+		slot_open(srv, fd, &peer);
 	}
-}
-
-/* The source saw an event, which is for the endpoints that take events. */
-static const char *take_event(void *arg, const uint8_t *event, size_t len, int64_t now)
-{
-	struct server *srv = arg;
-	const char *error = NULL;
-
-	(void)now;
-	for (size_t i = 0; srv->endpoints[i] && !error; i++)
-		if (srv->endpoints[i]->event)
-			error = srv->endpoints[i]->event(&srv->d, event, len);
-	srv->event_came = true;
-	return error;
 }
 
 /* A buffer for the next snapshot: when slow clients hold all of them, those have to go that hold
@@ -936,11 +882,7 @@ static void take_snapshot(struct server *srv)
 {
 	if (!build_snapshot(srv))
 		return;
-	if (parts_forms)
-		parts_forms->note(srv->d.forms, srv->d.store.latest);
-	for (size_t i = 0; srv->endpoints[i]; i++)
-		if (srv->endpoints[i]->taken)
-			srv->endpoints[i]->taken(&srv->d);
+	parts_taken(&srv->d);
 	for (size_t i = 0; i < srv->high; i += 64)
 		for (uint64_t bits = srv->waiting[i / 64]; bits; bits &= bits - 1)
 			slot_settle(srv, i + (size_t)__builtin_ctzll(bits));
@@ -949,7 +891,7 @@ static void take_snapshot(struct server *srv)
 /* Events came: they may be owed to connections that read events. */
 static void push_events(struct server *srv)
 {
-	srv->event_came = false;
+	srv->d.event_came = false;
 	for (size_t i = 0; i < srv->high; i++)
 		if (srv->slots[i].c.events)
 			slot_settle(srv, i);
@@ -957,15 +899,13 @@ static void push_events(struct server *srv)
 
 static void log_slots(const struct server *srv)
 {
-	char text[ADDRESS_TEXT_MAX];
-
 	for (size_t i = 0; i < srv->high; i++) {
 		const struct slot *s = &srv->slots[i];
 
 		if (s->state != SLOT_FREE)
 			log_event("slot number=%zu state=%s peer=%s ready=%d sequence=%" PRIu64
 			          " snapshots=%" PRIu64 " unsent=%zu quiet_ms=%" PRId64,
-			          i, state_names[s->state], address_text(text, &s->peer.any), s->c.ready,
+			          i, state_names[s->state], address_text(&s->peer.any), s->c.ready,
 			          s->c.sent, s->delivered, s->c.tx_left + s->body_left,
 			          srv->d.now - s->quiet);
 	}
@@ -976,9 +916,7 @@ static void stop(struct server *srv, const char *signal)
 {
 	log_event("stopping signal=%s clients=%" PRIu64, signal, srv->d.counters.clients[SLOT_OPEN]);
 	srv->stop_at = srv->stop_at ? srv->d.now : srv->d.now + STOP_MS;
-	listen_close(srv->listeners, &srv->listener_count);
-	for (size_t i = 0; i < LISTENERS_MAX; i++)
-		srv->set.fds[FD_LISTENERS + i].fd = -1;
+	listen_close(&srv->d.listeners);
 	for (size_t i = 0; i < srv->high; i++) {
 		struct slot *s = &srv->slots[i];
 
@@ -1019,19 +957,14 @@ static int64_t take_due(const struct server *srv)
 /* Fills in what changes from turn to turn and returns when the next deadline is. */
 static int64_t prepare(struct server *srv, int64_t *source_deadline)
 {
-	struct pollfd source[SOURCE_FDS];
-	nfds_t n;
+	struct pollfd *fds = srv->set.fds + FD_SOURCE;
 
 	*source_deadline = NEVER;
-	n = srv->d.source->poll(srv->d.source, source, source_deadline);
-	for (nfds_t i = 0; i < SOURCE_FDS; i++)
-		srv->set.fds[FD_SOURCE + i] = i < n ? source[i] : (struct pollfd){.fd = -1};
+	for (nfds_t n = srv->d.source->poll(srv->d.source, fds, source_deadline); n < SOURCE_FDS; n++)
+		fds[n].fd = -1;
 
 	int64_t deadline = *source_deadline;
-	for (size_t i = 0; i < srv->listener_count; i++)
-		srv->set.fds[FD_LISTENERS + i].events = srv->accept_again > 0 ? 0 : POLLIN;
-	if (srv->accept_again > 0)
-		deadline = earlier(deadline, srv->accept_again);
+	listen_poll(&srv->d.listeners, srv->set.fds + FD_LISTENERS, srv->d.now, &deadline);
 	if (srv->stop_at > 0)
 		deadline = earlier(deadline, srv->stop_at);
 	else if (!srv->asked)
@@ -1111,20 +1044,18 @@ static int turn(struct server *srv)
 	if (n < 0 && errno != EINTR)
 		return -1;
 	srv->d.now = clock_ms(CLOCK_MONOTONIC);
-	if (srv->accept_again > 0 && srv->accept_again <= srv->d.now)
-		srv->accept_again = 0;
 	serve_source(srv, source_deadline);
 	serve_clients(srv);
 	if (srv->handshakes)
 		serve_handshakes(srv);
-	for (size_t i = 0; i < srv->listener_count; i++)
+	for (size_t i = 0; i < srv->d.listeners.count; i++)
 		if (srv->set.fds[FD_LISTENERS + i].revents)
-			accept_clients(srv, srv->listeners[i].fd);
+			accept_clients(srv, i);
 	if ((n < 0 || srv->set.fds[FD_SIGNALS].revents) && serve_signals(srv) != 0)
 		return -1;
 	if (!srv->asked && take_due(srv) <= srv->d.now)
 		take_snapshot(srv);
-	if (srv->event_came)
+	if (srv->d.event_came)
 		push_events(srv);
 	return 0;
 }
@@ -1147,7 +1078,7 @@ static int make_table(struct server *srv)
 	size_t n = srv->slot_count = o->max_clients + SPARE_SLOTS, memory;
 
 	srv->d.take_at = NEVER;
-	if (parts_start(&srv->d, &pull_endpoint, srv->endpoints, &memory) != 0)
+	if (parts_start(&srv->d, &pull_endpoint, &memory) != 0)
 		return -1;
 	srv->slots = calloc(n, sizeof *srv->slots);
 	srv->waiting = calloc(n / 64 + 1, sizeof *srv->waiting);
@@ -1159,14 +1090,9 @@ static int make_table(struct server *srv)
 		          o->max_clients, o->max_snapshot);
 		return -1;
 	}
-	srv->policy = (struct http_policy){
-		.hosts = &o->allow_host,
-		.origins = &o->allow_origin,
-		.public_url = o->public_url,
-		.admits = parts_guard ? parts_guard->admits : NULL,
-		.files = parts_files,
-		.endpoints = srv->endpoints,
-	};
+	/* Unless the option says so, the limit holds for neither this machine nor a proxy. */
+	srv->peers.loopback = o->max_per_address != NOT_GIVEN;
+	srv->peers.most = srv->peers.loopback ? o->max_per_address : o->public_url ? 0 : n / 2;
 	srv->set.fds[FD_SIGNALS].events = POLLIN;
 	srv->d.clock_ms = clock_ms;
 	srv->d.drop = drop_connection;
@@ -1175,34 +1101,12 @@ static int make_table(struct server *srv)
 	return 0;
 }
 
-static int open_listeners(struct server *srv)
-{
-	const struct options *o = &srv->d.options;
-
-	if (listen_all(srv->listeners, &srv->listener_count, o->listen.text, o->listen.count) != 0)
-		return -1;
-	for (size_t i = 0; i < srv->listener_count; i++) {
-		srv->own[i] = srv->listeners[i].address;
-		srv->set.fds[FD_LISTENERS + i].fd = srv->listeners[i].fd;
-	}
-	return 0;
-}
-
-static int open_source(struct server *srv)
-{
-	if (!(srv->d.source = parts_open_source(&srv->d.options, srv->own, srv->listener_count)))
-		return -1;
-	srv->d.source->event = take_event;
-	srv->d.source->event_arg = srv;
-	return 0;
-}
-
 static void release(struct server *srv)
 {
 	for (size_t i = 0; i < srv->high; i++)
 		if (srv->slots[i].state != SLOT_FREE)
 			slot_free(srv, &srv->slots[i], i);
-	listen_close(srv->listeners, &srv->listener_count);
+	listen_close(&srv->d.listeners);
 	if (srv->d.source)
 		srv->d.source->close(srv->d.source);
 	snapshot_close(&srv->d.store);
@@ -1223,12 +1127,12 @@ static int start(struct server *srv)
 	if (setup_standard() != 0 ||
 	    setup_descriptors(&o->max_clients, SPARE_SLOTS + FD_SLOTS + OTHER_FDS) != 0 ||
 	    make_table(srv) != 0 || (srv->set.fds[FD_SIGNALS].fd = setup_signals()) < 0 ||
-	    (srv->tcp = parts_read(o)) == NULL || open_listeners(srv) != 0 || open_source(srv) != 0 ||
-	    (parts_rights && parts_rights(o, srv->d.source, srv->own, srv->listener_count) != 0))
+	    (srv->tcp = parts_read(o)) == NULL ||
+	    listen_all(&srv->d.listeners, o->listen.text, o->listen.count) != 0 ||
+	    parts_open_source(&srv->d) != 0 || (parts_rights && parts_rights(&srv->d) != 0))
 		return -1;
 	srv->d.started = clock_ms(CLOCK_BOOTTIME);
-	listen_announce(srv->listeners, srv->listener_count, srv->tcp->secure,
-	                !o->token_file && !o->tls_client_ca);
+	listen_announce(&srv->d.listeners, srv->tcp->secure, !o->token_file && !o->tls_client_ca);
 	return 0;
 }
 

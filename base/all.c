@@ -21,8 +21,7 @@ const struct endpoint *const parts_endpoints[] = {
 };
 const struct guard *const parts_guard = &token_guard;
 bool (*const parts_files)(struct http_answer *a, const struct ws_request *r) = files_answer;
-int (*const parts_rights)(const struct options *o, const struct source *source,
-                          const struct sockaddr_storage *own, size_t own_count) = rights_give_up;
+int (*const parts_rights)(const struct daemon *d) = rights_give_up;
 
 #if DEFLATE
 const struct forms *const parts_forms = &deflate_forms;
@@ -32,16 +31,21 @@ const struct forms *const parts_forms = &wishes_forms;
 const char *(*const parts_deflate)(const struct ws_request *r) = NULL;
 #endif
 
+static struct source *open_kernel(const struct daemon *d)
+{
+	return kernel_open(d->options.process, d->listeners.addresses, d->listeners.count,
+	                   d->options.udp);
+}
+
 static bool feed_wanted(const struct options *o)
 {
 	return o->feed;
 }
 
-static struct source *open_feed(const struct options *o, const struct sockaddr_storage *own,
-                                size_t own_count)
+static struct source *open_feed(const struct daemon *d)
 {
-	struct source *kernel =
-		o->process ? kernel_open(o->process, own, own_count, o->udp) : NULL;
+	const struct options *o = &d->options;
+	struct source *kernel = o->process ? open_kernel(d) : NULL;
 	struct source *feed = feed_open(o->feed,
 	                                o->feed_mode == NOT_GIVEN ? DEFAULT_FEED_MODE : (mode_t)o->feed_mode,
 	                                o->max_snapshot, o->interval);
@@ -54,24 +58,15 @@ static bool replay_wanted(const struct options *o)
 	return o->replay;
 }
 
-static struct source *open_replay(const struct options *o, const struct sockaddr_storage *own,
-                                  size_t own_count)
+static struct source *open_replay(const struct daemon *d)
 {
-	(void)own;
-	(void)own_count;
-	return replay_open(o->replay, o->loop, o->max_snapshot);
+	return replay_open(d->options.replay, d->options.loop, d->options.max_snapshot);
 }
 
 static bool kernel_wanted(const struct options *o)
 {
 	(void)o;
 	return true;
-}
-
-static struct source *open_kernel(const struct options *o, const struct sockaddr_storage *own,
-                                  size_t own_count)
-{
-	return kernel_open(o->process, own, own_count, o->udp);
 }
 
 const struct source_kind parts_sources[] = {

@@ -6,8 +6,7 @@ const struct stream_kind *const parts_streams[] = {&stream_plain, NULL};
 const struct endpoint *const parts_endpoints[] = {NULL};
 const struct guard *const parts_guard = NULL;
 bool (*const parts_files)(struct http_answer *a, const struct ws_request *r) = NULL;
-int (*const parts_rights)(const struct options *o, const struct source *source,
-                          const struct sockaddr_storage *own, size_t own_count) = NULL;
+int (*const parts_rights)(const struct daemon *d) = NULL;
 const struct forms *const parts_forms = NULL;
 const char *(*const parts_deflate)(const struct ws_request *r) = NULL;
 
@@ -23,10 +22,10 @@ static bool kernel_wanted(const struct options *o)
 	return true;
 }
 
-static struct source *open_kernel(const struct options *o, const struct sockaddr_storage *own,
-                                  size_t own_count)
+static struct source *open_kernel(const struct daemon *d)
 {
-	return kernel_open(o->process, own, own_count, o->udp);
+	return kernel_open(d->options.process, d->listeners.addresses, d->listeners.count,
+	                   d->options.udp);
 }
 
 const struct source_kind parts_sources[] = {{"kernel", kernel_wanted, open_kernel}, {0}};

@@ -435,13 +435,16 @@ void http_log(const struct http_answer *a, const char *peer, struct log_limit *l
 {
 	char value[LOG_ESCAPED_MAX];
 
-	if (!a->value.at) {
+	if (a->value.at)
+		log_limited(limit, now, "refused status=%d peer=%s reason=\"%s\"%s%s%s value=%s",
+		            a->status, peer, a->reason, a->option ? " allow_with=\"" : "",
+		            a->option ? a->option : "", a->option ? "\"" : "",
+		            log_escape(value, a->value.at, a->value.len));
+	else if (a->refusal == HTTP_ADDRESS_MAX)
+		log_limited(limit, now, "refused status=%d peer=%s reason=\"%s\"", a->status, peer,
+		            a->reason);
+	else
 		log_verbose("refused status=%d peer=%s reason=\"%s\"", a->status, peer, a->reason);
-		return;
-	}
-	log_limited(limit, now, "refused status=%d peer=%s reason=\"%s\"%s%s%s value=%s", a->status, peer,
-	            a->reason, a->option ? " allow_with=\"" : "", a->option ? a->option : "",
-	            a->option ? "\"" : "", log_escape(value, a->value.at, a->value.len));
 }
 
 size_t http_accept(char out[HTTP_ACCEPT_MAX], const struct ws_request *r, const char *extension)

@@ -13,24 +13,29 @@
 
 #include "base/log.h"
 
-enum { BACKLOG = 1024 };
+enum {
+	BACKLOG = 1024,
+	PAUSE_MS = 1000,    /* when the system is out of descriptors or memory */
+	FAILURES_MAX = 64,  /* connections that failed before they were accepted, in a row */
+};
 
-const char *address_text(char out[ADDRESS_TEXT_MAX], const struct sockaddr *address)
+const char *address_text(const struct sockaddr *address)
 {
+	static char out[INET6_ADDRSTRLEN + sizeof "[]:65535"];
 	char host[INET6_ADDRSTRLEN];
 
 	if (address->sa_family == AF_INET) {
 		const struct sockaddr_in *v4 = (const void *)address;
 
 		inet_ntop(AF_INET, &v4->sin_addr, host, sizeof host);
-		snprintf(out, ADDRESS_TEXT_MAX, "%s:%u", host, ntohs(v4->sin_port));
+		snprintf(out, sizeof out, "%s:%u", host, ntohs(v4->sin_port));
 	} else if (address->sa_family == AF_INET6) {
 		const struct sockaddr_in6 *v6 = (const void *)address;
 
 		inet_ntop(AF_INET6, &v6->sin6_addr, host, sizeof host);
-		snprintf(out, ADDRESS_TEXT_MAX, "[%s]:%u", host, ntohs(v6->sin6_port));
+		snprintf(out, sizeof out, "[%s]:%u", host, ntohs(v6->sin6_port));
 	} else {
-		snprintf(out, ADDRESS_TEXT_MAX, "unix");
+		return "unix";
 	}
 	return out;
 }
@@ -129,37 +134,71 @@ void listen_remove(const char *path, const struct stat *file)
 		unlink(path);
 }
 
-void listen_close(struct listener list[LISTENERS_MAX], size_t *count)
+void listen_close(struct listeners *l)
 {
-	for (size_t i = 0; i < *count; i++) {
-		if (list[i].address.ss_family == AF_UNIX)
-			listen_remove(((const struct sockaddr_un *)&list[i].address)->sun_path,
-			              &list[i].file);
-		close(list[i].fd);
+	for (size_t i = 0; i < l->count; i++) {
+		if (l->addresses[i].ss_family == AF_UNIX)
+			listen_remove(((const struct sockaddr_un *)&l->addresses[i])->sun_path,
+			              &l->files[i]);
+		close(l->fds[i]);
 	}
-	*count = 0;
+	l->count = 0;
 }
 
-static int listen_tcp(struct listener *l, const struct addrinfo *info)
+void listen_poll(struct listeners *l, struct pollfd fds[LISTENERS_MAX], int64_t now,
+                 int64_t *deadline)
+{
+	if (l->again <= now)
+		l->again = 0;
+	else if (l->again < *deadline)
+		*deadline = l->again;
+	for (size_t i = 0; i < LISTENERS_MAX; i++)
+		fds[i] = (struct pollfd){.fd = i < l->count && l->again == 0 ? l->fds[i] : -1,
+		                         .events = POLLIN};
+}
+
+int listen_accept(struct listeners *l, size_t i, struct sockaddr_in6 *peer, int64_t now)
+{
+	for (int failed = 0; failed < FAILURES_MAX; failed++) {
+		socklen_t len = sizeof *peer;
+		const int fd =
+			accept4(l->fds[i], (struct sockaddr *)peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+		if (fd >= 0 || errno == EAGAIN)
+			return fd;
+		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+			break;
+		/* Anything else is the trouble of that one connection, unless there is nothing but
+		 * trouble. */
+	}
+	log_limited(&l->pauses, now, "accept_paused reason=\"%s\" ms=%d", strerror(errno), PAUSE_MS);
+	l->again = now + PAUSE_MS;
+	return -1;
+}
+
+static int listen_tcp(struct listeners *l, const struct addrinfo *info)
 {
 	const int on = 1, unsent = LISTEN_UNSENT;
-	socklen_t len = sizeof l->address;
+	struct sockaddr *const bound = (struct sockaddr *)&l->addresses[l->count];
+	socklen_t len = sizeof *l->addresses;
+	const int fd = socket(info->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
-	l->fd = socket(info->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (l->fd < 0)
+	if (fd < 0)
 		return -1;
 	/* Linux hands these on to what is accepted. With TCP_NOTSENT_LOWAT a send tells how fast the
 	 * peer takes what is sent: else the kernel keeps megabytes, and says nothing for seconds. */
-	if (setsockopt(l->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 &&
-	    setsockopt(l->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) == 0 &&
-	    setsockopt(l->fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent) == 0 &&
+	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 &&
+	    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) == 0 &&
+	    setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent) == 0 &&
 	    (info->ai_family != AF_INET6 ||
-	     setsockopt(l->fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on) == 0) &&
-	    bind(l->fd, info->ai_addr, info->ai_addrlen) == 0 && listen(l->fd, BACKLOG) == 0 &&
-	    getsockname(l->fd, (struct sockaddr *)&l->address, &len) == 0)
+	     setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on) == 0) &&
+	    bind(fd, info->ai_addr, info->ai_addrlen) == 0 && listen(fd, BACKLOG) == 0 &&
+	    getsockname(fd, bound, &len) == 0) {
+		l->fds[l->count++] = fd;
 		return 0;
+	}
 	int error = errno;
-	close(l->fd);
+	close(fd);
 	errno = error;
 	return -1;
 }
@@ -193,14 +232,16 @@ static char *split_port(char *text, char **port)
 	return *host ? host : NULL;
 }
 
-static int listen_at_path(struct listener *l, const char *path)
+static int listen_at_path(struct listeners *l, const char *path)
 {
-	l->fd = listen_unix("listen", path, 0666, &l->file);
-	if (l->fd < 0)
+	struct sockaddr_un *bound = (struct sockaddr_un *)&l->addresses[l->count];
+	const int fd = listen_unix("listen", path, 0666, &l->files[l->count]);
+
+	if (fd < 0)
 		return -1;
-	memset(&l->address, 0, sizeof l->address);
-	l->address.ss_family = AF_UNIX;
-	strcpy(((struct sockaddr_un *)&l->address)->sun_path, path);
+	bound->sun_family = AF_UNIX;
+	strcpy(bound->sun_path, path);
+	l->fds[l->count++] = fd;
 	return 0;
 }
 
@@ -216,22 +257,24 @@ static const char *form_of(const char *text)
 	                                                        : "not HOST:PORT, [IPV6]:PORT or /PATH";
 }
 
-int listen_on(struct listener list[LISTENERS_MAX], size_t *count, const char *text, bool optional)
+static int too_many(const char *text)
+{
+	log_event("error listen=%s reason=\"more than %d addresses\"", text, LISTENERS_MAX);
+	return -1;
+}
+
+/* optional: an address that this machine does not have is no error. 0, or -1 with one line
+ * logged. */
+static int listen_on(struct listeners *l, const char *text, bool optional)
 {
 	const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
 	struct addrinfo *found, *info;
 	char copy[NI_MAXHOST], *host, *port;
 
-	if (*count == LISTENERS_MAX) {
-		log_event("error listen=%s reason=\"more than %d addresses\"", text, LISTENERS_MAX);
-		return -1;
-	}
-	if (*text == '/') {
-		if (listen_at_path(&list[*count], text) != 0)
-			return -1;
-		++*count;
-		return 0;
-	}
+	if (l->count == LISTENERS_MAX)
+		return too_many(text);
+	if (*text == '/')
+		return listen_at_path(l, text);
 	/* The C library takes a number for an address: 4801 for 0.0.18.193. */
 	if (strlen(text) >= sizeof copy || !(host = split_port(strcpy(copy, text), &port)) ||
 	    strchr(host, '/') || strspn(host, "0123456789") == strlen(host))
@@ -241,44 +284,37 @@ int listen_on(struct listener list[LISTENERS_MAX], size_t *count, const char *te
 		return refuse("listen", text,
 		              error == EAI_SYSTEM ? strerror(errno) : gai_strerror(error));
 	for (info = found; info; info = info->ai_next) {
-		if (*count == LISTENERS_MAX) {
-			log_event("error listen=%s reason=\"more than %d addresses\"", text, LISTENERS_MAX);
+		if (l->count == LISTENERS_MAX) {
+			too_many(text);
 			break;
 		}
-		if (listen_tcp(&list[*count], info) != 0) {
-			if (optional && (errno == EADDRNOTAVAIL || errno == EAFNOSUPPORT))
-				continue;
-			log_event("error listen=%s reason=\"%s\"", text, strerror(errno));
-			break;
-		}
-		++*count;
+		if (listen_tcp(l, info) == 0 ||
+		    (optional && (errno == EADDRNOTAVAIL || errno == EAFNOSUPPORT)))
+			continue;
+		refuse("listen", text, strerror(errno));
+		break;
 	}
 	freeaddrinfo(found);
 	return info ? -1 : 0;
 }
 
-int listen_all(struct listener list[LISTENERS_MAX], size_t *count, const char *const *texts,
-               size_t text_count)
+int listen_all(struct listeners *l, const char *const *texts, size_t count)
 {
-	for (size_t i = 0; i < text_count; i++)
-		if (listen_on(list, count, texts[i], false) != 0)
+	static const char *const standard[] = {DEFAULT_LISTEN, DEFAULT_LISTEN_6};
+	const bool given = count > 0;
+
+	for (size_t i = 0; i < (given ? count : 2); i++)
+		if (listen_on(l, given ? texts[i] : standard[i], !given && i > 0) != 0)
 			return -1;
-	if (text_count > 0)
-		return 0;
-	return listen_on(list, count, DEFAULT_LISTEN, false) != 0 ||
-	                       listen_on(list, count, DEFAULT_LISTEN_6, true) != 0
-	               ? -1
-	               : 0;
+	return 0;
 }
 
-void listen_announce(const struct listener *list, size_t count, bool tls, bool anybody)
+void listen_announce(const struct listeners *l, bool tls, bool anybody)
 {
-	char text[ADDRESS_TEXT_MAX];
+	for (size_t i = 0; i < l->count; i++) {
+		const struct sockaddr *address = (const struct sockaddr *)&l->addresses[i];
+		const char *text = address_text(address);
 
-	for (const struct listener *l = list; l < list + count; l++) {
-		const struct sockaddr *address = (const struct sockaddr *)&l->address;
-
-		address_text(text, address);
 		if (address->sa_family == AF_UNIX) {
 			log_event("listening path=%s", ((const struct sockaddr_un *)address)->sun_path);
 			continue;

@@ -6,16 +6,15 @@
 #include "base/log.h"
 #include "source/put.h"
 
-int64_t parts_judge(struct http_answer *a, const struct ws_request *r, int got,
-                    const struct http_policy *policy, const struct sockaddr *peer, bool again,
-                    int64_t now)
+int64_t parts_judge(const struct daemon *d, struct http_answer *a, const struct ws_request *r,
+                    int got, const struct sockaddr *peer, bool again)
 {
-	const int64_t wait = parts_guard && got > 0 && !again ? parts_guard->wait(r, peer, now) : 0;
+	const int64_t wait = parts_guard && got > 0 && !again ? parts_guard->wait(r, peer, d->now) : 0;
 
 	if (wait > 0)
 		return wait;
 	if (wait < 0) {
-		struct http_policy untried = *policy;
+		struct http_policy untried = d->policy;
 		struct http_answer other;
 
 		untried.admits = NULL;   /* the request's token is not compared */
@@ -25,9 +24,9 @@ int64_t parts_judge(struct http_answer *a, const struct ws_request *r, int got,
 		a->origin = other.origin;
 		return 0;
 	}
-	http_decide(a, r, got, policy);
+	http_decide(a, r, got, &d->policy);
 	if (parts_guard && got > 0)
-		parts_guard->judged(r, peer, now, a->status);
+		parts_guard->judged(r, peer, d->now, a->status);
 	return 0;
 }
 
@@ -62,17 +61,25 @@ const struct stream_kind *parts_read_again(const struct options *o)
 	return tcp;
 }
 
-int parts_start(struct daemon *d, const struct endpoint *pull,
-                const struct endpoint *list[ENDPOINTS_MAX], size_t *memory)
+int parts_start(struct daemon *d, const struct endpoint *pull, size_t *memory)
 {
+	const struct options *o = &d->options;
 	size_t n = 1;
 
 	*memory = parts_guard ? parts_guard->denied->size : 0;
-	if (parts_forms && !(d->forms = parts_forms->open(d->options.max_snapshot))) {
-		log_event("error reason=\"out of memory: --max-snapshot %zu\"", d->options.max_snapshot);
+	if (parts_forms && !(d->forms = parts_forms->open(o->max_snapshot))) {
+		log_event("error reason=\"out of memory: --max-snapshot %zu\"", o->max_snapshot);
 		return -1;
 	}
-	list[0] = pull;
+	d->policy = (struct http_policy){
+		.hosts = &o->allow_host,
+		.origins = &o->allow_origin,
+		.public_url = o->public_url,
+		.admits = parts_guard ? parts_guard->admits : NULL,
+		.files = parts_files,
+		.endpoints = d->endpoints,
+	};
+	d->endpoints[0] = pull;
 	for (size_t i = 0; parts_endpoints[i] && n < ENDPOINTS_MAX - 1; i++) {
 		const struct endpoint *e = parts_endpoints[i];
 		const int got = e->start ? e->start(d) : 0;
@@ -82,29 +89,53 @@ int parts_start(struct daemon *d, const struct endpoint *pull,
 		if (got > 0)
 			continue;
 		*memory = e->size > *memory ? e->size : *memory;
-		list[n++] = e;
+		d->endpoints[n++] = e;
 	}
 	return 0;
 }
 
-struct source *parts_open_source(const struct options *o, const struct sockaddr_storage *own,
-                                 size_t own_count)
+void parts_taken(struct daemon *d)
+{
+	if (parts_forms)
+		parts_forms->note(d->forms, d->store.latest);
+	for (const struct endpoint **e = d->endpoints; *e; e++)
+		if ((*e)->taken)
+			(*e)->taken(d);
+}
+
+/* As event of struct source. */
+static const char *pass_on(void *arg, const uint8_t *event, size_t len, int64_t now)
+{
+	struct daemon *d = arg;
+	const char *error = NULL;
+
+	(void)now;
+	for (const struct endpoint **e = d->endpoints; *e && !error; e++)
+		if ((*e)->event)
+			error = (*e)->event(d, event, len);
+	d->event_came = true;
+	return error;
+}
+
+int parts_open_source(struct daemon *d)
 {
 	static char shown[256];
 	char hostname[sizeof shown] = "";
 	const struct source_kind *kind = parts_sources;
 
-	while (!kind->wanted(o))
+	while (!kind->wanted(&d->options))
 		kind++;
-	struct source *source = kind->open(o, own, own_count);
+	struct source *source = d->source = kind->open(d);
 	if (!source)
-		return NULL;
+		return -1;
+	source->event = pass_on;
+	source->event_arg = d;
 	gethostname(hostname, sizeof hostname - 1);
 	wire_text(shown, sizeof shown, hostname, strlen(hostname));
 	source->runtime.source = (char *)(uintptr_t)kind->name;
 	source->runtime.hostname = shown;
-	source->runtime.interval_ms = (uint32_t)o->interval;
-	return source;
+	source->runtime.interval_ms = (uint32_t)d->options.interval;
+	return 0;
 }
 
 void parts_stop(struct daemon *d)

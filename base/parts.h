@@ -20,21 +20,21 @@ extern const struct stream_kind *const parts_streams[];
 /* Endpoints besides the pull protocol, ended by NULL. */
 extern const struct endpoint *const parts_endpoints[];
 
-enum { ENDPOINTS_MAX = 8 };   /* with the pull protocol, and the NULL at the end of a list */
-
 /* Sources, ended by one without a name: the first that the options ask for. */
 struct source_kind {
 	const char *name;
 	bool (*wanted)(const struct options *o);
-	struct source *(*open)(const struct options *o, const struct sockaddr_storage *own,
-	                       size_t own_count);
+	struct source *(*open)(const struct daemon *d);   /* NULL with one line logged */
 };
 extern const struct source_kind parts_sources[];
 
-/* Opens the first source that the options ask for, and says in its runtime what the daemon
- * owns of that. NULL with one line logged. own: borrowed for the life of the source. */
-struct source *parts_open_source(const struct options *o, const struct sockaddr_storage *own,
-                                 size_t own_count);
+/* Opens the first source that the options ask for, once the daemon listens, as d->source. Says in
+ * its runtime what the daemon owns of that, and passes its events on to the endpoints that take
+ * them. 0, or -1 with one line logged. */
+int parts_open_source(struct daemon *d);
+
+/* A snapshot was taken: tells the endpoints and whatever makes smaller forms of it. */
+void parts_taken(struct daemon *d);
 
 /* The smaller forms of a snapshot that a ready may ask for, as in endpoint/difference.h. */
 struct forms {
@@ -70,11 +70,10 @@ struct guard {
 };
 extern const struct guard *const parts_guard;   /* NULL: everybody may */
 
-/* Decides on a request of which ws_request said got, which is not 0. Returns 0: *a is filled; > 0: the
- * ms after which it is to be asked again, as again. */
-int64_t parts_judge(struct http_answer *a, const struct ws_request *r, int got,
-                    const struct http_policy *policy, const struct sockaddr *peer, bool again,
-                    int64_t now);
+/* Decides by d->policy on a request of which ws_request said got, which is not 0. Returns 0: *a is
+ * filled; > 0: the ms after which it is to be asked again, as again. */
+int64_t parts_judge(const struct daemon *d, struct http_answer *a, const struct ws_request *r,
+                    int got, const struct sockaddr *peer, bool again);
 
 /* Reads what streams and guard need, token and certificates. Returns the kind of streams for TCP
  * connections; NULL: something was refused, with one line logged. Whatever was not refused
@@ -84,10 +83,9 @@ const struct stream_kind *parts_read(const struct options *o);
 /* The same on SIGHUP; logs what was read. */
 const struct stream_kind *parts_read_again(const struct options *o);
 
-/* Lists the endpoints, the pull protocol first, and starts them. *memory: bytes that one of them,
- * or the guard, needs most for a connection. 0, or -1 with one line logged. */
-int parts_start(struct daemon *d, const struct endpoint *pull,
-                const struct endpoint *list[ENDPOINTS_MAX], size_t *memory);
+/* Starts the endpoints and fills in d->endpoints, d->forms and d->policy. *memory: bytes that one of
+ * the endpoints, or the guard, needs most for a connection. 0, or -1 with one line logged. */
+int parts_start(struct daemon *d, const struct endpoint *pull, size_t *memory);
 
 /* Releases streams and endpoints, started or not. */
 void parts_stop(struct daemon *d);
@@ -95,10 +93,9 @@ void parts_stop(struct daemon *d);
 /* Files besides, as files of struct http_policy. NULL: there are none. */
 extern bool (*const parts_files)(struct http_answer *a, const struct ws_request *r);
 
-/* Gives up, for good, all that the loop and its source do without. own: the addresses that
- * the daemon listens on. 0, or -1 with one line logged. NULL: nothing is given up. */
-extern int (*const parts_rights)(const struct options *o, const struct source *source,
-                                 const struct sockaddr_storage *own, size_t own_count);
+/* Gives up, for good, all that the loop and its source do without. 0, or -1 with one line logged.
+ * NULL: nothing is given up. */
+extern int (*const parts_rights)(const struct daemon *d);
 
 /* Options of these parts, as in base/options.h. */
 extern const struct option_row parts_options[];

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/listen.h"
 #include "base/setup.h"
 
 int peers_open(struct peers *p, size_t count)
@@ -62,6 +63,12 @@ unsigned peers_count(const struct peers *p, const struct sockaddr *address)
 	peers_owner(owner, address);
 	const struct peer *found = *find(p, owner);
 	return found ? found->count : 0;
+}
+
+bool peers_is_full(const struct peers *p, const struct sockaddr *address)
+{
+	return p->most > 0 && address->sa_family != AF_UNIX &&
+	       (p->loopback || !address_is_loopback(address)) && peers_count(p, address) >= p->most;
 }
 
 void peers_set_client(struct peers *p, struct place *at, bool client)

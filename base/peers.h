@@ -36,6 +36,10 @@ struct peers {
 	size_t mask;
 	uint64_t seed[2];
 	struct place *oldest, **newest;   /* of those that are no clients, and where the next goes */
+
+	/* set by the owner after peers_open */
+	size_t most;               /* connections of one address; 0: any number */
+	bool loopback;             /* that holds for this machine's own addresses, too */
 };
 
 /* Room for count connections. 0, or -1 with errno. */
@@ -48,6 +52,9 @@ void peers_owner(uint8_t owner[PEERS_OWNER], const struct sockaddr *address);
 
 /* How many connections there are from the address. */
 unsigned peers_count(const struct peers *p, const struct sockaddr *address);
+
+/* Has the address as many connections as it may? Unix sockets may have any number. */
+bool peers_is_full(const struct peers *p, const struct sockaddr *address);
 
 /* A connection from the address, no client yet; of at most count there is room for it. */
 void peers_enter(struct peers *p, struct place *at, const struct sockaddr *address, int64_t now);

@@ -34,6 +34,7 @@
 
 #include "base/counters.h"
 #include "base/http.h"
+#include "base/listen.h"
 #include "base/options.h"
 #include "endpoint/difference.h"
 #include "snapshot.h"
@@ -44,16 +45,22 @@ enum { STALE_MS = 1000 };   /* after so long a client gets an older snapshot rat
 
 static const int64_t NEVER = INT64_MAX;
 
+enum { ENDPOINTS_MAX = 8 };   /* with the pull protocol, and the NULL at the end of their list */
+
 struct connection;
 
 /* What endpoints see of the daemon. The loop owns all of it. Times are ms of the monotonic
  * clock. */
 struct daemon {
 	struct options options;
+	struct listeners listeners;
+	const struct endpoint *endpoints[ENDPOINTS_MAX];   /* the pull protocol first; ended by NULL */
+	struct http_policy policy;       /* which requests are served */
 	struct source *source;
 	struct snapshot_store store;
 	struct difference *forms;        /* differences and totals; NULL: this build has none */
 	struct counters counters;
+	bool event_came;                 /* from the source, and no connection was looked at since */
 	int64_t now;                     /* when this turn of the loop began */
 	int64_t take_at;                 /* when to take a snapshot even if no connection waits, or
 	                                    NEVER; an endpoint sets it in start and in taken */

@@ -5,21 +5,22 @@
 
 #include "guard/sandbox.h"
 
-int rights_give_up(const struct options *o, const struct source *source,
-                   const struct sockaddr_storage *own, size_t own_count)
+int rights_give_up(const struct daemon *d)
 {
+	const struct options *o = &d->options;
+	const struct sockaddr_storage *own = d->listeners.addresses;
 	const char *const read_again[] = {o->token_file, o->tls_cert, o->tls_key, o->tls_client_ca,
 	                                  o->networks};
 	struct sandbox needs = {
 		.user = o->user,
-		.capabilities = source->capabilities,
-		.sees_processes = source->sees_processes,
+		.capabilities = d->source->capabilities,
+		.sees_processes = d->source->sees_processes,
 	};
 
 	for (size_t i = 0; i < sizeof read_again / sizeof *read_again; i++)
 		if (read_again[i])
 			needs.reads[needs.read_count++] = read_again[i];
-	for (size_t i = 0; i < own_count; i++)
+	for (size_t i = 0; i < d->listeners.count; i++)
 		if (own[i].ss_family == AF_UNIX)
 			needs.removes[needs.remove_count++] = ((const struct sockaddr_un *)&own[i])->sun_path;
 	if (o->feed && strcmp(o->feed, "-") != 0)

@@ -32,9 +32,8 @@ static int token_setup(const struct options *o)
 static void log_wrong_token(const struct sockaddr *peer, int64_t now, int status)
 {
 	static struct log_limit limit;
-	char text[ADDRESS_TEXT_MAX];
 
-	log_limited(&limit, now, "wrong_token peer=%s status=%d", address_text(text, peer), status);
+	log_limited(&limit, now, "wrong_token peer=%s status=%d", address_text(peer), status);
 }
 
 static int64_t token_wait(const struct ws_request *r, const struct sockaddr *peer, int64_t now)

@@ -15,7 +15,7 @@
 
 static ssize_t script_recv(int fd, void *out, size_t room, int flags);
 static ssize_t script_send(int fd, const void *bytes, size_t n, int flags);
-static int script_accept4(int fd, struct sockaddr *peer, socklen_t *len, int flags);
+int script_accept4(int fd, struct sockaddr *peer, socklen_t *len, int flags) __asm__("accept4");
 static int script_next_signal(int fd);
 static int script_clock_gettime(clockid_t id, struct timespec *t);
 static int script_shutdown(int fd, int how);
@@ -23,7 +23,6 @@ static int script_close(int fd);
 
 #define recv script_recv
 #define send script_send
-#define accept4 script_accept4
 #define setup_next_signal script_next_signal
 #define clock_gettime script_clock_gettime
 #define shutdown script_shutdown
@@ -160,7 +159,8 @@ static ssize_t script_send(int fd, const void *bytes, size_t n, int flags)
 	return (ssize_t)took;
 }
 
-static int script_accept4(int fd, struct sockaddr *peer, socklen_t *len, int flags)
+/* By this name base/listen.c finds it, too. */
+int script_accept4(int fd, struct sockaddr *peer, socklen_t *len, int flags)
 {
 	static const int errors[] = {EAGAIN, EMFILE, ECONNABORTED, EINTR};
 	const uint8_t what = crowd > 0 ? 255 : take_byte(&in);
@@ -254,17 +254,15 @@ static void open_server(struct server *srv, bool token, size_t per_address)
 		                  .loop = true,
 		                  .max_per_address = per_address > 0 ? per_address : NOT_GIVEN,
 		                  .token_file = token ? token_path : NULL},
+		      .listeners = {.count = 1, .fds = {socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)}},
 		      .now = clock_now},
-		.listeners = {{.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)}},
-		.listener_count = 1,
 	};
 	opening = true;
 	CHECK(make_table(srv) == 0 && parts_guard->setup(&srv->d.options) == 0 &&
-	      open_source(srv) == 0);
+	      parts_open_source(&srv->d) == 0);
 	opening = false;
 	srv->d.options.token_file = NULL;   /* SIGHUP would read it again */
 	srv->tcp = &script_stream;
-	srv->set.fds[FD_LISTENERS].fd = srv->listeners[0].fd;
 	srv->set.fds[FD_SIGNALS].fd = 0;
 	(close)(fd);
 	(close)(token_fd);

@@ -51,6 +51,42 @@ static struct place *victim(const struct peers *p, const char *address, int64_t 
 	return peers_victim(p, &a.any, now);
 }
 
+/* Of three connections at most, the third is let in, the fourth is not. */
+static void limits_each_address(void **state)
+{
+	static const struct {
+		size_t most;
+		bool loopback;
+		const char *address;
+		bool full;
+	} rows[] = {
+		{3, false, "192.0.2.1", true},   {3, true, "192.0.2.1", true},  {4, true, "192.0.2.1", false},
+		{0, true, "192.0.2.1", false},   {3, false, "127.0.0.1", false}, {3, true, "127.0.0.1", true},
+		{3, false, "::1", false},        {3, true, "::1", true},        {3, false, "2001:db8::1", true},
+		{3, false, "::ffff:127.0.0.2", false}, {3, true, "::ffff:127.0.0.2", true},
+	};
+	const struct sockaddr unix_socket = {.sa_family = AF_UNIX};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		const union address a = at(rows[i].address);
+		struct place places[3] = {0}, others[3] = {0};
+		struct peers p;
+
+		assert_int_equal(peers_open(&p, 6), 0);
+		p.most = rows[i].most;
+		p.loopback = rows[i].loopback;
+		for (int n = 0; n < 3; n++) {
+			assert_false(peers_is_full(&p, &a.any));
+			peers_enter(&p, &places[n], &a.any, 0);
+			peers_enter(&p, &others[n], &unix_socket, 0);
+		}
+		assert_int_equal(peers_is_full(&p, &a.any), rows[i].full);
+		assert_false(peers_is_full(&p, &unix_socket));
+		peers_close(&p);
+	}
+}
+
 static void counts_by_owner(void **state)
 {
 	static const char *const from[] = {"192.0.2.1", "::ffff:192.0.2.1", "192.0.2.2", "2001:db8::1",
@@ -199,6 +235,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(counts_by_owner),
+		cmocka_unit_test(limits_each_address),
 		cmocka_unit_test(who_makes_room),
 		cmocka_unit_test(nobody_gains_by_numbers),
 		cmocka_unit_test(no_more_are_looked_at),
