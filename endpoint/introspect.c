@@ -123,19 +123,15 @@ static const struct whole *whole_of(const struct daemon *d, const struct snapsho
 	if (w->sequence == s->sequence)
 		return w;
 	w->sequence = s->sequence;
-	w->message = s->message;
 	w->len = s->len;
-	if (w->buffer)
-		w->message = complete_message(w->buffer, d->store.max, s->message, &w->len);
+	w->message = complete_message(w->buffer, d->store.max, s->message, &w->len);
 	w->checksum = wire_checksum(w->message, w->len);
 	return w;
 }
 
-/* The kernel source alone makes States itself, and leaves nothing out. Untouched pages cost nothing. */
+/* Untouched pages cost nothing. */
 static bool open_wholes(const struct options *o)
 {
-	if (!o->feed && !o->replay)
-		return true;
 	for (int i = 0; i < SNAPSHOT_BUFFERS; i++)
 		if (!(wholes[i].buffer = malloc(o->max_snapshot)))
 			return false;

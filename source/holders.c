@@ -6,6 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+
 static uint64_t hash(uint64_t key, int bits)
 {
 	return key * UINT64_C(0x9e3779b97f4a7c15) >> (64 - bits);
@@ -153,16 +155,13 @@ static void open_descriptors(struct holders *h)
 
 static void open_next(struct holders *h)
 {
-	char pid[16];
-
 	h->left--;
 	if (h->only) {
 		h->at = *h->only;
 		open_descriptors(h);
 		return;
 	}
-	snprintf(pid, sizeof pid, "%d", h->pids[--h->listed % HOLDERS_PROCESSES_MAX]);
-	if (process_open(&h->at, pid))
+	if (process_open(&h->at, h->pids[--h->listed % HOLDERS_PROCESSES_MAX]))
 		open_descriptors(h);
 }
 
@@ -229,12 +228,12 @@ static bool step(struct holders *h)
 
 bool holders_search(struct holders *h, int64_t ns)
 {
-	const int64_t end = process_cpu_ns() + ns;
+	const int64_t end = clock_ns(CLOCK_PROCESS_CPUTIME_ID) + ns;
 
 	h->unreadable = false;
 	do {
 		if (h->missing == 0)
 			holders_stop(h);
-	} while (h->missing > 0 && step(h) && process_cpu_ns() < end);
+	} while (h->missing > 0 && step(h) && clock_ns(CLOCK_PROCESS_CPUTIME_ID) < end);
 	return !h->unreadable || !h->only;
 }

@@ -1,4 +1,4 @@
-#include "source.h"
+#include "source/kernel.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -9,12 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "events.h"
+#include "base/clock.h"
 #include "base/log.h"
-#include "kernel.h"
+#include "source/events.h"
 #include "source/put.h"
 
 enum {
@@ -30,14 +29,6 @@ enum {
 	FIND = 20000000,            /* for a process by its name, in each snapshot */
 	VERIFIED = 32,              /* sockets in each snapshot: does the process still have them? */
 };
-
-static int64_t clock_ns(clockid_t clock)
-{
-	struct timespec t = {0};
-
-	clock_gettime(clock, &t);
-	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
 
 /* A time of day, in ms since 1970. Somebody may set the clock, as when a machine
  * without a battery reaches its time server; what is kept are therefore times of
@@ -147,11 +138,6 @@ static bool *listening(struct kernel *k, const struct tcpdiag_socket *s)
 	return &k->listening[s->family == AF_INET6][s->local.port];
 }
 
-/* What the kernel cannot know, and a State has nevertheless: see complete.h. */
-static Introspection__StreamList no_streams = INTROSPECTION__STREAM_LIST__INIT;
-static Introspection__DHT__Bucket no_peers = INTROSPECTION__DHT__BUCKET__INIT;
-static Introspection__DHT__Params no_params = INTROSPECTION__DHT__PARAMS__INIT;
-
 /* Ties the parts of the message together. */
 void kernel_describe(struct kernel *k, struct connection *c, const struct tcpdiag_end *local,
                      const struct tcpdiag_end *remote, const char *id)
@@ -176,7 +162,6 @@ void kernel_describe(struct kernel *k, struct connection *c, const struct tcpdia
 	c->message.endpoints = &c->endpoints;
 	c->message.timeline = &c->timeline;
 	c->message.traffic = &c->traffic;
-	c->message.streams = &no_streams;
 	c->traffic.traffic_in = &c->in;
 	c->traffic.traffic_out = &c->out;
 	c->texts = sizeof c->name + sizeof c->number + c->message.transport_id.len +
@@ -606,7 +591,6 @@ static void init_messages(struct kernel *k)
 
 	introspection__state__init(&k->state);
 	introspection__subsystems__init(&k->subsystems);
-	introspection__dht__init(&k->dht);
 	introspection__traffic__init(&k->traffic);
 	introspection__data_gauge__init(&k->past_in);
 	introspection__data_gauge__init(&k->past_out);
@@ -614,11 +598,6 @@ static void init_messages(struct kernel *k)
 	introspection__resource__init(&k->memory);
 	k->state.subsystems = &k->subsystems;
 	k->subsystems.connections = k->shown;
-	k->subsystems.dht = &k->dht;
-	k->dht.params = &no_params;
-	k->dht.buckets = k->buckets;
-	k->dht.n_buckets = 1;
-	k->buckets[0] = &no_peers;
 	k->state.traffic = &k->traffic;
 	k->traffic.traffic_in = &k->in;
 	k->traffic.traffic_out = &k->out;
@@ -648,11 +627,12 @@ static bool open_watched(struct kernel *k)
 			log_event("warning process=%s reason=\"%s\"", name, hidden);
 		return true;
 	}
-	if (process_open(&k->watched, k->process) && process_alive(&k->watched)) {
+	const int pid = atoi(k->process);
+	if (process_open(&k->watched, pid) && process_alive(&k->watched)) {
 		begin_to_watch(k, 0, 0);
 		return true;
 	}
-	if (hidden && process_exists(k->process))
+	if (hidden && process_exists(pid))
 		reason = hidden;
 	log_event("error pid=%s reason=\"%s\"", name, reason);
 	return false;

@@ -98,8 +98,6 @@ struct kernel {
 	Introspection__State state;
 	size_t most;                   /* bytes that state takes at most when it is encoded */
 	Introspection__Subsystems subsystems;
-	Introspection__DHT dht;
-	Introspection__DHT__Bucket *buckets[1];
 	Introspection__Traffic traffic;
 	Introspection__DataGauge in, out;
 	Introspection__DataGauge past_in, past_out;   /* of connections that have been forgotten */

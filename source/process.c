@@ -1,18 +1,18 @@
-#include "process.h"
+#include "source/process.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "base/clock.h"
 
 enum {
 	COMM_MAX = 15,         /* bytes that the kernel keeps of a command name */
@@ -37,19 +37,6 @@ static ssize_t read_all(int fd, char *text, size_t size)
 	return n < 0 ? -1 : (ssize_t)len;
 }
 
-int64_t process_cpu_ns(void)
-{
-	struct timespec t = {0};
-
-	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
-static bool is_number(const char *s)
-{
-	return *s && s[strspn(s, "0123456789")] == '\0';
-}
-
 /* Opens what belongs to a thread of the process that still runs. */
 static int open_in(const struct process *p, const char *name, int flags)
 {
@@ -59,32 +46,18 @@ static int open_in(const struct process *p, const char *name, int flags)
 	return openat(p->dir, path, flags | O_RDONLY | O_CLOEXEC);
 }
 
-static DIR *open_folder(const struct process *p, const char *name)
-{
-	int fd = open_in(p, name, O_DIRECTORY);
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-
-	if (fd >= 0 && !dir)
-		close(fd);
-	return dir;
-}
-
-bool process_open(struct process *p, const char *pid)
+bool process_open(struct process *p, int pid)
 {
 	char path[32];
 
-	snprintf(path, sizeof path, "/proc/%.20s", pid);
-	*p = (struct process){.pid = (int)strtol(pid, NULL, 10)};
-	p->dir = is_number(pid) ? open(path, O_DIRECTORY | O_RDONLY | O_CLOEXEC) : -1;
+	snprintf(path, sizeof path, "/proc/%d", pid);
+	*p = (struct process){.pid = pid, .dir = open(path, O_DIRECTORY | O_RDONLY | O_CLOEXEC)};
 	return p->dir >= 0;
 }
 
-bool process_exists(const char *pid)
+bool process_exists(int pid)
 {
-	long number = strtol(pid, NULL, 10);
-
-	return number > 0 && number <= INT_MAX &&
-	       (kill((pid_t)number, 0) == 0 || errno == EPERM);
+	return pid > 0 && (kill(pid, 0) == 0 || errno == EPERM);
 }
 
 /* The first process runs as long as the machine, or the container, does. */
@@ -141,16 +114,18 @@ static bool has_ended(const struct stat_fields *f)
 static bool choose_thread(struct process *p)
 {
 	struct stat_fields f;
+	int numbers[PROCESS_NUMBERS], n;
+	bool found = false;
 
 	p->thread[0] = '\0';
-	DIR *tasks = open_folder(p, "task");
-	bool found = false;
-	for (struct dirent *e; tasks && !found && (e = readdir(tasks));) {
-		snprintf(p->thread, sizeof p->thread, "task/%.10s/", e->d_name);
-		found = is_number(e->d_name) && read_stat(p, &f) && !has_ended(&f);
-	}
-	if (tasks)
-		closedir(tasks);
+	const int tasks = open_in(p, "task", O_DIRECTORY);
+	while (tasks >= 0 && !found && (n = process_numbers(tasks, numbers)) > 0)
+		for (int i = 0; i < n && !found; i++) {
+			snprintf(p->thread, sizeof p->thread, "task/%d/", numbers[i]);
+			found = read_stat(p, &f) && !has_ended(&f);
+		}
+	if (tasks >= 0)
+		close(tasks);
 	if (!found)
 		p->thread[0] = '\0';
 	return found;
@@ -247,7 +222,7 @@ static bool is_called(const struct names *n, const char *name)
 }
 
 /* Keeps the one that was started first. */
-static void consider(struct process_search *s, const char *pid, const char *name)
+static void consider(struct process_search *s, int pid, const char *name)
 {
 	struct process candidate;
 	struct names n;
@@ -270,24 +245,28 @@ static void consider(struct process_search *s, const char *pid, const char *name
 int process_find(struct process_search *s, const char *name, int64_t ns, struct process *p,
                  size_t *others)
 {
-	const int64_t end = process_cpu_ns() + ns;
-	struct dirent *e = NULL;
+	const int64_t end = clock_ns(CLOCK_PROCESS_CPUTIME_ID) + ns;
 
-	if (!s->proc)
-		s->proc = opendir("/proc");
-	while (s->proc && (e = readdir(s->proc))) {
-		consider(s, e->d_name, name);
-		if (process_cpu_ns() >= end)
+	if (s->proc == 0)
+		s->proc = open("/proc", O_DIRECTORY | O_RDONLY | O_CLOEXEC);
+	for (;;) {
+		if (s->looked_at == s->pid_count) {
+			s->pid_count = s->proc > 0 ? process_numbers(s->proc, s->pids) : 0;
+			s->looked_at = 0;
+		}
+		if (s->pid_count == 0)
+			break;
+		consider(s, s->pids[s->looked_at++], name);
+		if (clock_ns(CLOCK_PROCESS_CPUTIME_ID) >= end)
 			return -1;
 	}
-	bool found = s->count > 0;
+	const bool found = s->count > 0;
 	*others = s->count - found;
 	p->dir = -1;
 	if (found)
 		*p = s->first;
-	if (s->proc)
-		closedir(s->proc);
-	*s = (struct process_search){0};
+	s->count = 0;   /* what was found stays open */
+	process_stop(s);
 	return found;
 }
 
@@ -295,8 +274,8 @@ void process_stop(struct process_search *s)
 {
 	if (s->count > 0)
 		process_close(&s->first);
-	if (s->proc)
-		closedir(s->proc);
+	if (s->proc > 0)
+		close(s->proc);
 	*s = (struct process_search){0};
 }
 
@@ -315,19 +294,19 @@ static bool count_descriptors(const struct process *p, uint64_t *count)
 {
 	struct stat st;
 	char path[64];
+	int numbers[PROCESS_NUMBERS], n;
 
 	snprintf(path, sizeof path, "%sfd", p->thread);
 	if (fstatat(p->dir, path, &st, 0) == 0 && st.st_size > 0) {
 		*count = (uint64_t)st.st_size;
 		return true;
 	}
-	DIR *dir = open_folder(p, "fd");
-	if (!dir)
+	const int folder = process_descriptors(p);
+	if (folder < 0)
 		return false;
-	*count = 0;
-	for (struct dirent *e; (e = readdir(dir));)
-		*count += is_number(e->d_name);
-	closedir(dir);
+	for (*count = 0; (n = process_numbers(folder, numbers)) > 0;)
+		*count += (unsigned)n;
+	close(folder);
 	return true;
 }
 
@@ -402,7 +381,7 @@ int process_numbers(int folder, int numbers[PROCESS_NUMBERS])
 		for (long at = 0; at < len;) {
 			const struct dirent *e = (const void *)(entries + at);
 
-			if (is_number(e->d_name))
+			if (e->d_name[strspn(e->d_name, "0123456789")] == '\0')
 				numbers[n++] = atoi(e->d_name);
 			at += e->d_reclen;
 		}

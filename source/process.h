@@ -4,7 +4,6 @@
 /* What /proc tells about processes and the sockets they hold. Nothing is kept
  * between calls but an open directory. */
 
-#include <dirent.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -20,15 +19,20 @@ struct process {
 	char name[PROCESS_NAME_MAX];   /* any bytes; empty until process_name */
 };
 
-/* Opens the process whose number is given in decimal digits. False: there is none. */
-bool process_open(struct process *p, const char *pid);
+/* False: there is none of this number. */
+bool process_open(struct process *p, int pid);
 
-/* CPU time that this process has used. */
-int64_t process_cpu_ns(void);
+enum { PROCESS_NUMBERS = 64 };
+
+/* Reads on in a folder of /proc, of processes, threads or descriptors. Returns how many numbers
+ * there were among its files, 0 at the end or when it cannot be read. */
+int process_numbers(int folder, int numbers[PROCESS_NUMBERS]);
 
 /* A search for a process, which may take several calls. All-zero at first. */
 struct process_search {
-	DIR *proc;                  /* NULL: not begun */
+	int proc;                   /* the folder /proc; 0: the search has not begun */
+	int pids[PROCESS_NUMBERS];  /* read from it ... */
+	int pid_count, looked_at;   /* ... so many, and looked at */
 	struct process first;       /* the one that was started first, of those so far */
 	unsigned long long start;   /* when */
 	size_t count;               /* of those so far */
@@ -45,8 +49,8 @@ int process_find(struct process_search *s, const char *name, int64_t ns, struct 
 /* Ends a search before it has come to an end. */
 void process_stop(struct process_search *s);
 
-/* True when there is a process of this number, whether or not it is shown to us. */
-bool process_exists(const char *pid);
+/* True when there is a process of this number, whether or not /proc shows it to this one. */
+bool process_exists(int pid);
 
 /* Why processes of other users, or all, are not shown to us; NULL: they are. */
 const char *process_hidden(void);
@@ -74,12 +78,6 @@ struct process_usage {
 
 /* p: a process, NULL for the whole machine. False when it cannot be told. */
 bool process_usage(const struct process *p, struct process_usage *u);
-
-enum { PROCESS_NUMBERS = 64 };
-
-/* Reads on in a folder of /proc, of processes or descriptors. Returns how many numbers
- * there were among its files, 0 at the end or when it cannot be read. */
-int process_numbers(int folder, int numbers[PROCESS_NUMBERS]);
 
 /* Opens the folder of its descriptors, which the caller closes. -1 with errno. */
 int process_descriptors(const struct process *p);
