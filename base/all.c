@@ -1,8 +1,11 @@
 /* The whole daemon. */
 
+#include <errno.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/parts.h"
 #include "endpoint/deflate.h"
 #include "endpoint/files.h"
@@ -76,6 +79,39 @@ const struct source_kind parts_sources[] = {
 	{0},
 };
 
+/* A number and a unit (s, m, h or d), 1 s to 365 d; field: int64_t, ms. */
+static bool read_duration(const char *text, void *field)
+{
+	int64_t *const ms = field;
+	static const char units[] = "smhd";
+	static const int seconds[] = {1, 60, 3600, 86400};
+	char *end;
+
+	errno = 0;
+	const unsigned long long n = strtoull(text, &end, 10);
+	const char *unit = *end ? strchr(units, *end) : NULL;
+	if (errno != 0 || *text < '0' || *text > '9' || n > 31536000 || !unit || end[1] != '\0')
+		return false;
+	*ms = (int64_t)n * seconds[unit - units] * 1000;
+	return *ms >= 1000 && *ms <= INT64_C(31536000000);
+}
+
+void parts_read_again(const struct options *o)
+{
+	const char *token = o->token_file, *cert = o->tls_cert, *networks = o->networks;
+	bool failed = !parts_read(o);
+
+	for (size_t i = 0; parts_endpoints[i]; i++)
+		if (parts_endpoints[i]->reload && parts_endpoints[i]->reload(o) != 0)
+			failed = true;
+	if (!token && !cert && !networks)
+		log_event("reloaded nothing=\"there is none of --token-file, --tls-cert and --networks\"");
+	else if (!failed)
+		log_event("reloaded%s%s%s%s%s%s", token ? " token_file=" : "", token ? token : "",
+		          cert ? " tls_cert=" : "", cert ? cert : "", networks ? " networks=" : "",
+		          networks ? networks : "");
+}
+
 #define FIELD(field_name) .field = offsetof(struct options, field_name)
 #define FILE_OPTION(name, field_name, help) \
 	{name, "FILE", help, .kind = OPTION_TEXT, FIELD(field_name)}
@@ -101,7 +137,8 @@ const struct option_row parts_options[] = {
 	 128 << 10, 1 << 30, DEFAULT_HISTORY, .kind = OPTION_NUMBER, FIELD(history)},
 	{"remember", "TIME", "remember that much of the past, such as 24h or 30m,\n"
 	 "for GET /past and pages that are opened later\n(default: none)",
-	 "a time from 1s to 365d, such as 90s, 30m, 24h or 7d", .kind = OPTION_DURATION, FIELD(remember)},
+	 "a time from 1s to 365d, such as 90s, 30m, 24h or 7d", .kind = OPTION_OTHER, .read = read_duration,
+	 FIELD(remember)},
 	{"remember-every", "S", "seconds from one remembered snapshot to the next\n(default: %d)",
 	 .shown = DEFAULT_REMEMBER_EVERY_MS / 1000, .kind = OPTION_SECONDS, FIELD(remember_every)},
 	{"remember-bytes", "B", "for it, 131072 to 1073741824; when they are used up,\n"

@@ -3,9 +3,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 
 /* Waits until read() has something to say. */
 static int wait_until(int fd, int64_t end)
@@ -37,4 +39,14 @@ ssize_t file_read(const char *file, void *into, size_t size)
 		close(fd);
 	errno = error;
 	return n < 0 ? -1 : (ssize_t)len;
+}
+
+void file_warn_readable(const char *file)
+{
+	struct stat st;
+
+	if (stat(file, &st) == 0 && st.st_mode & (S_IROTH | S_IWOTH))
+		log_event("warning file=%s mode=%04o reason=\"it is a secret that every user of this "
+		          "machine may read: chmod 600\"",
+		          file, (unsigned)st.st_mode & 07777);
 }

@@ -1,6 +1,8 @@
 #ifndef FILE_H
 #define FILE_H
 
+/* Files that the options name. */
+
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -10,5 +12,8 @@ enum { FILE_WAIT_MS = 1000 };   /* for bytes of what is no regular file */
  * of a secret in its buffer. A FIFO may have no writer, and then must not hold the daemon up:
  * the error is ENODATA. Returns the bytes read, or -1 with errno. */
 ssize_t file_read(const char *file, void *into, size_t size);
+
+/* Logs a warning if the mode of a file that holds a secret lets everybody read it. */
+void file_warn_readable(const char *file);
 
 #endif

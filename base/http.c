@@ -433,13 +433,11 @@ static size_t write_text(char *out, size_t size, const struct http_answer *a)
 
 void http_log(const struct http_answer *a, const char *peer, struct log_limit *limit, int64_t now)
 {
-	char value[LOG_ESCAPED_MAX];
-
 	if (a->value.at)
 		log_limited(limit, now, "refused status=%d peer=%s reason=\"%s\"%s%s%s value=%s",
 		            a->status, peer, a->reason, a->option ? " allow_with=\"" : "",
 		            a->option ? a->option : "", a->option ? "\"" : "",
-		            log_escape(value, a->value.at, a->value.len));
+		            log_escape(a->value.at, a->value.len));
 	else if (a->refusal == HTTP_ADDRESS_MAX)
 		log_limited(limit, now, "refused status=%d peer=%s reason=\"%s\"", a->status, peer,
 		            a->reason);

@@ -9,9 +9,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { LINE_BYTES = 1024 };   /* at most, newline included */
+enum {
+	LINE_BYTES = 1024,   /* at most, newline included, but for what is added: */
+	ADDED_BYTES = 64,    /* " suppressed=N" or "log_lost lines=N" */
+};
 
-static bool verbose;
+bool log_is_verbose;
 static int log_fd = STDERR_FILENO;
 static uint64_t lost;     /* lines since the last one that was written */
 static bool unfinished;   /* only a part of the last line was written */
@@ -31,7 +34,7 @@ void log_open(void)
 
 void log_set_verbose(bool on)
 {
-	verbose = on;
+	log_is_verbose = on;
 }
 
 /* Where log_open could not open stderr once more, this look alone keeps write() from
@@ -61,44 +64,21 @@ static bool write_all(const char *text, size_t len)
 	return len == 0;
 }
 
-/* Appends to text, of which used bytes are used, and leaves room for the newline. Returns
- * how many are used then; what does not fit is cut. */
-__attribute__((format(printf, 3, 0))) static size_t append(char text[LINE_BYTES], size_t used,
-                                                           const char *format, va_list args)
-{
-	const int n = vsnprintf(text + used, LINE_BYTES - 1 - used, format, args);
-
-	if (n < 0)
-		return used;
-	return (size_t)n < LINE_BYTES - 1 - used ? used + (size_t)n : LINE_BYTES - 2;
-}
-
-__attribute__((format(printf, 3, 4))) static size_t append_pair(char text[LINE_BYTES], size_t used,
-                                                                const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	used = append(text, used, format, args);
-	va_end(args);
-	return used;
-}
-
 /* suppressed: for the last pair of the line; 0: there is none. False: the line is lost. */
 __attribute__((format(printf, 1, 0))) static bool write_line(const char *format, va_list args,
                                                              uint64_t suppressed)
 {
-	char line[LINE_BYTES];
-	size_t len = 0;
+	char text[ADDED_BYTES + LINE_BYTES + ADDED_BYTES], *at = text;
 
 	if (lost > 0)
-		len = append_pair(line, len, "%slog_lost lines=%" PRIu64 "\n", unfinished ? "\n" : "",
-		                  lost);
-	len = append(line, len, format, args);
+		at += snprintf(at, ADDED_BYTES, "%slog_lost lines=%" PRIu64 "\n", unfinished ? "\n" : "",
+		               lost);
+	const int n = vsnprintf(at, LINE_BYTES - 1, format, args);
+	at += n < 0 ? 0 : n < LINE_BYTES - 1 ? n : LINE_BYTES - 2;
 	if (suppressed > 0)
-		len = append_pair(line, len, " suppressed=%" PRIu64, suppressed);
-	line[len++] = '\n';
-	const bool written = write_all(line, len);
+		at += snprintf(at, ADDED_BYTES, " suppressed=%" PRIu64, suppressed);
+	*at++ = '\n';
+	const bool written = write_all(text, (size_t)(at - text));
 	lost = written ? 0 : lost + 1;
 	return written;
 }
@@ -112,23 +92,12 @@ void log_event(const char *format, ...)
 	va_end(args);
 }
 
-void log_verbose(const char *format, ...)
-{
-	va_list args;
-
-	if (!verbose)
-		return;
-	va_start(args, format);
-	write_line(format, args, 0);
-	va_end(args);
-}
-
 void log_limited(struct log_limit *limit, int64_t now, const char *format, ...)
 {
 	const int64_t free_at = limit->booked_until > now ? limit->booked_until : now;
 	va_list args;
 
-	if (!verbose && free_at - now > (LOG_BURST - 1) * (int64_t)LOG_PERIOD_MS) {
+	if (!log_is_verbose && free_at - now > (LOG_BURST - 1) * (int64_t)LOG_PERIOD_MS) {
 		limit->suppressed++;
 		return;
 	}
@@ -139,8 +108,9 @@ void log_limited(struct log_limit *limit, int64_t now, const char *format, ...)
 	va_end(args);
 }
 
-const char *log_escape(char out[LOG_ESCAPED_MAX], const void *bytes, size_t len)
+const char *log_escape(const void *bytes, size_t len)
 {
+	static char out[LOG_ESCAPED_MAX];
 	static const char hex[] = "0123456789abcdef";
 	const unsigned char *p = bytes;
 	size_t used = 0;

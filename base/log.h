@@ -32,10 +32,13 @@ void log_open(void);
 
 /* Turns log_verbose on; off at start. */
 void log_set_verbose(bool on);
+extern bool log_is_verbose;
 
 /* Writes one line; the format holds the event and its pairs, without newline. */
 void log_event(const char *format, ...) __attribute__((format(printf, 1, 2)));
-void log_verbose(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* log_event with -v; without, the arguments are not evaluated. */
+#define log_verbose(...) (log_is_verbose ? log_event(__VA_ARGS__) : (void)0)
 
 /* log_event for a line that a client, a node or another process can cause as often as it
  * likes: at most LOG_BURST at once and one every LOG_PERIOD_MS after that, the last with
@@ -44,8 +47,9 @@ void log_verbose(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_limited(struct log_limit *limit, int64_t now, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* Quotes peer bytes as a log value: printable ASCII as it is, all else as \xNN,
- * cut with "..." when out is full. Returns out. */
-const char *log_escape(char out[LOG_ESCAPED_MAX], const void *bytes, size_t len);
+/* Quotes bytes that others chose as a log value: printable ASCII as it is, all else as \xNN, cut
+ * with "..." where the result would be over LOG_ESCAPED_MAX. The text is static, until the next
+ * call. */
+const char *log_escape(const void *bytes, size_t len);
 
 #endif

@@ -1,9 +1,7 @@
 #include "base/options.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,11 +78,9 @@ static void help_on(const struct option_row *row)
 	         row->letter ? row->letter : ' ', row->letter ? ',' : ' ', row->name,
 	         row->value ? row->value : "");
 	snprintf(text, sizeof text, row->help, row->shown);
-	int at = printf("%-*s", COLUMN, name);
-	if (at > COLUMN) {
-		putchar('\n');
-		at = 0;
-	}
+	const bool wide = strlen(name) > COLUMN;
+	int at = wide ? 0 : COLUMN;
+	printf("%-*s%s", COLUMN, name, wide ? "\n" : "");
 	for (char *line = text, *end; *line; line = end, at = 0) {
 		end = line + strcspn(line, "\n");
 		printf("%*s%.*s\n", COLUMN + 1 - at, "", (int)(end - line), line);
@@ -106,8 +102,8 @@ static bool read_number(const char *text, int base, unsigned low, unsigned high,
 	char *end;
 
 	errno = 0;
-	const unsigned long n = strtoul(text, &end, base);
-	*number = n;
+	const unsigned long long n = strtoull(text, &end, base);
+	*number = (size_t)n;
 	return errno == 0 && end != text && *end == '\0' && *text >= '0' && *text <= '9' && n >= low &&
 	       n <= high;
 }
@@ -124,22 +120,6 @@ static bool read_seconds(const char *text, int64_t *ms)
 	return true;
 }
 
-/* A number and a unit: s, m, h or d; as ms. */
-static bool read_duration(const char *text, int64_t *ms)
-{
-	static const char units[] = "smhd";
-	static const int seconds[] = {1, 60, 3600, 86400};
-	char *end;
-
-	errno = 0;
-	const unsigned long n = strtoul(text, &end, 10);
-	const char *unit = *end ? strchr(units, *end) : NULL;
-	if (errno != 0 || *text < '0' || *text > '9' || n > 31536000 || !unit || end[1] != '\0')
-		return false;
-	*ms = (int64_t)n * seconds[unit - units] * 1000;
-	return *ms >= 1000 && *ms <= INT64_C(31536000000);
-}
-
 static bool append(struct option_list *list, size_t max, const char *value)
 {
 	if (list->count == max)
@@ -154,7 +134,7 @@ static const char *meant(const char *value, bool name)
 {
 	static char text[128];
 	const char *slashes = strstr(value, "://"), *host = slashes ? slashes + 3 : value;
-	bool plain = slashes && (host - value == 5 || tolower((unsigned char)slashes[-1]) != 's');
+	bool plain = slashes && (host - value == 5 || !strchr("sS", slashes[-1]));
 	size_t user = strcspn(host, "@/");
 	int len;
 
@@ -227,8 +207,8 @@ static const char *take(struct options *o, const struct option_row *row, const c
 	case OPTION_SECONDS:
 		right = read_seconds(value, field);
 		break;
-	case OPTION_DURATION:
-		right = read_duration(value, field);
+	case OPTION_OTHER:
+		right = row->read(value, field);
 		break;
 	case OPTION_HOST:
 	case OPTION_ORIGIN:
@@ -247,20 +227,6 @@ static const char *take(struct options *o, const struct option_row *row, const c
 		right = row->kind == OPTION_PROCESS ? is_process(value) : *value || !row->expected;
 	}
 	return right ? NULL : expected(row);
-}
-
-/* Says what is wrong. Returns the exit status. */
-__attribute__((format(printf, 1, 2)))
-static int refuse(const char *format, ...)
-{
-	va_list args;
-
-	fputs("introspectd: ", stderr);
-	va_start(args, format);
-	vfprintf(stderr, format, args);
-	va_end(args);
-	fputc('\n', stderr);
-	return 2;
 }
 
 /* Lists the options for getopt_long(), which returns for one without a letter FIRST and the number of
@@ -311,12 +277,16 @@ int options_read(struct options *o, int argc, char **argv)
 			puts("introspectd " VERSION);
 			return 0;
 		}
-		if ((wrong = take(o, list[i], optarg)) != NULL)
-			return refuse("--%s %s: expected %s", list[i]->name, optarg, wrong);
+		if ((wrong = take(o, list[i], optarg)) != NULL) {
+			fprintf(stderr, "introspectd: --%s %s: expected %s\n", list[i]->name, optarg,
+			        wrong);
+			return 2;
+		}
 	}
+	wrong = parts_conflict(o);
 	if (optind < argc)
-		return refuse("%s: not an option: see --help", argv[optind]);
-	if ((wrong = parts_conflict(o)) != NULL)
-		return refuse("%s", wrong);
-	return -1;
+		fprintf(stderr, "introspectd: %s: not an option: see --help\n", argv[optind]);
+	else if (wrong)
+		fprintf(stderr, "introspectd: %s\n", wrong);
+	return optind < argc || wrong ? 2 : -1;
 }

@@ -77,7 +77,7 @@ enum option_kind {
 	OPTION_OCTAL,      /* likewise */
 	OPTION_MS,         /* likewise; int64_t */
 	OPTION_SECONDS,    /* fractions allowed; int64_t, ms */
-	OPTION_DURATION,   /* a number and a unit; int64_t, ms */
+	OPTION_OTHER,      /* what the row's read takes */
 	OPTION_HELP,
 	OPTION_VERSION,
 };
@@ -91,6 +91,7 @@ struct option_row {
 	const char *expected;   /* said when the value is wrong; before low and high, if there is a high */
 	unsigned low, high;
 	int shown;              /* the default */
+	bool (*read)(const char *value, void *field);   /* of OPTION_OTHER. False: the value is wrong */
 	uint16_t field;         /* offset */
 	uint8_t kind;
 	char letter;            /* a short name */

@@ -1,7 +1,7 @@
 #include "base/parts.h"
 
 #include <string.h>
-#include <unistd.h>
+#include <sys/utsname.h>
 
 #include "base/log.h"
 #include "source/put.h"
@@ -42,23 +42,6 @@ const struct stream_kind *parts_read(const struct options *o)
 		tcp = got > 0 ? parts_streams[i] : tcp;
 	}
 	return failed ? NULL : tcp;
-}
-
-const struct stream_kind *parts_read_again(const struct options *o)
-{
-	const char *token = o->token_file, *cert = o->tls_cert, *networks = o->networks;
-	const struct stream_kind *tcp = parts_read(o);
-
-	for (size_t i = 0; parts_endpoints[i]; i++)
-		if (parts_endpoints[i]->reload && parts_endpoints[i]->reload(o) != 0)
-			tcp = NULL;
-	if (!token && !cert && !networks)
-		log_event("reloaded nothing=\"there is none of --token-file, --tls-cert and --networks\"");
-	else if (tcp)
-		log_event("reloaded%s%s%s%s%s%s", token ? " token_file=" : "", token ? token : "",
-		          cert ? " tls_cert=" : "", cert ? cert : "", networks ? " networks=" : "",
-		          networks ? networks : "");
-	return tcp;
 }
 
 int parts_start(struct daemon *d, const struct endpoint *pull, size_t *memory)
@@ -119,8 +102,8 @@ static const char *pass_on(void *arg, const uint8_t *event, size_t len, int64_t 
 
 int parts_open_source(struct daemon *d)
 {
-	static char shown[256];
-	char hostname[sizeof shown] = "";
+	static char shown[sizeof((struct utsname *)0)->nodename];
+	struct utsname system = {0};
 	const struct source_kind *kind = parts_sources;
 
 	while (!kind->wanted(&d->options))
@@ -130,8 +113,8 @@ int parts_open_source(struct daemon *d)
 		return -1;
 	source->event = pass_on;
 	source->event_arg = d;
-	gethostname(hostname, sizeof hostname - 1);
-	wire_text(shown, sizeof shown, hostname, strlen(hostname));
+	uname(&system);
+	wire_text(shown, sizeof shown, system.nodename, strlen(system.nodename));
 	source->runtime.source = (char *)(uintptr_t)kind->name;
 	source->runtime.hostname = shown;
 	source->runtime.interval_ms = (uint32_t)d->options.interval;

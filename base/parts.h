@@ -80,8 +80,8 @@ int64_t parts_judge(const struct daemon *d, struct http_answer *a, const struct 
  * is in force. */
 const struct stream_kind *parts_read(const struct options *o);
 
-/* The same on SIGHUP; logs what was read. */
-const struct stream_kind *parts_read_again(const struct options *o);
+/* Reads the same on SIGHUP, and what endpoints read again; logs what was read. */
+void parts_read_again(const struct options *o);
 
 /* Starts the endpoints and fills in d->endpoints, d->forms and d->policy. *memory: bytes that one of
  * the endpoints, or the guard, needs most for a connection. 0, or -1 with one line logged. */

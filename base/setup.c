@@ -8,7 +8,6 @@
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -19,16 +18,6 @@ void setup_no_core(void)
 	const struct rlimit none = {0, 0};
 
 	setrlimit(RLIMIT_CORE, &none);
-}
-
-void setup_warn_readable(const char *file)
-{
-	struct stat st;
-
-	if (stat(file, &st) == 0 && st.st_mode & (S_IROTH | S_IWOTH))
-		log_event("warning file=%s mode=%04o reason=\"it is a secret that every user of this "
-		          "machine may read: chmod 600\"",
-		          file, (unsigned)st.st_mode & 07777);
 }
 
 int setup_standard(void)

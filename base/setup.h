@@ -9,9 +9,6 @@
 /* Memory, in which there are secrets, is not written to a file when the process crashes. */
 void setup_no_core(void);
 
-/* Logs a warning if the mode of a file that holds a secret lets everybody read it. */
-void setup_warn_readable(const char *file);
-
 /* Makes sure that descriptors 0 to 2 are taken, so that no socket gets a number
  * which others write to. 0, or -1 logged. */
 int setup_standard(void);

@@ -280,17 +280,16 @@ static enum link_event refused(struct link *l, int status, int64_t now)
 	const struct address *a = &l->address;
 	struct ws_text line = refusal_line(l, status);
 	struct ws_text location = handshake_field((const char *)l->rx, l->rx_len, "Location");
-	char text[LOG_ESCAPED_MAX];
 
 	if (status / 100 == 3 && location.at)
 		return fail(l, now, "has moved (%d): use the address %s", status,
-			    log_escape(text, location.at, location.len));
+			    log_escape(location.at, location.len));
 	if (l->get && status == 404)
 		return fail(l, now, "remembers nothing: start introspectd with --remember");
 	if (l->get && status == 200)
 		return fail(l, now, "answers with no recording (200): is it an introspectd?");
 	if (line.at && status != 401 && status != 503)
-		return fail(l, now, "refuses: %s", log_escape(text, line.at, line.len));
+		return fail(l, now, "refuses: %s", log_escape(line.at, line.len));
 	if (status == 403 && a->host[0] != '\0' && !a->is_path)
 		return fail(l, now,
 			    "does not answer to this name (403): use its IP address, or start "
@@ -399,11 +398,9 @@ static enum link_event take_data(struct link *l, int64_t now)
 static enum link_event take_close(struct link *l, int64_t now)
 {
 	const struct ws_decoder *d = &l->decoder;
-	char reason[LOG_ESCAPED_MAX];
 	bool given = d->control_len > 2;
+	const char *reason = given ? log_escape(d->control + 2, d->control_len - 2U) : "";
 
-	if (given)
-		log_escape(reason, d->control + 2, d->control_len - 2U);
 	put_close(l, d->close_code);
 	return fail(l, now, "closed the connection (%u%s%s)", d->close_code,
 		    d->close_code == WS_GOING_AWAY ? ", going away"

@@ -8,9 +8,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/options.h"
-#include "base/setup.h"
 #include "guard/tls.h"
 
 static struct tls_config *config;   /* for sessions that begin from now on */
@@ -21,7 +21,7 @@ static int secure_setup(const struct options *o)
 
 	if (!o->tls_cert)
 		return 0;
-	setup_warn_readable(o->tls_key);
+	file_warn_readable(o->tls_key);
 	struct tls_config *read = tls_server(o->tls_cert, o->tls_key, o->tls_client_ca, why);
 	if (!read) {
 		log_event("error tls=\"%s\"", why);

@@ -1,8 +1,8 @@
 #include "guard/token.h"
 
+#include "base/file.h"
 #include "base/listen.h"
 #include "base/log.h"
-#include "base/setup.h"
 #include "guard/auth.h"
 
 static struct auth own;
@@ -22,7 +22,7 @@ static int token_setup(const struct options *o)
 		own.len = 0;
 		return 0;
 	}
-	setup_warn_readable(o->token_file);
+	file_warn_readable(o->token_file);
 	if ((wrong = auth_read(&own, o->token_file)) != NULL)
 		log_event("error token_file=%s reason=\"%s\"", o->token_file, wrong);
 	return wrong ? -1 : 0;

@@ -401,16 +401,14 @@ static void name_watched(struct kernel *k)
 	kernel_count_by(k, k->means);
 }
 
-static const char *escaped_name(char out[LOG_ESCAPED_MAX], const struct process *p)
+static const char *escaped(const char *name)
 {
-	return log_escape(out, p->name, strlen(p->name));
+	return log_escape(name, strlen(name));
 }
 
 /* The watched process has been found. */
 static void begin_to_watch(struct kernel *k, size_t others, int64_t now)
 {
-	char name[LOG_ESCAPED_MAX];
-
 	name_process(&k->watched);
 	name_watched(k);
 	k->unreadable = false;
@@ -418,7 +416,7 @@ static void begin_to_watch(struct kernel *k, size_t others, int64_t now)
 	for (size_t i = 0; i < k->used; i++)
 		k->all[i].holder.first = k->all[i].holder.rounds = 0;
 	log_limited(&k->visits, now, "watching process=%s pid=%d others=%zu",
-	            escaped_name(name, &k->watched), k->watched.pid, others);
+	            escaped(k->watched.name), k->watched.pid, others);
 	if (process_elsewhere(&k->watched))
 		log_event("error pid=%d reason=\"it is in another network namespace, its sockets "
 		          "cannot be seen from here: use nsenter --target %d --net introspectd --pid %d\"",
@@ -428,12 +426,11 @@ static void begin_to_watch(struct kernel *k, size_t others, int64_t now)
 /* Follows the watched process to its end, and by its name to the next one. */
 static void follow(struct kernel *k, int64_t now)
 {
-	char name[LOG_ESCAPED_MAX];
 	size_t others;
 
 	if (k->watched.dir >= 0 && !process_alive(&k->watched)) {
-		log_limited(&k->visits, now, "gone process=%s pid=%d",
-		            escaped_name(name, &k->watched), k->watched.pid);
+		log_limited(&k->visits, now, "gone process=%s pid=%d", escaped(k->watched.name),
+		            k->watched.pid);
 		process_close(&k->watched);
 		name_watched(k);
 	}
@@ -611,10 +608,8 @@ static void init_messages(struct kernel *k)
 static bool open_watched(struct kernel *k)
 {
 	const char *hidden = process_hidden(), *reason = "there is no such process";
-	char name[LOG_ESCAPED_MAX];
 	size_t others;
 
-	log_escape(name, k->process, strlen(k->process));
 	k->by_name = k->process[strspn(k->process, "0123456789")] != '\0';
 	if (k->by_name) {
 		if (process_find(&k->search, k->process, INT64_MAX / 2, &k->watched, &others) > 0) {
@@ -622,9 +617,9 @@ static bool open_watched(struct kernel *k)
 			return true;
 		}
 		name_watched(k);
-		log_event("waiting process=%s", name);
+		log_event("waiting process=%s", escaped(k->process));
 		if (hidden)
-			log_event("warning process=%s reason=\"%s\"", name, hidden);
+			log_event("warning process=%s reason=\"%s\"", escaped(k->process), hidden);
 		return true;
 	}
 	const int pid = atoi(k->process);
@@ -634,7 +629,7 @@ static bool open_watched(struct kernel *k)
 	}
 	if (hidden && process_exists(pid))
 		reason = hidden;
-	log_event("error pid=%s reason=\"%s\"", name, reason);
+	log_event("error pid=%s reason=\"%s\"", escaped(k->process), reason);
 	return false;
 }
 

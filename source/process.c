@@ -203,7 +203,7 @@ static void read_names(struct process *p, struct names *n)
 	    (next < args + len && find_name(n->shown, n->comm, next)))
 		return;
 	/* The main thread was given a name of its own; a title may be anything. */
-	const char *told = *program && !strpbrk(args, " :") ? program : n->comm;
+	const char *told = *program && args[strcspn(args, " :")] == '\0' ? program : n->comm;
 	snprintf(n->shown, sizeof n->shown, "%.*s", PROCESS_NAME_MAX - 1, told);
 }
 

@@ -289,7 +289,6 @@ WRAP(FILE *, open_memstream, NULL, (char **at, size_t *len), (at, len))
 
 WRAP(int, getrlimit64, -1, (__rlimit_resource_t what, struct rlimit64 *r), (what, r))
 WRAP(int, setrlimit64, -1, (__rlimit_resource_t what, const struct rlimit64 *r), (what, r))
-WRAP(int, gethostname, -1, (char *out, size_t len), (out, len))
 WRAP(int, uname, -1, (struct utsname *u), (u))
 WRAP(struct passwd *, getpwnam, NULL, (const char *name), (name))
 WRAP(int, initgroups, -1, (const char *name, gid_t group), (name, group))

@@ -25,14 +25,14 @@ static void check_list(struct ws_list list, const char *head, size_t len)
 
 static void check_answer(const struct http_answer *a)
 {
-	char out[WS_HEAD_MAX], escaped[LOG_ESCAPED_MAX];
+	char out[WS_HEAD_MAX];
 	size_t len = http_head(out, a, 0);
 
 	CHECK(len <= sizeof out);
 	if (a->option) /* what is advised is accepted */
 		CHECK(http_is_name(a->value) || http_is_origin(a->value));
 	if (a->value.at)
-		CHECK(strlen(log_escape(escaped, a->value.at, a->value.len)) < sizeof escaped);
+		CHECK(strlen(log_escape(a->value.at, a->value.len)) < LOG_ESCAPED_MAX);
 	if (a->status != 101)   /* a client reads the same status, whatever the request was */
 		CHECK(handshake_response(out, len, "AAAAAAAAAAAAAAAAAAAAAA==") == -a->status);
 }

@@ -75,7 +75,6 @@ const ERRORS = {
   close: 'EIO EINTR',
   getrlimit64: 'EINVAL',
   setrlimit64: 'EPERM',
-  gethostname: 'EPERM',
   uname: 'EFAULT',
   getaddrinfo: 'ENOMEM',
   clock_gettime: 'EINVAL',
