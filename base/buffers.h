@@ -1,7 +1,8 @@
 #ifndef BUFFERS_H
 #define BUFFERS_H
 
-/* Buffers of one size, reserved at once: untouched ones cost nothing. */
+/* Buffers of one size, all reserved at start. A buffer that was never taken costs no memory, since the
+ * kernel gives none to pages that are not touched. */
 
 #include <stddef.h>
 
@@ -11,14 +12,15 @@ struct buffers {
 	void *given;          /* those that were given back, each pointing to the next */
 };
 
-/* 0, or -1: there is no memory. */
+/* Reserves count buffers of at least size bytes, aligned to 16. 0, or -1: there is no memory. */
 int buffers_open(struct buffers *b, size_t count, size_t size);
 void buffers_close(struct buffers *b);
 
-/* One of them, with whatever stands in it. No more than count may be taken at a time. */
+/* Takes a buffer, with whatever its last owner left in it. The caller sees to it that no more than
+ * count are taken at a time. */
 void *buffers_take(struct buffers *b);
 
-/* buffer may be NULL. */
+/* Gives a buffer back. NULL: does nothing. */
 void buffers_give(struct buffers *b, void *buffer);
 
 #endif

@@ -1,7 +1,8 @@
 #ifndef CLOCK_H
 #define CLOCK_H
 
-/* The system's clocks. Should a call fail, time stands still. */
+/* The system's clocks, in ns and in ms. Should a call of the system fail, the time of the call before
+ * is returned, so that no deadline passes for it. */
 
 #include <stdint.h>
 #include <time.h>

@@ -16,14 +16,14 @@ enum {
 struct counters {
 	uint64_t taken;                            /* snapshots */
 	uint64_t failed;                           /* snapshots that could not be taken */
-	uint64_t sent;                             /* snapshots, all of each */
-	uint64_t skipped;                          /* snapshots, between two sent to one client */
+	uint64_t sent;                             /* snapshots, to the last byte */
+	uint64_t skipped;                          /* snapshots that a client missed between two that it got */
 	uint64_t sent_bytes;
-	uint64_t dropped;                          /* clients, too slow or silent */
+	uint64_t dropped;                          /* connections that were ended for being slow or silent */
 	uint64_t refused[HTTP_REFUSALS];           /* requests */
-	uint64_t closed[COUNTERS_CLOSE_CODES];     /* clients, by counters_close_codes */
-	uint64_t built[COUNTERS_BUCKETS];          /* snapshots, by counters_bounds */
-	uint64_t built_ns;
+	uint64_t closed[COUNTERS_CLOSE_CODES];     /* clients for what they sent, by counters_close_codes */
+	uint64_t built[COUNTERS_BUCKETS];          /* snapshots by how long they took, by counters_bounds */
+	uint64_t built_ns;                         /* how long all of them took */
 	uint64_t clients[COUNTERS_STATES];         /* connections that there are, by state ... */
 	const char *names[COUNTERS_STATES];        /* ... and what the states are called */
 	uint64_t waiting;                          /* connections that wait for the next snapshot */

@@ -9,7 +9,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-/* Waits until read() has something to say. */
+/* Waits until read() would not block, but not beyond end (ms, monotonic). 0, or -1 with errno;
+ * ENODATA: nothing came in time. */
 static int wait_until(int fd, int64_t end)
 {
 	struct pollfd p = {.fd = fd, .events = POLLIN};

@@ -6,10 +6,10 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-enum { FILE_WAIT_MS = 1000 };   /* for bytes of what is no regular file */
+enum { FILE_WAIT_MS = 1000 };   /* how long file_read waits for a FIFO or a device */
 
-/* Reads the beginning of a file, at most size bytes. By read(), since stdio would leave a copy
- * of a secret in its buffer. A FIFO may have no writer, and then must not hold the daemon up:
+/* Reads the beginning of a file, at most size bytes, with read(): stdio would leave a copy of a
+ * secret in its own buffer. A FIFO without a writer does not hold the daemon up: after FILE_WAIT_MS
  * the error is ENODATA. Returns the bytes read, or -1 with errno. */
 ssize_t file_read(const char *file, void *into, size_t size);
 

@@ -112,7 +112,8 @@ const char *head_request_line(struct ws_request *r, struct ws_text line)
 	                     line.at[7] > '9'))
 		return "neither HTTP/1.1 nor HTTP/1.0";
 	cut_authority(r, &target);
-	/* Without a path it is that of "/", as the slash before the authority. */
+	/* A target without a path means "/". Texts point into the head, so r->path is the slash that
+	 * stands before the authority. */
 	if (r->host.at && (target.len == 0 || *target.at == '?'))
 		r->path = (struct ws_text){r->host.at - 1, 1};
 	else

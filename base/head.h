@@ -14,17 +14,20 @@ int head_length(const char *head, size_t len);
 /* The text without white space at both ends. */
 struct ws_text head_trim(struct ws_text text);
 
-/* Cuts off what stands before the first mark, and the mark. */
+/* Cuts what stands before the first mark off the beginning of *rest, and the mark with it; all of
+ * *rest if there is no mark. Returns what stood before it. */
 struct ws_text head_cut(struct ws_text *rest, char mark);
 
-/* Cuts a line off a head that head_length took. */
+/* Cuts the first line off a head, or the rest of one, that head_length accepted: every line of it ends
+ * with CR LF. */
 struct ws_text head_cut_line(struct ws_text *rest);
 
-/* Cuts off the next field line (section 5). 1; 0: there are no more; -1: it is malformed. */
+/* Cuts the next field line (section 5) off *rest. 1: *name and *value are filled; 0: the blank line at
+ * the end of the head came; -1: the line is malformed. */
 int head_cut_field(struct ws_text *rest, struct ws_text *name, struct ws_text *value);
 
-/* Reads the request line (section 3): method, path, query and, from a target in absolute form,
- * host. NULL, or what is wrong. */
+/* Reads the request line (section 3) into r: method, path, query and, from a target in absolute form,
+ * host. NULL, or in words what is wrong. */
 const char *head_request_line(struct ws_request *r, struct ws_text line);
 
 #endif

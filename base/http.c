@@ -202,8 +202,8 @@ static bool public_origin(struct origin *o, const struct http_policy *policy)
 	       read_url(o, (struct ws_text){policy->public_url, strlen(policy->public_url)});
 }
 
-/* A name that an attacker's DNS could point here must not be served: a page of
- * his would then be of the same origin as this server. */
+/* A Host that is a name in an attacker's DNS is refused (DNS rebinding): the attacker could point that
+ * name to this machine, and a page of that name would be of the same origin as the daemon. */
 static bool host_allowed(struct ws_text host, const struct http_policy *policy)
 {
 	struct origin proxy;
@@ -213,7 +213,7 @@ static bool host_allowed(struct ws_text host, const struct http_policy *policy)
 	       (public_origin(&proxy, policy) && same_host(host, proxy.host));
 }
 
-/* Did the request come by this origin of a proxy? */
+/* Was the request made to this origin of the proxy, judged by its Host? */
 static bool is_at(struct ws_text host, struct ws_text port, const struct origin *proxy)
 {
 	return same_host(host, proxy->host) && same_port(port, proxy->port, proxy->standard);
@@ -305,14 +305,15 @@ static void route(struct http_answer *a, const struct ws_request *r,
 	}
 }
 
-/* What shows data of the node, and may make it take a snapshot. */
+/* Does the answer hold data of the node? Such a request may make the daemon take a snapshot. */
 static bool shows_data(const struct ws_request *r, const struct endpoint *endpoint)
 {
 	return r->upgrade || endpoint;
 }
 
-/* Does a page of elsewhere ask? Browsers send no Origin with all that they load, but then
- * say Sec-Fetch-Site, which is "none" for what a person typed. */
+/* Refuses a request that a page of another origin caused. Browsers do not send Origin with everything
+ * that they load, but then they send Sec-Fetch-Site, which is "none" for an address that a person
+ * typed. False: the request was not refused. */
 static bool from_elsewhere(struct http_answer *a, const struct ws_request *r, struct ws_text host,
                            struct ws_text port, const struct http_policy *policy)
 {
@@ -401,7 +402,7 @@ static size_t append(char *out, size_t size, size_t n, const char *format, ...)
 	return more < 0 ? n : n + (size_t)more < size ? n + (size_t)more : size - 1;
 }
 
-/* One line of what there is to be had. */
+/* Appends a line on one path to the list at /. */
 static size_t append_place(char *out, size_t size, size_t n, const struct http_answer *a,
                            const char *scheme, const char *path, const char *about)
 {

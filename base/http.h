@@ -10,7 +10,7 @@
 
 #include "ws.h"
 
-/* The subprotocol that is picked if it is offered. */
+/* The WebSocket subprotocol that the daemon chooses if the client offers it. */
 #define HTTP_PROTOCOL "introspect"
 
 #define HTTP_SCHEMA_PATH "/introspection.proto"
@@ -41,7 +41,8 @@ enum http_refusal {
 	HTTP_REFUSALS,
 };
 
-/* The status and the words for it; help: what the client is told besides, or NULL. */
+/* By enum http_refusal: the status and the words of the answer. help: what the client is told
+ * besides, or NULL. */
 extern const struct http_reason {
 	int status;
 	const char *words;
@@ -52,15 +53,17 @@ struct endpoint;
 struct http_answer;
 struct option_list;
 
-/* Names beyond the built-in ones; borrowed, compared whole and without case. */
+/* By which requests are judged. Everything in it is borrowed. */
 struct http_policy {
-	const struct option_list *hosts, *origins;   /* NULL: none */
+	const struct option_list *hosts, *origins;   /* allowed besides the built-in ones, compared
+	                                                whole and without case; NULL: none */
 	const char *public_url;    /* where a proxy shows the daemon; NULL: nowhere */
-	bool (*admits)(const struct ws_request *r);   /* may it have data? NULL: everybody may */
+	bool (*admits)(const struct ws_request *r);   /* may the client have data of the node?
+	                                                 NULL: every client may */
 	/* Answers a request for a file, or with a text in place of the page. False: there is no such
 	 * file. NULL: there are none. */
 	bool (*files)(struct http_answer *a, const struct ws_request *r);
-	bool tls;                  /* the client speaks TLS to this daemon */
+	bool tls;                  /* this request came over TLS; set before each one */
 	const struct endpoint *const *endpoints;      /* ended by NULL; or NULL: there are none */
 };
 
@@ -76,36 +79,38 @@ struct http_answer {
 	const unsigned char *body;   /* static; NULL: http_head writes a text of its own */
 	size_t body_len;
 	const char *framing;         /* the field line in place of Content-Length: the body comes from
-	                                the endpoint, in chunks or up to the end; NULL: it is known */
+	                                the endpoint, in chunks or up to the end of the connection;
+	                                NULL: the length is known */
 	bool gzip;                   /* the body is gzip encoded */
 	bool no_body;                /* the request was a HEAD */
 	bool no_secret;              /* other pages of the same site may load it */
 	bool takes_options;          /* /healthz, for whose health checks OPTIONS is as GET */
 	bool gzip_refused;           /* a text comes in place of the page, which is gzipped only */
 	struct ws_text origin;       /* whose pages may read the answer, if it is an allowed one */
-	bool secure;                 /* whoever asked used https ... */
-	struct ws_text host;         /* ... and this Host, for texts */
+	bool secure;                 /* the client used https or wss, perhaps through a proxy ... */
+	struct ws_text host;         /* ... and this Host: addresses in texts are made of both */
 };
 
-/* Is it the name of a host as browsers write it in Host, without a port? */
+/* Is the text the name of a host as browsers write it in Host, without a port? */
 bool http_is_name(struct ws_text text);
 
-/* Is it an origin as browsers write it: scheme://host, and the port unless it is the
- * scheme's own? Not if it is longer than HTTP_ORIGIN_MAX. */
+/* Is the text an origin as browsers write it (RFC 6454 section 6.2): scheme://host, with the port
+ * unless it is the scheme's own? False, too, if it is longer than HTTP_ORIGIN_MAX. */
 bool http_is_origin(struct ws_text text);
 
-/* Is it http:// or https://, a host, perhaps a port and a path? */
+/* Is the text http:// or https://, a host, perhaps a port and a path? */
 bool http_is_url(struct ws_text text);
 
-/* Decides on a request of which ws_request said got, which is not 0. */
+/* Decides on a request for which ws_request returned got, which is not 0, and fills *a. Texts in *a
+ * point into the request, the policy is borrowed. */
 void http_decide(struct http_answer *a, const struct ws_request *r, int got,
                  const struct http_policy *policy);
 
-/* A refusal for a reason that the request does not tell. */
+/* Fills *a for a refusal whose reason does not stand in the request. */
 void http_refuse(struct http_answer *a, enum http_refusal refusal);
 
-/* Logs a refusal; one that an option would allow, or that names a value, also without -v, as
- * often as limit says. */
+/* Logs a refusal. Without -v only one that an option would allow or that names a value, and no more
+ * often than limit permits. peer: the client's address; now: ms, monotonic. */
 struct log_limit;
 void http_log(const struct http_answer *a, const char *peer, struct log_limit *limit, int64_t now);
 
@@ -113,8 +118,8 @@ void http_log(const struct http_answer *a, const char *peer, struct log_limit *l
  * extension: a field line that says which was agreed on; NULL: none. Returns its length. */
 size_t http_accept(char out[HTTP_ACCEPT_MAX], const struct ws_request *r, const char *extension);
 
-/* Writes the response head, and behind it the body when that is not static. now: for the
- * Date. Returns the length; out must hold WS_HEAD_MAX bytes. */
+/* Writes the response head, and behind it the body when that is not static. now: seconds since 1970,
+ * for the field Date. Returns the length; out must hold WS_HEAD_MAX bytes. */
 size_t http_head(char *out, const struct http_answer *a, time_t now);
 
 #endif

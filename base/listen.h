@@ -20,7 +20,8 @@
 
 enum {
 	LISTENERS_MAX = 16,
-	LISTEN_UNSENT = 64 << 10,   /* bytes that a TCP socket keeps beyond what it may send */
+	LISTEN_UNSENT = 64 << 10,   /* unsent bytes that the kernel keeps for a TCP socket before it
+	                               takes no more (TCP_NOTSENT_LOWAT) */
 };
 
 /* All zero: none. */

@@ -11,7 +11,7 @@
 #include "base/usage.h"
 
 enum {
-	FIRST = 256,     /* what getopt_long() returns for the first option, if that has no letter */
+	FIRST = 256,     /* getopt_long() returns FIRST + i for the option of row i */
 	ROWS_MAX = 40,   /* of both tables, with the rows that are no options */
 };
 
@@ -128,8 +128,8 @@ static bool append(struct option_list *list, size_t max, const char *value)
 	return true;
 }
 
-/* The origin (or, of a host alone, the name) that somebody meant who wrote more or less
- * than that; else an example. */
+/* What to suggest to a user whose value is no origin (or, if name, no host): the origin or the host that
+ * can be found in the value, else an example. */
 static const char *meant(const char *value, bool name)
 {
 	static char text[128];
@@ -229,8 +229,7 @@ static const char *take(struct options *o, const struct option_row *row, const c
 	return right ? NULL : expected(row);
 }
 
-/* Lists the options for getopt_long(), which returns for one without a letter FIRST and the number of
- * its row. */
+/* Lists the options for getopt_long(). */
 static void list_options(struct option names[ROWS_MAX + 1], const struct option_row *const *list,
                          size_t count)
 {

@@ -67,7 +67,7 @@ struct options {
 /* What an option takes, and the field of struct options that it sets. */
 enum option_kind {
 	OPTION_FLAG,       /* nothing; bool */
-	OPTION_TEXT,       /* any text but, if something is expected, an empty one */
+	OPTION_TEXT,       /* any text, but not an empty one if the row says what is expected */
 	OPTION_LIST,       /* the same, at most high times; struct option_list */
 	OPTION_HOST,       /* the name of a host, likewise */
 	OPTION_ORIGIN,     /* likewise */
@@ -88,17 +88,18 @@ struct option_row {
 	const char *name;
 	const char *value;      /* what --help calls what it takes; NULL: it takes nothing */
 	const char *help;       /* a format for shown; newlines are indented */
-	const char *expected;   /* said when the value is wrong; before low and high, if there is a high */
+	const char *expected;   /* what an error message says would have been right; low and high, if
+	                           there is a high, follow it */
 	unsigned low, high;
-	int shown;              /* the default */
+	int shown;              /* the default, as --help shows it */
 	bool (*read)(const char *value, void *field);   /* of OPTION_OTHER. False: the value is wrong */
 	uint16_t field;         /* offset */
 	uint8_t kind;
 	char letter;            /* a short name */
 };
 
-/* Reads the command line. -1: go on; else the exit status, everything that had
- * to be said being said: 0 after --help and --version, 2 for a wrong option. */
+/* Reads the command line. -1: go on; else the exit status: 0 after --help or --version was answered on
+ * stdout, 2 after an error was reported on stderr. */
 int options_read(struct options *o, int argc, char **argv);
 
 #endif

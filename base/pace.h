@@ -25,8 +25,8 @@ static inline void pace_add(struct pace *p, size_t bytes, int64_t now)
 	p->bytes += bytes;
 }
 
-/* Bytes in the last period or two. Of a client that has just come, as many as its socket keeps
- * (LISTEN_UNSENT) come at once. */
+/* Bytes that the client took in the present period and the one before. A client that has just come
+ * takes at once as many as the kernel keeps for its socket (LISTEN_UNSENT). */
 static inline size_t pace_now(const struct pace *p, int64_t now)
 {
 	return now - p->since < PACE_MS       ? p->bytes + p->before

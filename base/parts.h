@@ -14,13 +14,13 @@
 #include "endpoint/endpoint.h"
 #include "source/source.h"
 
-/* Kinds of streams for TCP connections, ended by NULL: the last that the options ask for. */
+/* Kinds of streams, ended by NULL. TCP connections are of the last kind that the options ask for. */
 extern const struct stream_kind *const parts_streams[];
 
 /* Endpoints besides the pull protocol, ended by NULL. */
 extern const struct endpoint *const parts_endpoints[];
 
-/* Sources, ended by one without a name: the first that the options ask for. */
+/* Sources, ended by one without a name. The daemon opens the first that the options ask for. */
 struct source_kind {
 	const char *name;
 	bool (*wanted)(const struct options *o);
@@ -40,12 +40,16 @@ void parts_taken(struct daemon *d);
 struct forms {
 	struct difference *(*open)(size_t max);
 	void (*close)(struct difference *d);
-	/* What the decoder ended on, for a pull client: notes what form it wishes for. */
+	/* A pull client sent a part of a message (WS_DATA, WS_MESSAGE): notes which form of its next
+	 * snapshot the client wishes for. */
 	void (*input)(struct daemon *d, struct connection *c, const struct ws_decoder *ws);
 	/* The form in which a pull client is sent the latest snapshot now; without a frame, if it
 	 * is new. */
 	struct snapshot *(*pick)(struct daemon *d, struct connection *c);
+	/* A snapshot was taken. */
 	void (*note)(struct difference *d, const struct snapshot *latest);
+	/* A smaller form of the latest snapshot: the difference from the one with the number base or,
+	 * with base 0, the totals. NULL: there is none. */
 	struct snapshot *(*form)(struct difference *d, const struct snapshot *latest, uint64_t base);
 };
 extern const struct forms *const parts_forms;   /* NULL: whole snapshots only */
@@ -59,19 +63,19 @@ struct guard {
 	/* Reads what the options name, at start and again on SIGHUP. 0; -1: with one line
 	 * logged, what was read before stays in force. */
 	int (*setup)(const struct options *o);
-	/* Asked once of each request: in how many ms it may be judged, 0: now; -1: too many came
-	 * before. The time is kept free for it. */
+	/* Called once for each request. Returns in how many ms the request may be judged, that time
+	 * being kept free for it; 0: now; -1: too many requests came before it. */
 	int64_t (*wait)(const struct ws_request *r, const struct sockaddr *peer, int64_t now);
 	bool (*admits)(const struct ws_request *r);
-	/* The request was judged, and is answered with this status. */
+	/* The request was judged, and is answered with this HTTP status. */
 	void (*judged)(const struct ws_request *r, const struct sockaddr *peer, int64_t now,
 	               int status);
-	const struct endpoint *denied;   /* answers whoever was not admitted, in its own time */
+	const struct endpoint *denied;   /* answers clients that were not admitted, after a delay */
 };
 extern const struct guard *const parts_guard;   /* NULL: everybody may */
 
-/* Decides by d->policy on a request of which ws_request said got, which is not 0. Returns 0: *a is
- * filled; > 0: the ms after which it is to be asked again, as again. */
+/* Decides by d->policy on a request for which ws_request returned got, which is not 0. Returns 0: *a is
+ * filled; > 0: after so many ms the loop calls it again for this request, with again. */
 int64_t parts_judge(const struct daemon *d, struct http_answer *a, const struct ws_request *r,
                     int got, const struct sockaddr *peer, bool again);
 

@@ -1,7 +1,8 @@
 #ifndef PEERS_H
 #define PEERS_H
 
-/* How many connections each address has, and which connection makes room for the next. No I/O,
+/* How many connections each address has, and which connection is ended to make room for the next. A
+ * connection is a client once its WebSocket is open; before, and after its end, it is another. No I/O,
  * no allocation after peers_open. */
 
 #include <stdbool.h>
@@ -18,11 +19,12 @@ enum {
 struct peer {
 	uint8_t owner[PEERS_OWNER];
 	unsigned count;          /* of its connections ... */
-	unsigned others;         /* ... and of those that are no clients */
+	unsigned others;         /* ... of which so many are no clients */
 	struct peer *next;       /* with the same hash, or free */
 };
 
-/* A connection, as a part of whatever else its owner knows of it. All zero: none. */
+/* What this module knows of a connection: a member of the struct that the loop has for it. All zero:
+ * there is no connection. */
 struct place {
 	struct peer *peer;
 	struct place *newer, **link;   /* among those that are no clients; link: what points to this
@@ -56,18 +58,20 @@ unsigned peers_count(const struct peers *p, const struct sockaddr *address);
 /* Has the address as many connections as it may? Unix sockets may have any number. */
 bool peers_is_full(const struct peers *p, const struct sockaddr *address);
 
-/* A connection from the address, no client yet; of at most count there is room for it. */
+/* A connection came from the address, and is no client yet. The caller sees to it that there are
+ * never more than count. */
 void peers_enter(struct peers *p, struct place *at, const struct sockaddr *address, int64_t now);
 void peers_leave(struct peers *p, struct place *at);
 
-/* It became a client, or is none any more. */
+/* The connection became a client, or is none any more. */
 void peers_set_client(struct peers *p, struct place *at, bool client);
 
-/* The connection that makes room for one from the address: among the PEERS_LOOKED_AT that have been
- * no clients for longest, one of the address that has most of those, preferably one that never said
- * anything, then the oldest. It is of the same address or of one that has more of them, so that
- * nobody gains from coming in numbers; one that came now, which had no chance to say anything, is of
- * one that has two more. NULL: there is none. */
+/* The connection to end so that one from the address has a slot. Candidates are the PEERS_LOOKED_AT
+ * connections that have been no clients for longest. Of those it is one of the address with the most
+ * connections that are no clients; among these one from which no byte has come, and then the oldest.
+ * That address is the same as the new connection's or has more of them, so that nobody gains from
+ * coming in numbers; it has at least two more if the candidate came at this same moment, and so had
+ * no chance to send anything. NULL: no candidate will do. */
 struct place *peers_victim(const struct peers *p, const struct sockaddr *address, int64_t now);
 
 #endif

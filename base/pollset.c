@@ -92,7 +92,7 @@ void pollset_add(struct pollset *p, size_t slot, int fd)
 		p->deadlines[p->high++] = INT64_MAX;
 	if (++p->used != POLLSET_FEW + 1)
 		return;
-	/* There are many from now on: those that came when there were few follow. */
+	/* From this slot on there are many: those that came before move to the epoll set, too. */
 	for (size_t place = p->polled; place-- > p->fixed;)
 		if (p->fds[place].events == POLLIN)
 			enter_group(p, p->slot_at[place]);
@@ -107,8 +107,8 @@ void pollset_remove(struct pollset *p, size_t slot)
 	p->used--;
 }
 
-/* All deadlines are looked through only when the slot with the earliest has put it off, which
- * among many is seldom the one that is served. */
+/* All deadlines are looked through only after the slot with the earliest one has put it off: among many
+ * slots the one that is served seldom has the earliest. */
 void pollset_until(struct pollset *p, size_t slot, int64_t deadline)
 {
 	p->deadlines[slot] = deadline;
@@ -158,7 +158,7 @@ static void find(struct pollset *p, size_t slot, short revents)
 	p->found[p->found_count++] = (uint32_t)slot;
 }
 
-/* The epoll set does not answer: from now on there is none, and all sockets are in the table. */
+/* epoll_wait() failed: from now on there is no epoll set, and all sockets stand in the table. */
 static void end_group(struct pollset *p)
 {
 	for (size_t slot = 0; slot < p->slots; slot++)

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Memory, in which there are secrets, is not written to a file when the process crashes. */
+/* Turns core files off: the process has secrets in its memory. */
 void setup_no_core(void);
 
 /* Makes sure that descriptors 0 to 2 are taken, so that no socket gets a number
@@ -17,11 +17,12 @@ int setup_standard(void);
  * what the limit allows and says so. 0, or -1 logged: not even others fit. */
 int setup_descriptors(size_t *clients, size_t others);
 
-/* A descriptor that is readable when SIGTERM, SIGINT, SIGHUP or SIGUSR1 has come, so that
- * none can get between a look at the state and poll(). SIGPIPE is ignored. -1 logged. */
+/* A descriptor that is readable when SIGTERM, SIGINT, SIGHUP or SIGUSR1 has come. The signals are
+ * blocked, so that none is missed between a look at the daemon's state and poll(). SIGPIPE is
+ * ignored. -1 with one line logged. */
 int setup_signals(void);
 
-/* The next signal that has come; 0: there is none; -1 with errno. */
+/* Takes the next signal that has come from that descriptor; 0: there is none; -1 with errno. */
 int setup_next_signal(int fd);
 
 /* A number to seed a hash with, so that nobody can choose keys that collide. */

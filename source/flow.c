@@ -370,7 +370,8 @@ int flow_count(struct flow *f, bool on)
 	return bind(f->socket, (const struct sockaddr *)&address, sizeof address);
 }
 
-/* The kernel forgot as many flows as it made and does not have any more. */
+/* Flows that the kernel has made and does not have any more, it forgot to make room. present: flows that it
+ * has. 0, or -1 with errno. */
 static int count_lost(struct flow *f, size_t present)
 {
 	const uint32_t key = 0;

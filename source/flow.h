@@ -14,9 +14,10 @@
 #include <stdint.h>
 
 enum {
-	FLOWS_MAX = 16384,   /* counted at a time; beyond, the kernel forgets the least recent */
+	FLOWS_MAX = 16384,   /* counted at a time; of more, the kernel forgets the least recent */
 	FLOW_BATCH = 1024,   /* flows read by one system call */
-	FLOW_SILENCE = 56,   /* in 2^30 ns: 60 s. A datagram after so long a silence begins anew */
+	FLOW_SILENCE = 56,   /* in 2^30 ns: 60 s. After so long a silence a datagram begins another
+	                        connection of the same ends */
 };
 
 /* What was seen among the datagrams of a flow. */
@@ -25,7 +26,7 @@ enum flow_seen {
 	FLOW_QUIC_V2 = 1 << 1,   /* ... of version 2 (RFC 9369) */
 	FLOW_INITIAL = 1 << 2,   /* an Initial packet of either */
 	FLOW_SHORT = 1 << 3,     /* what may be a short header of QUIC: the fixed bit alone */
-	FLOW_OTHER = 1 << 4,     /* what is no QUIC of these versions */
+	FLOW_OTHER = 1 << 4,     /* a datagram that is none of these */
 };
 
 /* Where a flow goes. The eBPF program fills it, so it has no padding; ports are in the
@@ -41,9 +42,9 @@ struct flow_key {
 struct flow_value {
 	uint64_t bytes[2];      /* of IP packets, their headers included */
 	uint64_t packets[2];    /* as on the wire: segments, also where the kernel handles many as one */
-	uint64_t initial[2];    /* when the first Initial passed; 0: none did. Since the last silence */
-	uint64_t first, last;   /* datagram; first: since the last silence */
-	uint64_t seen;          /* enum flow_seen */
+	uint64_t initial[2];    /* when the first Initial since the last silence passed; 0: none did */
+	uint64_t first, last;   /* when the first datagram since the last silence passed, and the last */
+	uint64_t seen;          /* of enum flow_seen, bits of all datagrams */
 	struct in6_addr local;  /* of the first datagram */
 };
 
@@ -56,13 +57,13 @@ struct flow {
 };
 
 /* Loads the program and makes the socket, which does not count yet. Needs CAP_NET_RAW and
- * CAP_BPF (CAP_SYS_ADMIN before Linux 5.8); what follows needs neither. Returns NULL, or
+ * CAP_BPF (CAP_SYS_ADMIN before Linux 5.8); the functions below need neither. Returns NULL, or
  * what could not be done, with errno. */
 const char *flow_open(struct flow *f);
 void flow_close(struct flow *f);
 
-/* Begins to count or stops: while the socket is bound to no protocol that occurs, the kernel
- * does nothing for it. Counts stay. 0, or -1 with errno. */
+/* Begins to count (on), or stops: then the socket is bound to a protocol that never occurs, and costs the
+ * kernel nothing. What was counted stays. 0, or -1 with errno. */
 int flow_count(struct flow *f, bool on);
 
 /* Calls each(arg, keys, values, n) until every flow was told, in no order, at most FLOW_BATCH at

@@ -30,9 +30,8 @@ enum {
 	VERIFIED = 32,              /* sockets in each snapshot: does the process still have them? */
 };
 
-/* A time of day, in ms since 1970. Somebody may set the clock, as when a machine
- * without a battery reaches its time server; what is kept are therefore times of
- * a clock that nobody sets and that suspend does not stop. */
+/* The clock may be set, as when a machine without a battery reaches its time server. What is kept are
+ * therefore times of CLOCK_BOOTTIME, which nobody sets and which suspend does not stop. */
 uint64_t kernel_time_of_day(const struct kernel *k, int64_t boottime)
 {
 	int64_t t = boottime + k->epoch;
@@ -40,8 +39,8 @@ uint64_t kernel_time_of_day(const struct kernel *k, int64_t boottime)
 	return t > 0 ? (uint64_t)(t / 1000000) : 0;
 }
 
-/* The epoch stays while it is about right, so that what has not changed is written
- * with the same times in every snapshot. */
+/* The epoch stays as long as it is about right, so that a connection that has not changed has the same
+ * times in every snapshot. */
 static void read_clocks(struct kernel *k)
 {
 	int64_t before, epoch;
@@ -76,8 +75,8 @@ static size_t write_multiaddr(char out[MULTIADDR_MAX], const struct tcpdiag_end 
 	                        address, transport, e->port, rest);
 }
 
-/* Is it a connection of the daemon with one of its clients, seen from either
- * side? A listener at a wildcard address takes connections of its own family. */
+/* Is the connection one between the daemon and a client, seen from either side? A listener at a wildcard
+ * address takes connections of its own family only. */
 static bool is_own(const struct kernel *k, const struct tcpdiag_end *local,
                    const struct tcpdiag_end *remote)
 {
@@ -279,7 +278,7 @@ static void on_socket(void *arg, const struct tcpdiag_socket *s)
 		if (!c)
 			return;
 		kernel_describe(k, c, &s->local, &s->remote, "+tcp");
-		/* Until the kernel tells; some nodes dial from the port they listen on. */
+		/* A guess until the kernel tells: some nodes dial from the port on which they listen. */
 		if (*listening(k, s))
 			c->message.role = INTROSPECTION__ROLE__RESPONDER;
 	}
@@ -295,8 +294,8 @@ static void on_socket(void *arg, const struct tcpdiag_socket *s)
 		measure(c, s);
 }
 
-/* Brings the table up to date. False: failed and logged; what was read until
- * then is kept, and nothing is taken for vanished. */
+/* Brings the table up to date. False: it failed, which was logged; what was read until then is kept, and
+ * no connection counts as gone. */
 static bool dump(struct kernel *k, int64_t now)
 {
 	read_clocks(k);
@@ -339,8 +338,9 @@ static void on_holder(void *arg, struct holder *h, struct process *p)
 	c->message.n_user_provided_tags = 2;
 }
 
-/* A process may hand a socket to another, and close it or end: then it has the other's name. Looks
- * at some of all, in turns. A process that is watched has those that it had. */
+/* A process may hand a socket to another process and then close it or end; the connection then gets the
+ * name of the other. Verifies some connections in each snapshot, in turns. With --pid none are: what
+ * the watched process had stays listed. */
 static void verify_holders(struct kernel *k)
 {
 	for (size_t i = 0; i < VERIFIED && i < k->used && !k->process; i++) {
@@ -365,7 +365,7 @@ static void look_up(struct kernel *k, int64_t elapsed)
 		return;
 	if (k->holders.missing == 0)
 		return;
-	/* What was closed since has given its number to others. */
+	/* The descriptors of sockets that have gone may now be other files. */
 	for (const struct connection *c = k->all; c < k->all + k->used; c++)
 		if (c->seen != 0 && c->seen != k->dump)
 			holders_forget(&k->holders, &c->holder);
@@ -386,7 +386,7 @@ void kernel_count_by(struct kernel *k, const char *means)
 	         k->process && k->watched.dir < 0 ? "" : means);
 }
 
-/* Says in the runtime what is being watched. */
+/* Says in the runtime which process is watched. */
 static void name_watched(struct kernel *k)
 {
 	char name[SHOWN_NAME_MAX];

@@ -26,39 +26,42 @@ enum {
 
 enum { PATHS = 2 };
 
-/* An interface that shows a flow: a bridge and its port show the same datagrams, after a change of
- * routes another one shows those that follow. */
+/* An interface that shows a flow. A bridge and its port show the same datagrams; after a change of routes
+ * another interface shows the following ones. Arrays: bytes in and out, packets in and out. */
 struct path {
-	uint32_t interface;
-	uint32_t idle;                   /* dumps in which it showed nothing new */
-	uint64_t seen[4];                /* what it had shown: bytes in and out, packets in and out */
-	uint64_t others[4];              /* to be added: what passed when it did not show the flow */
+	uint32_t interface;              /* its index */
+	uint32_t idle;                   /* dumps in a row in which it showed nothing new */
+	uint64_t seen[4];                /* what it had shown by the last dump */
+	uint64_t others[4];              /* to be added: what other interfaces alone showed */
 };
 
-/* What is read for every flow in every dump stands first, in few lines of the caches. */
+/* A TCP connection, a UDP socket or a flow of UDP. The fields that are read for every flow in every dump
+ * stand first, in few cache lines. */
 struct connection {
-	uint64_t cookie;                 /* the kernel's name of the socket, never used again */
+	uint64_t cookie;                 /* the kernel's number of the socket, never used again; or a flow's */
 	uint64_t seen;                   /* the last dump it was part of; 0: the entry is free */
 	struct connection *next;         /* with the same hash of cookie, or the next free one */
 	int64_t opened;                  /* ns of CLOCK_BOOTTIME */
 	uint64_t of;                     /* of a flow: the cookie of the socket that it belongs to */
-	uint64_t counted;                /* dump in which it was last counted */
-	int64_t last;                    /* datagram, in ns of CLOCK_BOOTTIME */
-	uint64_t begun;                  /* ns of CLOCK_MONOTONIC: what was before is another's */
-	uint64_t initial[2];             /* in, out: as in flow.h, of all interfaces */
+	uint64_t counted;                /* number of the dump in which it was last measured */
+	int64_t last;                    /* when the last datagram came, in ns of CLOCK_BOOTTIME */
+	uint64_t begun;                  /* ns of CLOCK_MONOTONIC: Initials before that are of an earlier
+	                                    connection of the same ends */
+	uint64_t initial[2];             /* in, out: as in flow.h, the earliest of all interfaces */
 	struct holder holder;            /* of a flow, only pid is used */
 	bool told;                       /* the kernel has told who dialled */
 	bool hidden;                     /* a UDP socket, or a flow that was shown as closed */
-	bool announced;                  /* it was told, or is not to be told, that it opened */
+	bool announced;                  /* an Event said that it opened, or none shall say so */
 	bool quic;                       /* of a flow */
 	struct path paths[PATHS];
 	size_t path_count;
-	uint64_t before[4];              /* of all paths, as of the previous dump */
+	uint64_t before[4];              /* sums of all paths, as of the previous dump */
 	uint64_t before_in, before_out;  /* bytes, as of the previous snapshot */
 	Introspection__DataGauge in, out;
 	Introspection__Connection message;
-	uint64_t id;                     /* as it is told: the cookie, but of a later flow of the same ends */
-	char *tags[4];                   /* name, number, and of a flow what is not known */
+	uint64_t id;                     /* in the message: the cookie, or for a later connection of the
+	                                    same ends of a flow another number */
+	char *tags[4];                   /* process and PID; of a flow also what is not known of it */
 	size_t texts;                    /* bytes of transport, src, dst and tags, at most */
 	uint32_t packets_in, packets_out;   /* as the kernel counts them, wrapping */
 
@@ -126,28 +129,29 @@ struct kernel {
 /* NULL: there is none. */
 struct connection *kernel_find(struct kernel *k, uint64_t cookie);
 
-/* It will soon be looked for: asks the processor to fetch the list that it is in or, once that has
- * come, the first entry of the list. */
+/* A connection with this cookie will soon be looked for: asks the processor to fetch the list that it
+ * is in or, with entry, once that has come, the first entry of the list. */
 void kernel_expect(struct kernel *k, uint64_t cookie, bool entry);
 
 /* NULL: the table is full, which is counted. */
 struct connection *kernel_add(struct kernel *k, uint64_t cookie);
 
-/* The socket of c is part of this dump, and has this inode: if its process is not known, it is
+/* The socket of c is part of this dump and has this inode. If its process is not known, it will be
  * searched. */
 void kernel_seen(struct kernel *k, struct connection *c, uint32_t inode);
 
-/* What c moved counts among that of connections that have been forgotten; c begins at nothing. */
+/* Adds the traffic of c to that of connections that have been forgotten, and sets that of c to 0. */
 void kernel_settle(struct kernel *k, struct connection *c);
 
-/* By these means QUIC is counted from now on: "", or ", QUIC by" and what does it. */
+/* Says in the runtime by which means UDP is counted from now on: ", QUIC by eBPF" or the like; "": it is
+ * not. means: a static text. */
 void kernel_count_by(struct kernel *k, const char *means);
 
 /* A time of day, in ms since 1970, for one of CLOCK_BOOTTIME in ns. */
 uint64_t kernel_time_of_day(const struct kernel *k, int64_t boottime);
 
-/* Fills what never changes, or anew when another transport shows. id: of the transport, behind
- * "ip4" or "ip6", from "+tcp", "+udp" and "+udp+quic-v1". */
+/* Fills in what does not change of a connection: ends and transport. Called again for a flow that turns out
+ * to be QUIC. id: what stands behind "ip4" or "ip6": "+tcp", "+udp" or "+udp+quic-v1". */
 void kernel_describe(struct kernel *k, struct connection *c, const struct tcpdiag_end *local,
                      const struct tcpdiag_end *remote, const char *id);
 

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/setup.h"
 #include "source/conntrack.h"
@@ -15,9 +16,10 @@
 #include "source/wire.h"
 
 enum {
-	LINGER = 180000,   /* ms for which it is counted on when nobody asks any more */
-	IDLE = 2,          /* dumps: then an interface shows a flow no more; in one, it may be read too early */
-	PACKETS_MIN = 4,   /* of what looks like QUIC, before it is taken for that */
+	LINGER = 180000,   /* ms after the last snapshot until counting stops */
+	IDLE = 2,          /* dumps without a datagram, after which an interface no longer shows a flow; one
+	                      dump may be read just before a datagram */
+	PACKETS_MIN = 4,   /* packets of a flow that looks like QUIC, before it counts as QUIC */
 	LISTS = 8192,
 };
 
@@ -25,14 +27,15 @@ enum {
  * peer, and libp2p keeps a connection alive every 5 to 15 seconds. */
 static const int64_t SILENCE = (int64_t)FLOW_SILENCE << 30;
 
-/* Set in the cookies of flows, which no socket's counter reaches. */
+/* This bit marks the cookies of flows. The kernel counts the cookies of sockets up from 1 and never
+ * reaches it. */
 static const uint64_t FLOW_COOKIE = UINT64_C(1) << 63;
 
 struct udp {
 	struct flow flow;
-	struct conntrack conntrack;          /* counts where flow cannot */
-	bool tracked;                        /* so it does */
-	bool all;                            /* what is not QUIC is shown, too */
+	struct conntrack conntrack;          /* counts where eBPF is not to be had */
+	bool tracked;                        /* conntrack counts, not flow */
+	bool all;                            /* flows that are not QUIC are shown, too */
 	uint64_t seed;                       /* of the hash that names a flow */
 	int64_t count_until;                 /* ms, the loop's clock; 0: nothing is counted now */
 	int64_t since;                       /* ns of CLOCK_BOOTTIME: nothing was counted before ... */
@@ -51,8 +54,9 @@ static uint64_t flow_cookie(const struct udp *u, uint16_t local_port, const stru
 	return wire_hash(seed, ports, sizeof ports) | FLOW_COOKIE;
 }
 
-/* A UDP socket is an entry of the table that is never shown: its process is looked up. Of the
- * sockets of one process that share an address, as those of SO_REUSEPORT do, one is enough. */
+/* A UDP socket gets an entry of the table that is never shown, so that its process is searched; flows
+ * take the process from it. Of the sockets of one process that share an address (SO_REUSEPORT), one
+ * is listed. */
 static void on_socket(void *arg, const struct tcpdiag_socket *s)
 {
 	struct kernel *k = arg;
@@ -75,8 +79,8 @@ static void on_socket(void *arg, const struct tcpdiag_socket *s)
 	*list = c;
 }
 
-/* Does the socket get what the flow's peer sends? 0: no; of several that would, the kernel
- * takes the one with the highest number. */
+/* How well the socket fits the flow: 0: datagrams of the flow's remote end do not reach it. Where several
+ * sockets fit, the kernel gives datagrams to the one with the highest number. */
 static int fits(const struct connection *c, const struct tcpdiag_end *local,
                 const struct tcpdiag_end *remote)
 {
@@ -89,7 +93,8 @@ static int fits(const struct connection *c, const struct tcpdiag_end *local,
 	return !any ? 3 : is_ip4(&c->local) == is_ip4(local) ? 2 : 1;
 }
 
-/* The socket that the flow belongs to; NULL: there is none. The one that it had keeps it. */
+/* The socket that the flow belongs to; NULL: there is none. As long as the socket that the flow c belonged
+ * to is there, that stays so. */
 static const struct connection *socket_of(struct kernel *k, const struct connection *c, uint64_t cookie,
                                           const struct tcpdiag_end *local,
                                           const struct tcpdiag_end *remote)
@@ -114,10 +119,10 @@ static const struct connection *socket_of(struct kernel *k, const struct connect
 	return best;
 }
 
-/* A flow in which this machine sent nothing is no connection: on a router it may be another
- * machine's, whose port a socket of this one has, too. One that began before it was counted shows
- * only short headers of QUIC, whose mark is one bit. Other protocols do not set it always, nor in
- * both directions. */
+/* A flow in which this machine sent nothing is no connection: on a router it may be one of another
+ * machine, at a port that a socket of this machine has, too. A flow that began before it was counted
+ * shows only short headers of QUIC, which are recognized by a single bit: other protocols do not set
+ * that bit in every packet and in both directions. */
 static bool is_quic(const struct flow_value *v)
 {
 	return v->packets[1] > 0 &&
@@ -125,13 +130,13 @@ static bool is_quic(const struct flow_value *v)
 	        (v->seen == FLOW_SHORT && v->packets[0] > 0 && v->packets[0] + v->packets[1] >= PACKETS_MIN));
 }
 
-/* Who dialled, when, and how long the answer took, as far as Initials tell. */
+/* Reads from the first Initial in each direction who dialled, when, and how long the answer took. */
 static void read_initials(const struct kernel *k, struct connection *c, const struct flow_value *v)
 {
 	for (int way = 0; way < 2; way++) {
 		uint64_t at = v->initial[way];
 
-		/* conntrack goes on with the entry after a silence: who sent first is the same. */
+		/* After a silence conntrack keeps the entry, and with it who sent first. */
 		if (k->udp->tracked && at > 0 && at <= c->begun)
 			at = c->begun + 1;
 		if (at > c->begun && (c->initial[way] == 0 || at < c->initial[way]))
@@ -149,8 +154,8 @@ static void read_initials(const struct kernel *k, struct connection *c, const st
 		c->message.latency_ns = dialled ? in - out : out - in;
 }
 
-/* Process of the socket; and of one that may have been open before, since when it is counted, and
- * that nobody knows who dialled. */
+/* The tags of a flow: the process of its socket; if the flow may have begun before it was counted, since
+ * when it is counted; and if it is not known who dialled, that. */
 static void fill_tags(struct udp *u, struct connection *c, const struct connection *of)
 {
 	size_t n = of->holder.pid != 0 ? 2 : 0;
@@ -169,8 +174,9 @@ static void fill_tags(struct udp *u, struct connection *c, const struct connecti
 	c->message.n_user_provided_tags = n;
 }
 
-/* The one of this interface; NULL: nothing is new there, or as many others show the flow already. Of a
- * new one all came after the flows were last read; of one that was forgotten it is not known how much. */
+/* The path of the flow c by this interface. NULL: the interface showed nothing new of the flow, or PATHS
+ * others show it already. On a path that is new, all datagrams came after the flows were last read; on
+ * a path that was given up and shows the flow again, it is not known how many did. */
 static struct path *path_of(const struct udp *u, struct connection *c, uint32_t interface,
                             const struct flow_value *v, const uint64_t now[4])
 {
@@ -191,8 +197,9 @@ static struct path *path_of(const struct udp *u, struct connection *c, uint32_t 
 	return p;
 }
 
-/* Of several paths the one with the most counts. One that shows the flow again, or that the kernel
- * forgot meanwhile, so that its counts are lower, goes on from where the others are. */
+/* Adds what an interface showed of the flow. Several interfaces show the same datagrams, so that the path
+ * with the highest sums counts. A path that shows the flow again after a pause, or whose counts are
+ * lower since the kernel forgot the flow meanwhile, goes on from the sums of the others. */
 static void measure(struct kernel *k, struct connection *c, uint32_t interface, const struct flow_value *v)
 {
 	uint64_t *const sums[] = {&c->in.cum_bytes, &c->out.cum_bytes, &c->in.cum_packets, &c->out.cum_packets};
@@ -216,8 +223,8 @@ static void measure(struct kernel *k, struct connection *c, uint32_t interface, 
 	p->idle = moved ? 0 : p->idle + 1;
 }
 
-/* It is told once that a flow is closed; its entry stays as long as the kernel counts it, so that
- * what it counts is not taken for something new. */
+/* The flow is closed, which one snapshot says. Its entry stays, hidden, as long as the kernel has counts
+ * of the flow, or these would be taken for a new flow. */
 static void end_flow(struct kernel *k, struct connection *c, int64_t at)
 {
 	c->hidden = c->message.status == INTROSPECTION__STATUS__CLOSED;
@@ -228,7 +235,7 @@ static void end_flow(struct kernel *k, struct connection *c, int64_t at)
 	c->message.status = INTROSPECTION__STATUS__CLOSED;
 }
 
-/* Another connection of the same ends. */
+/* A connection begins: the first between these ends, or another after one that was closed. */
 static void begin_flow(struct kernel *k, struct connection *c, const struct connection *of,
                        const struct flow_value *v)
 {
@@ -270,7 +277,7 @@ static void on_flow(struct kernel *k, const struct flow_key *key, const struct f
 	}
 	c->last = last;
 	const bool closed = c->message.status == INTROSPECTION__STATUS__CLOSED;
-	if (c->seen != k->dump) {   /* else it was met on another interface */
+	if (c->seen != k->dump) {   /* not yet seen in this dump on another interface */
 		if (silent)
 			end_flow(k, c, last);
 		else if (!of || (c->of != 0 && c->of != of->cookie && !closed))
@@ -286,11 +293,12 @@ static void on_flow(struct kernel *k, const struct flow_key *key, const struct f
 	fill_tags(u, c, of);
 }
 
-/* The entries of flows are all over a large table. While one is worked on, the processor fetches
- * those that come next, which takes as long as all else that is done with them. */
+/* The entries of flows are scattered over a large table, so that waiting for the memory takes as long as
+ * all else that is done with a flow. While one flow is worked on, the processor fetches the entries
+ * of the next ones. */
 static void on_flows(void *arg, const struct flow_key *keys, const struct flow_value *values, size_t n)
 {
-	enum { ENTRY = 16, LIST = 32 };   /* so many flows ahead */
+	enum { ENTRY = 16, LIST = 32 };   /* how many flows ahead each is fetched */
 	struct kernel *k = arg;
 	uint64_t cookies[FLOW_BATCH];
 
@@ -324,7 +332,8 @@ static const char *read_conntrack(struct kernel *k)
 	return wrong;
 }
 
-/* Where the kernel lets nobody without CAP_BPF read, conntrack takes its place, or TCP goes on alone. */
+/* Reading the counts failed. If the kernel lets nobody without CAP_BPF read them, conntrack counts from now
+ * on; without conntrack, TCP alone is shown. NULL, or what went wrong. */
 static const char *failed(struct kernel *k)
 {
 	struct udp *u = k->udp;
@@ -358,7 +367,6 @@ static void begin_to_count(struct kernel *k)
 static const char *read_flows(struct kernel *k, int64_t now)
 {
 	struct udp *u = k->udp;
-	struct timespec end = {0};
 
 	if (u->count_until == 0) {
 		if (flow_count(&u->flow, true) != 0)
@@ -368,9 +376,8 @@ static const char *read_flows(struct kernel *k, int64_t now)
 	u->count_until = now + LINGER;
 	if (flow_read(&u->flow, on_flows, k) != 0)
 		return failed(k);
-	clock_gettime(CLOCK_MONOTONIC, &end);
-	u->read = (uint64_t)end.tv_sec * 1000000000 + (uint64_t)end.tv_nsec;
-	if (u->flow.lost / 2 >= u->lost && u->flow.lost > 0) {   /* again when they have doubled */
+	u->read = (uint64_t)clock_ns(CLOCK_MONOTONIC);
+	if (u->flow.lost / 2 >= u->lost && u->flow.lost > 0) {   /* logged again when it has doubled */
 		log_event("warning source=kernel reason=\"more than %d flows of UDP: the kernel forgot those "
 		          "that were silent for longest\" lost=%llu",
 		          FLOWS_MAX, (unsigned long long)u->flow.lost);
@@ -391,7 +398,8 @@ static const char *udp_dump(struct kernel *k, int64_t now)
 	return u->tracked ? read_conntrack(k) : read_flows(k, now);
 }
 
-/* Counting costs the kernel for each packet of the machine: only while somebody watches. */
+/* Counting costs the kernel a little for each packet of the machine, so it stops when nobody has asked for
+ * a snapshot for LINGER. */
 static void udp_poll(const struct kernel *k, int64_t *deadline)
 {
 	if (k->udp->count_until > 0 && k->udp->count_until < *deadline)
