@@ -209,7 +209,8 @@ const numbers = { skip: process.env.RUNNER && 'not run by itself' }
 
 test('the limit on open files is raised for the clients there may be', numbers, async t => {
   const prefix = ['prlimit', '--nofile=40:1000']
-  const d = await daemon(t, [...SHORT, '--max-clients', '100'], { prefix })
+  // The kernel source shows what other tests have open, which may be megabytes for each client.
+  const d = await daemon(t, [...SHORT, '--max-clients', '100', '--drain', '60'], { prefix })
   const clients = await Promise.all(Array.from({ length: 100 }, () => client(t, d.ws)))
   await Promise.all(clients.map(c => c.received(1)))
   assert.equal((await answer(t, d)).status, 503)
@@ -218,7 +219,7 @@ test('the limit on open files is raised for the clients there may be', numbers, 
 test('or said to be too low', numbers, async t => {
   const may = ['setpriv', '--bounding-set=-sys_resource', '--inh-caps=-sys_resource']
   if (process.getuid() !== 0) may.length = 0
-  const d = await daemon(t, [...SHORT, '--max-clients', '1000'], {
+  const d = await daemon(t, [...SHORT, '--max-clients', '1000', '--drain', '60'], {
     prefix: [...may, 'prlimit', '--nofile=100:100'],
     expect: [/^max_clients_reduced to=\d+ reason="limit on open files is 100"$/]
   })
