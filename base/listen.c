@@ -254,7 +254,7 @@ static const char *form_of(const char *text)
 	return number && port - text <= 1
 	               ? "a port alone: put 127.0.0.1: before it or, to let others in, 0.0.0.0:"
 	       : number && strtoull(port, NULL, 10) > UINT16_MAX ? "the port is over 65535"
-	                                                        : "not HOST:PORT, [IPV6]:PORT or /PATH";
+	                                                         : "not HOST:PORT, [IPV6]:PORT or /PATH";
 }
 
 static int too_many(const char *text)

@@ -134,7 +134,7 @@ static const char *meant(const char *value, bool name)
 {
 	static char text[128];
 	const char *slashes = strstr(value, "://"), *host = slashes ? slashes + 3 : value;
-	bool plain = slashes && (host - value == 5 || !strchr("sS", slashes[-1]));
+	bool plain = slashes && (host - value <= 5 || !strchr("sS", slashes[-1]));
 	size_t user = strcspn(host, "@/");
 	int len;
 

@@ -59,6 +59,7 @@ const wrong = [
   [['--allow-origin', 'example.org'], '--allow-origin example.org: expected https://example.org'],
   [['--allow-origin', 'example.org:8443'], '--allow-origin example.org:8443: expected https://example.org:8443'],
   [['--allow-origin', 'ws://x:4801/'], '--allow-origin ws://x:4801/: expected http://x:4801'],
+  [['--allow-origin', '://x'], '--allow-origin ://x: expected http://x'],
   [['--allow-origin', 'wss://u:p@[::1]/'], '--allow-origin wss://u:p@[::1]/: expected https://[::1]'],
   [['--allow-origin', '*'], '--allow-origin *: expected an origin such as https://example.org'],
   [['--allow-origin', 'null'], '--allow-origin null: expected an origin such as https://example.org'],
