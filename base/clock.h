@@ -1,8 +1,8 @@
 #ifndef CLOCK_H
 #define CLOCK_H
 
-/* The system's clocks, in ns and in ms. Should a call of the system fail, the time of the call before
- * is returned, so that no deadline passes for it. */
+/* The system's clocks, in ns and in ms. Should a call of the system fail, which it does for no clock
+ * that Linux has, the time that was read last is returned, of whatever clock. */
 
 #include <stdint.h>
 #include <time.h>
