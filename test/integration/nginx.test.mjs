@@ -42,8 +42,9 @@ before(() => {
 })
 after(() => rmSync(identity, { recursive: true, force: true }))
 
-// nginx in one process, which is told where its files are; sites: the server blocks.
-async function startNginx (t, path, settings, sites) {
+// nginx in one process, which is told where its files are; sites: the server blocks. Returns what ends it
+// and checks that it had nothing to complain of.
+async function startNginx (path, settings, sites) {
   const config = join(path, 'nginx.conf')
   const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map(name => `${name}_temp_path ${path}/${name};`)
   writeFileSync(config, `daemon off; master_process off; pid ${path}/pid; error_log stderr;
@@ -52,15 +53,15 @@ async function startNginx (t, path, settings, sites) {
   let said = ''
   child.stderr.on('data', data => { said += data })
   const exit = once(child, 'exit')
-  t.after(async () => {
+  while (!existsSync(`${path}/nginx.sock`)) {
+    assert.equal(child.exitCode, null, said)
+    await new Promise(resolve => setTimeout(resolve, 10))
+  }
+  return async () => {
     const complaints = said.match(/.*\[(emerg|alert|crit)\].*/g)
     child.kill('SIGTERM')
     await exit
     assert.equal(complaints, null)
-  })
-  while (!existsSync(`${path}/nginx.sock`)) {
-    assert.equal(child.exitCode, null, said)
-    await new Promise(resolve => setTimeout(resolve, 10))
   }
 }
 
@@ -85,6 +86,8 @@ async function behind (t, more = [], { location = '/', settings = '', size = 0, 
   const socket = join(path, 'http.sock')
   const feed = join(path, 'feed')
   const port = await relay(t, join(path, 'nginx.sock'))
+  let stopNginx
+  t.after(() => stopNginx?.())   // before the daemon, which it would miss
   const own = replace(replace(options, SOCKET, socket), NAME, `${NAME}:${port}`)
     .split(/ (?=--)/).filter(option => !without.includes(option.split(' ')[0])).join(' ').split(' ')
   const d = await daemon(t, [...own, '--feed', feed, ...more], { expect: [/^feed_/, ...expect] })
@@ -92,7 +95,7 @@ async function behind (t, more = [], { location = '/', settings = '', size = 0, 
     [/ssl_certificate (.*);/.exec(example)[1], join(identity, 'cert')],
     [/ssl_certificate_key (.*);/.exec(example)[1], join(identity, 'key')]]
   const lines = example.split('\n').filter(line => !without.some(name => line.includes(`proxy_set_header ${name} `)))
-  await startNginx(t, path, settings, fill.reduce((text, [from, to]) => replace(text, from, to), lines.join('\n')))
+  stopNginx = await startNginx(path, settings, fill.reduce((text, [from, to]) => replace(text, from, to), lines.join('\n')))
   const { socket: says } = await node(t, { feed }, () => encodeState(size))
   says.write(ServerMessage.encodeDelimited({ runtime: { eventTypes: [{ name: 'Test' }] } }).finish())
   d.port = port
