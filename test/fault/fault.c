@@ -141,7 +141,9 @@ static void name_callers(char name[NAME_MAX_BYTES], const struct trace *t, bool 
 static struct site *site_of(const char *function, void *caller)
 {
 	struct trace t = {.frames = {caller}};
-	uint64_t key = (uintptr_t)function * UINT64_C(31);
+	/* A factor over all bits: two addresses differ in few, which must not make up for those in
+	 * which two callers differ. */
+	uint64_t key = (uintptr_t)function * UINT64_C(0x9e3779b97f4a7c15);
 	char name[NAME_MAX_BYTES];
 	size_t i;
 
