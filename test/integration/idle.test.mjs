@@ -90,6 +90,6 @@ test('with a large table: who gets ready does not cost a look at all the others'
   }
   await looks(clients.slice(0, 50))
   const n = await looks(clients.slice(50, 250))
-  assert.ok(n > 200 && n < 200 * 100, `${n} looks for 200 readies`)
+  assert.ok(n > 0 && n < 200 * 100, `${n} looks for 200 readies`)   // few, if many came in one turn
   await silent(d, 1000)
 })
