@@ -23,6 +23,7 @@ export const needsSample = { skip: !sample && 'SAMPLE_RECORDING is not set' }
 const PATIENCE = 90_000
 
 export const isFirefox = process.env.BROWSER === 'firefox'
+export const firefoxPath = process.env.FIREFOX ?? '/usr/bin/firefox-esr'
 let browser
 
 const startChromium = () => chromium.launch({
@@ -38,7 +39,7 @@ const implementation = started => started._connection.toImpl(started)
 async function startFirefox (scheme) {
   const started = await firefox.launch({
     channel: 'moz-firefox',
-    executablePath: process.env.FIREFOX ?? '/usr/bin/firefox-esr',
+    executablePath: firefoxPath,
     firefoxUserPrefs: {
       'ui.prefersReducedMotion': 1, 'ui.systemUsesDarkTheme': scheme === 'dark' ? 1 : 0, 'dom.events.testing.asyncClipboard': true,
       'network.dns.localDomains': 'example.test,node.example'
