@@ -49,17 +49,17 @@ const char *format_latency(char out[FORMAT_MAX], uint64_t ns)
 
 const char *format_age(char out[FORMAT_MAX], uint64_t ms)
 {
-	uint64_t s = ms / 1000;
+	const uint64_t s = ms / 1000, day = 86400;
 
 	if (s < 60)
 		snprintf(out, FORMAT_MAX, "%" PRIu64 "s", s);
 	else if (s < 3600)
 		snprintf(out, FORMAT_MAX, "%" PRIu64 "m", s / 60);
-	else if (s < 86400)
+	else if (s < day)
 		snprintf(out, FORMAT_MAX, "%" PRIu64 "h", s / 3600);
-	else if (s < 1000 * 86400)
-		snprintf(out, FORMAT_MAX, "%" PRIu64 "d", s / 86400);
+	else if (s < 1000 * day)
+		snprintf(out, FORMAT_MAX, "%" PRIu64 "d", s / day);
 	else
-		snprintf(out, FORMAT_MAX, "%" PRIu64 "y", s / (365 * 86400));
+		snprintf(out, FORMAT_MAX, "%" PRIu64 "y", s / (365 * day));
 	return out;
 }

@@ -139,6 +139,7 @@ test('the address tells all that is chosen, and a copy of it shows the same', li
   await page.fill('.search', 'kubo')
   await page.click('.switch button:text("total")')
   await page.click('.thead button:text("Peer")')
+  await page.waitForSelector('[aria-sort=ascending]')   // a row's element may show another peer then
   await page.click(`.tr:has-text("${short('old')}")`)
   await hasText(page, '.panel', 'Peer ID')
   await page.click('text=Copy link')

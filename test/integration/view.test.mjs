@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, describe, test } from 'node:test'
@@ -13,10 +13,12 @@ import { build, daemon, folder, ServerMessage, until } from './daemon.mjs'
 
 const program = join(build, 'introspect')
 const home = mkdtempSync(join(tmpdir(), 'introspect-'))
+// Its server would end with the last pane, also while another test asks it for a new one.
+writeFileSync(join(home, 'tmux.conf'), 'set -g exit-empty off\n')
 const tmux = async (...args) =>
-  (await promisify(execFile)('tmux', ['-u', '-S', join(home, 'tmux'), '-f', '/dev/null', ...args])).stdout
+  (await promisify(execFile)('tmux', ['-u', '-S', join(home, 'tmux'), '-f', join(home, 'tmux.conf'), ...args])).stdout
 after(async () => {
-  await tmux('kill-server').catch(() => {})   // it ends with its last pane
+  await tmux('kill-server').catch(() => {})   // it was not started
   rmSync(home, { recursive: true })
 })
 
