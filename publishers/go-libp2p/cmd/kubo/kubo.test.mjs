@@ -18,7 +18,7 @@ const run = promisify(execFile)
 
 // What chance or AutoNAT brings about; the tests with a fake Kubo have it.
 const ELSEWHERE = ['dht.buckets.cpl', 'dht.buckets.peers.status', 'addresses.reachability', 'snapshot_duration_ms',
-  'traffic.inst_bw', 'protocols.traffic.inst_bw']
+  'traffic.inst_bw', 'protocols.traffic.inst_bw', 'connections.user_provided_tags']
 
 /** A Kubo that knows nobody and, if there is a feed, publishes to it. */
 async function kubo (t, feed) {
