@@ -210,6 +210,16 @@ export async function traffic (t, count) {
   return sockets
 }
 
+// A port of 127.0.0.1 at which nobody listens as long as the test runs: a connection's own end.
+export async function silentPort (t) {
+  const server = net.createServer()
+  await new Promise(resolve => server.listen(0, '127.0.0.1', resolve))
+  const socket = net.connect(server.address().port, '127.0.0.1')
+  t.after(() => { socket.destroy(); server.close() })
+  await new Promise(resolve => socket.once('connect', resolve))
+  return socket.localPort
+}
+
 // A daemon that shows the TCP connections of this process.
 export const watched = (t, ...options) => daemon(t, ['--pid', `${process.pid}`, ...options], { expect: [/^watching /] })
 

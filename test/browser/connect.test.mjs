@@ -9,7 +9,7 @@ import { test } from 'node:test'
 import { client, daemon, folder, undisturbed } from '../integration/daemon.mjs'
 import { makePki } from '../integration/pki.mjs'
 import { load, pageFolder } from '../dashboard/page.mjs'
-import { hasText, open, show, snapshot, when, withBrowser } from './browser.mjs'
+import { hasText, open, show, silentPort, snapshot, when, withBrowser } from './browser.mjs'
 
 withBrowser()
 const limit = { timeout: 240000 }
@@ -195,9 +195,7 @@ test('another daemon of this machine lets the page in by the option that the pag
 
 test('nothing there: the page says what to run', limit, async t => {
   const port = await staticServer(t)
-  const free = await new Promise(resolve => {
-    const server = net.createServer().listen(0, '127.0.0.1', () => { const { port } = server.address(); server.close(() => resolve(port)) })
-  })
+  const free = await silentPort(t)
   const page = await open(t, `http://127.0.0.1:${port}/`)
   await connect(page, `127.0.0.1:${free}`)
   await hasText(page, 'main', `Nothing answers at 127.0.0.1:${free}`)

@@ -1,10 +1,9 @@
 // What a page of elsewhere can find out about a daemon, and make it do.
 import assert from 'node:assert/strict'
 import { createServer } from 'node:http'
-import net from 'node:net'
 import { test } from 'node:test'
 import { daemon } from '../integration/daemon.mjs'
-import { open, withBrowser } from './browser.mjs'
+import { open, silentPort, withBrowser } from './browser.mjs'
 
 withBrowser()
 
@@ -47,9 +46,7 @@ const taken = async d => (await (await fetch(`${d.url}metrics`)).text()).match(/
 test('a page of another site, or of another port, loads nothing and makes the daemon take nothing', { timeout: 300_000 }, async t => {
   const d = await daemon(t, ['--interval', '10'], { expect: [/^refused status=403 /] })
   const pages = await listening(t, createServer((request, response) => response.setHeader('Content-Type', 'text/html').end()))
-  const closed = await new Promise(resolve => {
-    const server = net.createServer().listen(0, '127.0.0.1', () => { const { port } = server.address(); server.close(() => resolve(port)) })
-  })
+  const closed = await silentPort(t)
   for (const origin of [`http://example.test:${pages}`, `http://127.0.0.1:${pages}`]) {
     const page = await open(t, `${origin}/`)
     const absent = await page.evaluate(loadAll, `http://127.0.0.1:${closed}/`)
