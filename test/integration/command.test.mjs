@@ -774,7 +774,7 @@ test('a push client that reads again in time is told once of each loss', async t
 
 test('a client that is still reading what the history has no room for is dropped', async t => {
   const size = 15e6   // more than sockets hold
-  const d = await fedDaemon(t, { size, options: ['--history', `${3 * size}`, '-v'], expect: verbose })
+  const d = await fedDaemon(t, { size, options: ['--drain', '60', '--history', `${3 * size}`, '-v'], expect: verbose })
   const [slow, other] = [await greeted(t, d), await greeted(t, d)]
   for (const c of [slow, other]) {
     await c.ok('PUSH_ENABLE', { source: 'STATE' })
