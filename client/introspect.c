@@ -450,12 +450,13 @@ static void serve_signals(struct program *p)
 		raise(SIGSTOP);
 		p->now = clock_ms();
 	}
-	if ((came & (1 << SIGTSTP | 1 << SIGCONT)) == 0) {
-		screen_resize(&screen);
-	} else if (screen_enter(&screen) < 0) {
+	const bool stopped = came & (1 << SIGTSTP | 1 << SIGCONT);
+	if (stopped && screen_enter(&screen) < 0) {
 		output_failed(p, "terminal");
 		return;
 	}
+	if (!stopped)
+		screen_resize(&screen);
 	draw(p);
 }
 
