@@ -5,7 +5,8 @@
 
 #include "wire.h"
 
-/* The messages on the way to those that may be missing, and to times. */
+/* What a field holds: a message that may be missing, one that contains such messages or times, or a
+ * time. */
 enum kind {
 	STATE,
 	SUBSYSTEMS,
@@ -15,16 +16,17 @@ enum kind {
 	STREAM,
 	TRAFFIC,
 	TIMELINE,
-	ANY,         /* a message that is left as it is */
-	TIME,        /* none: a number */
+	ANY,         /* a message in which nothing is put or changed */
+	TIME,        /* no message: a number, ms since the epoch */
 };
 
 enum { PARTS_MAX = 4 };
 
+/* A field of a message that is not just copied. */
 struct part {
-	uint8_t field;    /* 0: no more parts */
-	uint8_t kind;
-	bool needed;
+	uint8_t field;    /* its number in the schema; 0: the message has no more of them */
+	uint8_t kind;     /* enum kind */
+	bool needed;      /* an empty message is put in where the field is missing */
 };
 
 static const struct part parts[ANY][PARTS_MAX] = {
@@ -40,10 +42,11 @@ static const struct part parts[ANY][PARTS_MAX] = {
 
 struct output {
 	uint8_t *bytes;
-	size_t len;       /* counts on when there is no more room */
-	size_t max;
-	uint64_t shift;   /* ms */
-	bool subsystems;  /* the first Subsystems was written; what it has, another does not lack */
+	size_t len;       /* bytes of the result so far, those included that had no room */
+	size_t max;       /* bytes that there is room for */
+	uint64_t shift;   /* ms that are added to times */
+	bool subsystems;  /* a Subsystems was written. An encoded State may have its one Subsystems in
+	                     several pieces, and only the first gets what is missing */
 };
 
 static void put(struct output *o, const void *bytes, size_t n)
@@ -62,7 +65,8 @@ static void put_varint(struct output *o, uint64_t value)
 
 static void put_message(struct output *o, enum kind kind, const uint8_t *at, const uint8_t *end);
 
-/* Writes the value of a field, of which the tag was written. */
+/* Writes the value of the field f, whose tag the caller has written. end: where the value ends in the
+ * State that is copied. */
 static void put_part(struct output *o, enum kind kind, const struct wire_field *f,
                      const uint8_t *end)
 {
@@ -72,12 +76,13 @@ static void put_part(struct output *o, enum kind kind, const struct wire_field *
 		put_message(o, kind, end - f->value, end);
 }
 
+/* Writes the fields of a message that stands from at to end, and empty messages for those it lacks. */
 static void put_fields(struct output *o, enum kind kind, const uint8_t *at, const uint8_t *end)
 {
 	struct wire_reader r = {.at = at, .end = end};
 	struct wire_field f;
 	unsigned found = 0;
-	const uint8_t *kept = at;   /* from here on all is as it was, and not written yet */
+	const uint8_t *kept = at;   /* from here to r.at nothing is changed, and nothing written yet */
 
 	while (r.at < r.end && wire_next(&r, &f)) {
 		const struct part *p = parts[kind];
@@ -104,8 +109,9 @@ static void put_fields(struct output *o, enum kind kind, const uint8_t *at, cons
 	}
 }
 
-/* Writes the length and the bytes of a message. The length is not known before, so that
- * room is made for the one it had; the message is moved when the new one is longer. */
+/* Writes the length and the bytes of a message that stands from at to end. Its new length is known only
+ * once it is written: at first the length gets as much room as the old one took, and the message is
+ * moved if the new one takes more. */
 static void put_message(struct output *o, enum kind kind, const uint8_t *at, const uint8_t *end)
 {
 	uint8_t prefix[WIRE_VARINT_MAX];
@@ -135,7 +141,8 @@ size_t complete_state(uint8_t *out, size_t max, const uint8_t *in, size_t len, u
 	return o.len;
 }
 
-/* How long the prefix is shows only when all is written. */
+/* The length of the prefix depends on that of the State, so the State is written first, behind room for
+ * the longest prefix. */
 const uint8_t *complete_message(uint8_t *out, size_t max, const uint8_t *message, size_t *len)
 {
 	struct wire_reader r = {.at = message, .end = message + *len}, state = {0};

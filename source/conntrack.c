@@ -9,7 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Not what this machine forwards for others: with an address of its own. */
+/* Is the address one of this machine? Connection tracking also has what the machine forwards for
+ * others. */
 static bool is_own(const struct conntrack *c, const struct in6_addr *a)
 {
 	if (IN6_IS_ADDR_V4MAPPED(a) && a->s6_addr[12] == IN_LOOPBACKNET)
@@ -20,6 +21,7 @@ static bool is_own(const struct conntrack *c, const struct in6_addr *a)
 	return false;
 }
 
+/* Notes an address that the kernel tells (rtnetlink(7)). False: the message is malformed. */
 static bool on_address(void *arg, const struct nlmsghdr *m)
 {
 	struct conntrack *c = arg;
@@ -30,7 +32,8 @@ static bool on_address(void *arg, const struct nlmsghdr *m)
 	const size_t size = d->ifa_family == AF_INET ? 4 : 16;
 	unsigned left = m->nlmsg_len - (unsigned)NLMSG_LENGTH(sizeof *d);
 	const struct rtattr *a = (const void *)(d + 1), *found = NULL;
-	/* IFA_LOCAL, where there is one, is ours, and IFA_ADDRESS the other end's. */
+	/* On a point-to-point interface IFA_LOCAL is this machine's address and IFA_ADDRESS that of the
+	 * other end. Other interfaces may have IFA_ADDRESS alone. */
 	for (; RTA_OK(a, left) && RTA_ALIGN(a->rta_len) <= left; a = RTA_NEXT(a, left))
 		if (RTA_PAYLOAD(a) >= size && (a->rta_type == IFA_LOCAL || (a->rta_type == IFA_ADDRESS && !found)))
 			found = a;
@@ -55,7 +58,8 @@ static const char *read_addresses(struct conntrack *c)
 	return tcpdiag_ask(&c->addresses, &request.header, on_address, c);
 }
 
-/* Reads name=value. False: a value that is none of its kind. */
+/* Takes name=value from an entry. way: 0 or 1, as in struct conntrack_entry. False: the value of src or
+ * dst is not an address. */
 static bool read_member(struct conntrack_entry *e, int way, const char *name, const char *value)
 {
 	struct in6_addr address;
@@ -95,14 +99,15 @@ bool conntrack_parse(char *line, struct conntrack_entry *e)
 		if (!value)
 			continue;
 		*value++ = '\0';
-		way += strcmp(name, "src") == 0;   /* with it, an end begins */
+		way += strcmp(name, "src") == 0;   /* the first member of each way */
 		if (way < 0 || way > 1 || !read_member(e, way, name, value))
 			return false;
 	}
 	return way == 1 && e->packets[0] > 0;
 }
 
-/* Tells an entry as this end sees it: way 0 for whoever sent first, 1 for the other. */
+/* Calls each for an entry as one of its ends sees it. way: 0 for the end that sent first, 1 for the other
+ * one. */
 static void tell(const struct conntrack *c, const struct conntrack_entry *e, int way, int64_t now,
                  void (*each)(void *arg, const struct flow_key *keys, const struct flow_value *values,
                               size_t n),
@@ -161,7 +166,7 @@ const char *conntrack_read(struct conntrack *c, int64_t now,
 	return n < 0 ? strerror(errno) : NULL;
 }
 
-/* 0: there is no such file. */
+/* The number in a file of /proc/sys; 0: the file cannot be read. */
 static unsigned read_number(const char *path)
 {
 	char text[16] = "";

@@ -13,8 +13,8 @@
 			(char *)(name), (type), 0                                                  \
 	}
 
-/* ConnectionClosed has all of these, ConnectionOpened all but the bytes. Addresses are of type
- * STRING, since the observer toolkit's UI crashes at a property of type MULTIADDR. */
+/* A ConnectionClosed has all of these properties, a ConnectionOpened all but the last two. Addresses are
+ * of type STRING, since the observer toolkit's UI crashes at a property of type MULTIADDR. */
 static Introspection__EventType__EventProperty *properties[] = {
 	PROPERTY("connection", STRING), PROPERTY("local", STRING), PROPERTY("remote", STRING),
 	PROPERTY("role", STRING),       PROPERTY("bytesIn", NUMBER),  PROPERTY("bytesOut", NUMBER),

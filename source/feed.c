@@ -228,13 +228,15 @@ static void receive(struct feed *f, int64_t now)
 		disconnect(f);
 }
 
-/* Does the node owe something: its first word, the rest of a message, or an answer? */
+/* Does the daemon wait for the node: for its first message, for the rest of a message, or for PATIENCE for
+ * the answer to an 'r'? */
 static bool is_silent(const struct feed *f, int64_t now)
 {
 	return !f->spoke || f->in_len > 0 || (f->asked && now - f->asked_at >= PATIENCE);
 }
 
-/* A connection that says nothing must not keep a node out for ever. */
+/* Gives the place of a silent node to the one that waits, if the node has been silent for long enough. A
+ * connection from which nothing comes must not keep a node out for ever. */
 static void replace_silent(struct feed *f, int64_t now)
 {
 	const int next = f->next;
@@ -291,8 +293,8 @@ static nfds_t feed_poll(struct source *s, struct pollfd fds[SOURCE_FDS], int64_t
 	return n;
 }
 
-/* Without a node, or with one on standard input, which cannot be asked, clients get what there
- * is at once. */
+/* Nothing newer is to be expected, once the newest State was taken, while no node is connected or while the
+ * node is on standard input, where it cannot be asked. Clients then get the last State at once. */
 static void set_newest(struct feed *f)
 {
 	f->source.newest_until = !f->state && (f->node < 0 || f->listener < 0) ? INT64_MAX : 0;
@@ -381,7 +383,7 @@ struct source *feed_open(const char *path, mode_t mode, size_t max_message, int6
 		.next = -1,
 		.max_message = max_message,
 		.interval = interval,
-		/* Before each read, in holds less than one message. */
+		/* Before each read there is less than one message in the buffer. */
 		.in = malloc(WIRE_VARINT_MAX + max_message + READ_MAX),
 		.held = malloc(WIRE_VARINT_MAX + max_message + READ_MAX),
 	};

@@ -36,8 +36,8 @@ enum {
 _Static_assert(sizeof(struct flow_key) == 24, "the program fills all of it");
 _Static_assert(sizeof(struct flow_value) == 88, "the program clears all of it");
 
-/* Instructions. w: a size, BPF_B, BPF_H, BPF_W or BPF_DW. A jump names the label that it goes
- * to, which is itself an instruction that does nothing; link_program makes that a distance. */
+/* Instructions of eBPF. w: a size, BPF_B, BPF_H, BPF_W or BPF_DW. A jump names a label; a label is an
+ * instruction that does nothing. link_program replaces the label's name by the distance to it. */
 #define INSN(c, d, s, o, i) \
 	{.code = (c), .dst_reg = (d), .src_reg = (s), .off = (int16_t)(o), .imm = (int32_t)(i)}
 #define MOVE(d, s) INSN(BPF_ALU64 | BPF_MOV | BPF_X, d, s, 0, 0)
@@ -65,7 +65,8 @@ _Static_assert(sizeof(struct flow_value) == 88, "the program clears all of it");
 #define LOCAL_END 1
 
 /* Adds R9 bytes and R1 packets to R0, the flow's value, and notes the first Initial if R2 is not 0.
- * For each way on its own: a pointer plus what is not a constant needs CAP_PERFMON. */
+ * way: 0 in, 1 out, a constant, since the kernel lets only programs with CAP_PERFMON add anything but a
+ * constant to a pointer. */
 #define ADD_UP(way) \
 	COUNT(R0, offsetof(struct flow_value, bytes[way]), R9), \
 	COUNT(R0, offsetof(struct flow_value, packets[way]), R1), IF(BPF_JEQ, R2, 0, END), \
@@ -86,8 +87,8 @@ enum label {
 	SEGMENTED, GOES_OUT, END, LABELS,
 };
 
-/* last: the last member that counts. The kernel takes what is beyond it for 0, and refuses other
- * bytes there, which an initializer of a union need not clear. */
+/* bpf(2) with attr up to and with its member last. The kernel refuses bytes beyond those that a command
+ * uses, unless they are 0; an initializer of a union need not clear them, so they are not passed. */
 #define BPF(command, attr, last) \
 	((int)syscall(SYS_bpf, command, &(attr), \
 	              offsetof(union bpf_attr, last) + sizeof((union bpf_attr *)0)->last))
@@ -97,15 +98,15 @@ static uint64_t pointer(const void *p)
 	return (uintptr_t)p;
 }
 
-/* Counts a packet in the maps. What it reads beyond the packet's end ends it with 0, which is
- * also what it returns otherwise: the socket gets nothing.
+/* The program, which counts a packet in the maps. It always returns 0, so that the socket gets nothing;
+ * the kernel also ends it with 0 when it reads beyond the packet's end.
  * Registers: R6 the packet, R7 0 when it comes in and 1 when it goes out, R8 where its UDP
  * header begins and later the time, R9 its length. */
 static const struct bpf_insn instructions[] = {
 	MOVE(R6, R1),
 
-	/* Which way does it go? Packets to other hosts are not this machine's, nor is what
-	 * goes out and came in before: that is forwarded. */
+	/* Which way does the packet go? One to another host is not this machine's. Neither is one that
+	 * goes out after it came in by some interface: this machine forwards it. */
 	LOAD(BPF_W, R0, R6, offsetof(struct __sk_buff, pkt_type)),
 	SET(R7, 0),
 	IF(BPF_JLT, R0, PACKET_OTHERHOST, WAY_KNOWN),
@@ -236,8 +237,9 @@ static const struct bpf_insn instructions[] = {
 	CALL(BPF_FUNC_map_lookup_elem),
 	IF(BPF_JEQ, R0, 0, END),
 
-	/* R0 is the flow's value. After a silence it is another connection of the same ends.
-	 * Another CPU's datagram may be a little later: the difference has a sign. */
+	/* R0 is the flow's value. After a silence the datagram begins another connection of the same
+	 * ends. The last datagram, counted by another CPU, may be a little later than this one, so
+	 * the silence is computed with its sign. */
 	LABEL(KNOWN),
 	LOAD(BPF_DW, R1, R0, offsetof(struct flow_value, last)),
 	MOVE(R2, R8),
@@ -309,7 +311,7 @@ static int load_program(int map, int created)
 	return BPF(BPF_PROG_LOAD, attr, license);
 }
 
-/* A map without a name. -1 with errno. */
+/* Makes a map of eBPF. Returns its descriptor, or -1 with errno. */
 static int make_map(enum bpf_map_type type, size_t key, size_t value, unsigned entries)
 {
 	union bpf_attr attr = {
@@ -370,8 +372,8 @@ int flow_count(struct flow *f, bool on)
 	return bind(f->socket, (const struct sockaddr *)&address, sizeof address);
 }
 
-/* Flows that the kernel has made and does not have any more, it forgot to make room. present: flows that it
- * has. 0, or -1 with errno. */
+/* Sets f->lost. The program counts the flows that it makes; those of them that the kernel does not have
+ * any more it forgot to make room. present: flows that it has. 0, or -1 with errno. */
 static int count_lost(struct flow *f, size_t present)
 {
 	const uint32_t key = 0;
@@ -394,7 +396,7 @@ int flow_read(struct flow *f,
                            size_t n),
               void *arg)
 {
-	uint32_t cursor[2] = {0};   /* where one batch ended and the next goes on, in turns */
+	uint32_t cursor[2] = {0};   /* where a batch ended and where the next one ends, in turns */
 	size_t present = 0;
 
 	/* More batches than the map has flows would mean that the kernel goes in circles. */

@@ -18,8 +18,9 @@ static struct holder **bucket(struct holders *h, uint32_t inode)
 	return &h->by_inode[hash(inode, HOLDERS_TABLE_BITS)];
 }
 
-/* The two places in which a descriptor may be known: the latest is in the first.
- * Where both are taken by others the older one is forgotten, and looked at again. */
+/* The two places in which a descriptor may be remembered, the later one in the first. *key: how it stands
+ * there. A third descriptor with these places takes that of the oldest, which is then looked at
+ * again. */
 static uint64_t *known(struct holders *h, int pid, int fd, uint64_t *key)
 {
 	*key = (uint64_t)(unsigned)pid << 32 | (unsigned)fd;
@@ -112,10 +113,11 @@ static bool begin_round(struct holders *h)
 	for (const struct holder *w = h->wanted; w; w = w->other)
 		h->thorough = h->thorough || (w->pid == 0 && w->rounds > 0);
 	h->listed = 0;
-	h->left = 1;   /* of only */
+	h->left = 1;   /* the process only; of all processes list_processes sets it */
 	return true;
 }
 
+/* Counts the round for those it did not find, unless it was under way when they came. */
 static void end_round(struct holders *h)
 {
 	for (struct holder *w = h->wanted; w; w = w->other)
@@ -124,7 +126,8 @@ static void end_round(struct holders *h)
 	holders_stop(h);
 }
 
-/* Their numbers rise, until they begin anew: the last ones are the newest. */
+/* Lists some more processes. /proc lists them by number and numbers rise, so the last are the newest, but
+ * for those after the numbers began anew. */
 static void list_processes(struct holders *h)
 {
 	int numbers[PROCESS_NUMBERS];
@@ -165,6 +168,7 @@ static void open_next(struct holders *h)
 		open_descriptors(h);
 }
 
+/* Looks at one descriptor of the process h->at. */
 static void look_at(struct holders *h, int fd)
 {
 	uint32_t inode;
@@ -191,6 +195,7 @@ static void look_at(struct holders *h, int fd)
 	h->found(h->arg, w, &h->at);
 }
 
+/* Looks at some more descriptors of the process h->at. */
 static void look(struct holders *h)
 {
 	int numbers[PROCESS_NUMBERS];
@@ -210,7 +215,7 @@ static void look(struct holders *h)
 		close_descriptors(h);
 }
 
-/* A few system calls, PROCESS_NUMBERS at most. False: nothing can be done now. */
+/* Makes a few system calls, about PROCESS_NUMBERS at most. False: nothing can be done now. */
 static bool step(struct holders *h)
 {
 	if (!h->running)

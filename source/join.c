@@ -10,41 +10,43 @@
 #include "source/wire.h"
 
 enum {
-	CONNECTIONS_MAX = 65536,   /* of the node and of the kernel; those beyond are not joined */
+	CONNECTIONS_MAX = 65536,   /* of the node, and of the kernel; further ones are not joined */
 	TABLE_BITS = 16,
-	ADDED_MAX = 128,           /* bytes that are added to a connection, and around it */
-	NONE = 0,                  /* of the numbers of the kernel's connections, which begin at 1 */
+	ADDED_MAX = 128,           /* bytes that the kernel adds to a connection of the node, at most */
+	NONE = 0,                  /* no connection of the kernel: their numbers begin at 1 */
 };
 
-/* How the kernel's connections are found. */
+/* By what a connection of the kernel is found. */
 enum by {
 	BY_BOTH,     /* remote end and local port */
-	BY_REMOTE,   /* remote end alone, for nodes that do not tell their own */
+	BY_REMOTE,   /* remote end alone, for nodes that do not tell their own end */
 	BY,
 };
 
-/* One end of a connection, read from a multiaddr. All zero: there is none. It is hashed, so it
- * has no padding. */
+/* One end of a connection, read from a multiaddr. All zero: no end is known. An end is hashed as it
+ * stands in memory, so it has no padding. */
 struct end {
 	struct in6_addr address;   /* IPv4: mapped into IPv6 */
 	uint16_t port;
 	uint16_t transport;        /* IPPROTO_TCP or IPPROTO_UDP */
 };
 
+/* A connection of the kernel. */
 struct candidate {
 	struct end local, remote;
-	uint32_t next[BY];         /* number of the next one with the same hash; NONE */
-	uint32_t claims;           /* connections of the node that belong to it */
+	uint32_t next[BY];         /* number of the next candidate in the same list; or NONE */
+	uint32_t claims;           /* connections of the node whose only match this is */
 };
 
 struct join {
 	size_t max;
 	uint64_t seed;                              /* of the hash: peers choose their addresses */
-	uint32_t table[BY][1 << TABLE_BITS];        /* NONE */
-	struct candidate all[1 + CONNECTIONS_MAX];  /* of the kernel, by number */
-	uint32_t belongs[CONNECTIONS_MAX];          /* connection of the node -> candidate; NONE */
-	Introspection__Connection *unlisted[CONNECTIONS_MAX];
-	uint8_t out[];
+	uint32_t table[BY][1 << TABLE_BITS];        /* lists of candidates, by hash; or NONE */
+	struct candidate all[1 + CONNECTIONS_MAX];  /* by number, from 1 */
+	uint32_t belongs[CONNECTIONS_MAX];          /* for each connection of the node the number of the
+	                                               candidate that it matches; or NONE */
+	Introspection__Connection *unlisted[CONNECTIONS_MAX];   /* of the kernel, to be added */
+	uint8_t out[];                              /* the joined State, of max bytes */
 };
 
 struct join *join_open(size_t max)
@@ -63,6 +65,7 @@ void join_close(struct join *j)
 	free(j);
 }
 
+/* Reads text, if it comes next. */
 static bool begins(struct wire_reader *r, const char *text)
 {
 	const size_t len = strlen(text);
@@ -73,8 +76,9 @@ static bool begins(struct wire_reader *r, const char *text)
 	return true;
 }
 
-/* Reads /ip4/ADDRESS/tcp/PORT or the like; what follows is not looked at, unless it says that
- * the address is a relay's. False, and *e is all zero: another form. */
+/* Reads the beginning of a multiaddr: /ip4 or /ip6, ADDRESS, /tcp or /udp, PORT. False, and *e is all
+ * zero: the multiaddr has another form, or is that of a connection through a relay, whose address this
+ * is. */
 static bool read_end(struct end *e, const uint8_t *text, size_t len)
 {
 	static const char circuit[] = "/p2p-circuit";
@@ -117,15 +121,15 @@ static bool is_unspecified(const struct in6_addr *a)
 	return IN6_IS_ADDR_UNSPECIFIED(a) || (IN6_IS_ADDR_V4MAPPED(a) && a->s6_addr32[3] == INADDR_ANY);
 }
 
-/* Can this be the node's own end? A node that listens at all addresses may tell only the port;
- * one that tells nothing rules nothing out. */
+/* Can the end that the node tells as its own be the kernel's local one? A node that listens at all
+ * addresses may tell no more than its port, and a node that tells no end excludes none. */
 static bool may_be(const struct end *told, const struct end *local)
 {
 	return told->port == 0 ||
 	       (is_unspecified(&told->address) ? told->port == local->port : same_end(told, local));
 }
 
-/* by BY_REMOTE: local_port is not looked at. */
+/* The list of candidates with these ends; BY_REMOTE: local_port does not matter. */
 static uint32_t *bucket(struct join *j, enum by by, const struct end *remote, uint16_t local_port)
 {
 	const uint16_t port = by == BY_BOTH ? local_port : 0;
@@ -177,7 +181,7 @@ static struct told read_connection(struct wire_reader r)
 	return t;
 }
 
-/* The one candidate that it belongs to; NONE: there is none, or more than one. */
+/* The one candidate that matches the node's connection; NONE: none does, or more than one. */
 static uint32_t find(struct join *j, const struct told *t)
 {
 	const enum by by = t->local.port > 0 ? BY_BOTH : BY_REMOTE;
@@ -214,7 +218,7 @@ static void each_connection(const uint8_t *state, size_t len,
 
 struct matching {
 	struct join *j;
-	size_t count;   /* connections of the node */
+	size_t count;   /* connections of the node seen so far */
 };
 
 static void match(void *arg, struct wire_reader connection)
@@ -229,7 +233,8 @@ static void match(void *arg, struct wire_reader connection)
 	m->j->all[found].claims++;
 }
 
-/* Writes a number even when it is 0, which must replace what the node said. */
+/* Writes a field with a number and returns where it ends. Unlike protobuf's encoders it writes 0, too:
+ * a 0 of the kernel must replace the node's number. */
 static uint8_t *put(uint8_t *out, unsigned field, uint64_t value)
 {
 	out += wire_put_varint(out, field << 3 | WIRE_VARINT);
@@ -247,8 +252,9 @@ static uint8_t *put_gauge(uint8_t *out, unsigned field, const Introspection__Dat
 	return (uint8_t *)memcpy(out, gauge, len) + len;
 }
 
-/* What the kernel knows of a connection, to be read behind what the node said: of a field that
- * comes twice the second counts, and fields of an embedded message merge. */
+/* Writes the fields that the kernel knows of a connection. They come behind the node's fields: of a
+ * field that comes twice decoders take the second, and fields of an embedded message merge. Returns
+ * how many bytes were written. */
 static size_t put_kernel(uint8_t out[ADDED_MAX], const Introspection__Connection *c)
 {
 	uint8_t traffic[ADDED_MAX], *at = out;
@@ -264,8 +270,8 @@ static size_t put_kernel(uint8_t out[ADDED_MAX], const Introspection__Connection
 	return (size_t)(put(at, 24, true) - out);
 }
 
-/* Writes the node's Subsystems, to each connection what the kernel knows of it. *n: how many
- * connections came before. */
+/* Copies a Subsystems of the node and adds to each connection what the kernel knows of it. *n: how many
+ * connections of the node came in earlier Subsystems, which is counted on. */
 static void join_subsystems(struct join *j, struct wire_writer *w, struct wire_reader in, size_t *n,
                             Introspection__Connection **kernel)
 {
@@ -291,7 +297,9 @@ static void join_subsystems(struct join *j, struct wire_writer *w, struct wire_r
 	wire_end(w, body, 1);
 }
 
-/* Adds what the node does not tell, as a second State behind the first. */
+/* Adds the kernel's unlisted connections, and totals and resources where the node's State has none. They
+ * are encoded as a State of their own behind the node's: decoders merge the two. traffic, resources:
+ * the node's State has them. */
 static void add_rest(struct join *j, struct wire_writer *w, Introspection__State *kernel, size_t n,
                      bool traffic, bool resources)
 {

@@ -1,5 +1,5 @@
-/* The node's view, from the feed, joined with what the kernel counts for its process. The feed
- * says when there is a State; a kernel that cannot answer takes nothing from it. */
+/* The States of the feed, joined with what the kernel source counts for the node's process. There is a
+ * State when the feed has one. While the kernel cannot answer, the feed's State is passed on alone. */
 
 #include <errno.h>
 #include <stdlib.h>
@@ -13,7 +13,7 @@ struct joined {
 	struct source source;   /* first, so that a pointer to it is one to all of this */
 	struct source *feed, *kernel;
 	struct join *join;
-	bool too_big;           /* the last joined state was, and that was logged */
+	bool too_big;           /* the last joined State was over the limit, which was logged */
 };
 
 /* Shows the feed's runtime, but for the fields that the daemon owns. */
@@ -28,6 +28,7 @@ static void show_runtime(struct joined *j)
 	j->source.runtime.interval_ms = ours.interval_ms;
 }
 
+/* Called by the feed, as event of struct source. */
 static const char *joined_event(void *arg, const uint8_t *event, size_t len, int64_t now)
 {
 	struct joined *j = arg;
@@ -41,7 +42,7 @@ static nfds_t joined_poll(struct source *s, struct pollfd fds[SOURCE_FDS], int64
 	const struct joined *j = (struct joined *)s;
 	const nfds_t n = j->feed->poll(j->feed, fds, deadline);
 
-	/* The kernel source waits for a time alone. */
+	/* The kernel source writes no descriptors, only a deadline. */
 	j->kernel->poll(j->kernel, NULL, deadline);
 	return n;
 }

@@ -19,19 +19,19 @@
 enum {
 	NUMBERS_MAX = 192,      /* encoded bytes of a connection besides its texts */
 	STATE_MAX = 1024,       /* encoded bytes of a State besides its connections */
-	EPOCH_SLACK = 10000000, /* ns by which the clock may be set before it shows */
+	EPOCH_SLACK = 10000000, /* ns by which the clock of the day may be set without that showing */
 
-	/* CPU time, in ns, for the search of the processes of new sockets */
-	SEARCH_FIRST = 200000000,   /* in the first snapshot, which names all there are */
-	SEARCH_SHARE = 200,         /* then one part in so many of the time that has passed */
-	SEARCH_LEAST = 500000,
-	SEARCH_MOST = 50000000,
-	FIND = 20000000,            /* for a process by its name, in each snapshot */
-	VERIFIED = 32,              /* sockets in each snapshot: does the process still have them? */
+	/* ns of CPU time, in one snapshot, for the search of the processes of new sockets: */
+	SEARCH_FIRST = 200000000,   /* in the first snapshot, in which all sockets are new */
+	SEARCH_SHARE = 200,         /* in later ones 1/SEARCH_SHARE of the time since the previous one, */
+	SEARCH_LEAST = 500000,      /* but not less than this */
+	SEARCH_MOST = 50000000,     /* and not more than this */
+	FIND = 20000000,            /* ns of CPU time, in one snapshot, to find a process by its name */
+	VERIFIED = 32,              /* sockets of which each snapshot verifies the process */
 };
 
-/* The clock may be set, as when a machine without a battery reaches its time server. What is kept are
- * therefore times of CLOCK_BOOTTIME, which nobody sets and which suspend does not stop. */
+/* The clock of the day may be set at any time, as when a machine without a battery reaches its time server.
+ * So all times are kept in CLOCK_BOOTTIME, which nobody sets and which goes on during suspend. */
 uint64_t kernel_time_of_day(const struct kernel *k, int64_t boottime)
 {
 	int64_t t = boottime + k->epoch;
@@ -39,8 +39,8 @@ uint64_t kernel_time_of_day(const struct kernel *k, int64_t boottime)
 	return t > 0 ? (uint64_t)(t / 1000000) : 0;
 }
 
-/* The epoch stays as long as it is about right, so that a connection that has not changed has the same
- * times in every snapshot. */
+/* Sets instant, monotonic and epoch. The epoch is changed only when it has become wrong by more than
+ * EPOCH_SLACK, so that a connection that has not changed has the same times in every snapshot. */
 static void read_clocks(struct kernel *k)
 {
 	int64_t before, epoch;
@@ -63,7 +63,7 @@ static bool is_loopback(const struct tcpdiag_end *e)
 	       (is_ip4(e) && e->address.s6_addr[12] == IN_LOOPBACKNET);
 }
 
-/* transport: what follows the address, "tcp" or "udp", and what the port. Returns its length. */
+/* Writes /ip4 or /ip6, address, /transport, port and rest. Returns how many bytes that has. */
 static size_t write_multiaddr(char out[MULTIADDR_MAX], const struct tcpdiag_end *e,
                               const char *transport, const char *rest)
 {
@@ -75,8 +75,8 @@ static size_t write_multiaddr(char out[MULTIADDR_MAX], const struct tcpdiag_end 
 	                        address, transport, e->port, rest);
 }
 
-/* Is the connection one between the daemon and a client, seen from either side? A listener at a wildcard
- * address takes connections of its own family only. */
+/* Is the connection one between the daemon and a client on this machine or elsewhere, seen from either
+ * side? A listener at a wildcard address takes connections of its own family only. */
 static bool is_own(const struct kernel *k, const struct tcpdiag_end *local,
                    const struct tcpdiag_end *remote)
 {
@@ -105,7 +105,7 @@ static bool is_own(const struct kernel *k, const struct tcpdiag_end *local,
 	return false;
 }
 
-/* The list of a hash table that holds what has this key. */
+/* The list of entries whose key has the same hash as this one. */
 static struct connection **bucket(struct connection **table, uint64_t key)
 {
 	return &table[key * UINT64_C(0x9e3779b97f4a7c15) >> (64 - TABLE_BITS)];
@@ -131,13 +131,13 @@ void kernel_expect(struct kernel *k, uint64_t cookie, bool entry)
 			__builtin_prefetch((char *)*list + at);
 }
 
-/* Whether there is a listener at a socket's local port. */
+/* Where it is noted whether a socket listens at the local port of s. */
 static bool *listening(struct kernel *k, const struct tcpdiag_socket *s)
 {
 	return &k->listening[s->family == AF_INET6][s->local.port];
 }
 
-/* Ties the parts of the message together. */
+/* An entry that has been described has a message with a descriptor; only its texts are written again. */
 void kernel_describe(struct kernel *k, struct connection *c, const struct tcpdiag_end *local,
                      const struct tcpdiag_end *remote, const char *id)
 {
@@ -191,6 +191,7 @@ struct connection *kernel_add(struct kernel *k, uint64_t cookie)
 	return *list = c;
 }
 
+/* With --pid only connections of the watched process are shown, which are those whose process is known. */
 static bool is_shown(const struct kernel *k, const struct connection *c)
 {
 	return !k->process || c->holder.pid != 0;
@@ -214,6 +215,7 @@ void kernel_settle(struct kernel *k, struct connection *c)
 	c->before_in = c->before_out = 0;
 }
 
+/* Frees the entry. */
 static void forget(struct kernel *k, struct connection *c)
 {
 	struct connection **link = bucket(k->by_cookie, c->cookie);
@@ -240,6 +242,7 @@ static Introspection__Status status_of(int state)
 	}
 }
 
+/* Takes in the counters of a TCP socket. */
 static void measure(struct connection *c, const struct tcpdiag_socket *s)
 {
 	raise_to(&c->in.cum_bytes, s->bytes_in);
@@ -262,6 +265,7 @@ void kernel_seen(struct kernel *k, struct connection *c, uint32_t inode)
 	c->seen = k->dump;
 }
 
+/* Called for each TCP socket of a dump, as each of tcpdiag_dump. */
 static void on_socket(void *arg, const struct tcpdiag_socket *s)
 {
 	struct kernel *k = arg;
@@ -278,7 +282,8 @@ static void on_socket(void *arg, const struct tcpdiag_socket *s)
 		if (!c)
 			return;
 		kernel_describe(k, c, &s->local, &s->remote, "+tcp");
-		/* A guess until the kernel tells: some nodes dial from the port on which they listen. */
+		/* The role is a guess until the kernel tells who dialled: some nodes dial from the port at
+		 * which they listen. */
 		if (*listening(k, s))
 			c->message.role = INTROSPECTION__ROLE__RESPONDER;
 	}
@@ -294,8 +299,8 @@ static void on_socket(void *arg, const struct tcpdiag_socket *s)
 		measure(c, s);
 }
 
-/* Brings the table up to date. False: it failed, which was logged; what was read until then is kept, and
- * no connection counts as gone. */
+/* Brings the table up to date. False: reading failed, which was logged; what was read is kept, and the
+ * caller must take no connection for gone. */
 static bool dump(struct kernel *k, int64_t now)
 {
 	read_clocks(k);
@@ -326,6 +331,7 @@ static void name_process(struct process *p)
 	wire_text(p->name, SHOWN_NAME_MAX, p->name, strlen(p->name));
 }
 
+/* Called when the process of a socket was found, as found of struct holders. */
 static void on_holder(void *arg, struct holder *h, struct process *p)
 {
 	struct connection *c = (void *)((char *)h - offsetof(struct connection, holder));
@@ -338,9 +344,10 @@ static void on_holder(void *arg, struct holder *h, struct process *p)
 	c->message.n_user_provided_tags = 2;
 }
 
-/* A process may hand a socket to another process and then close it or end; the connection then gets the
- * name of the other. Verifies some connections in each snapshot, in turns. With --pid none are: what
- * the watched process had stays listed. */
+/* A process may hand a socket to another process and then close its own descriptor or end; the connection is
+ * then to be named for the other process. So each snapshot verifies some connections, in turns, and has
+ * the process searched again where it no longer has the socket. With --pid none are verified: a
+ * connection that the watched process had stays listed. */
 static void verify_holders(struct kernel *k)
 {
 	for (size_t i = 0; i < VERIFIED && i < k->used && !k->process; i++) {
@@ -355,8 +362,8 @@ static void verify_holders(struct kernel *k)
 	}
 }
 
-/* Searches the processes of the sockets that have none yet, for a while. elapsed: ms
- * since the previous snapshot; 0: there is none. */
+/* Searches for a while the processes of the sockets whose process is not known. elapsed: ms since the
+ * previous snapshot. */
 static void look_up(struct kernel *k, int64_t elapsed)
 {
 	int64_t ns = elapsed * 1000000 / SEARCH_SHARE;
@@ -423,7 +430,7 @@ static void begin_to_watch(struct kernel *k, size_t others, int64_t now)
 		          k->watched.pid, k->watched.pid, k->watched.pid);
 }
 
-/* Follows the watched process to its end, and by its name to the next one. */
+/* Sees whether the watched process has ended and, if --pid names it, finds the next one. */
 static void follow(struct kernel *k, int64_t now)
 {
 	size_t others;
@@ -458,7 +465,8 @@ static void fill_resources(struct kernel *k)
 	k->state.n_resources = n;
 }
 
-/* Bytes per second. elapsed: ms; 0: there is nothing to compare with. */
+/* Sets the rate of the gauge, in bytes per second. *before: the gauge's bytes elapsed ms ago, which become
+ * those of now. elapsed 0: there was no earlier snapshot. */
 static void fill_rate(Introspection__DataGauge *gauge, uint64_t *before, int64_t elapsed)
 {
 	uint64_t moved = gauge->cum_bytes - *before;
@@ -467,8 +475,8 @@ static void fill_rate(Introspection__DataGauge *gauge, uint64_t *before, int64_t
 	*before = gauge->cum_bytes;
 }
 
-/* Lists the connections and adds them up. One that is no longer there is listed
- * as closed, and forgotten the next time. */
+/* Lists the connections that are shown and adds up their traffic. A connection that the dump did not have is
+ * listed as closed once, and forgotten at the next snapshot. */
 static void fill_connections(struct kernel *k, int64_t elapsed, int64_t now)
 {
 	size_t n = 0;
@@ -533,7 +541,7 @@ static int take_state(struct source *s, int64_t now, struct snapshot_input *out)
 	return 1;
 }
 
-/* A dump is answered at once: there is nothing to wait for. */
+/* The kernel answers a dump at once, so there is no descriptor to wait for. */
 static nfds_t kernel_poll(struct source *s, struct pollfd fds[SOURCE_FDS], int64_t *deadline)
 {
 	const struct kernel *k = (struct kernel *)s;
@@ -604,7 +612,8 @@ static void init_messages(struct kernel *k)
 	k->state.resources = k->resources;
 }
 
-/* False: there is no such process and never will be, or it cannot be seen; logged. */
+/* Begins to watch the process of --pid. A name may be that of a process to come. False, with one line
+ * logged: there is no process with this PID, or it cannot be seen. */
 static bool open_watched(struct kernel *k)
 {
 	const char *hidden = process_hidden(), *reason = "there is no such process";
@@ -636,7 +645,7 @@ static bool open_watched(struct kernel *k)
 struct source *kernel_open(const char *process, const struct sockaddr_storage *own,
                            size_t own_count, bool udp)
 {
-	/* Pages that are never needed are never touched, and cost nothing. */
+	/* The tables are large, but pages of them that are never touched cost no memory. */
 	struct kernel *k = calloc(1, sizeof *k);
 
 	if (!k) {
@@ -648,8 +657,8 @@ struct source *kernel_open(const char *process, const struct sockaddr_storage *o
 	k->source.take = take_state;
 	k->source.close = close_kernel;
 	k->source.events_when_taken = true;
-	/* Only these show whose sockets they are: to list the descriptors of others, and to
-	 * look where they lead. */
+	/* The first lets the daemon list the descriptors of other users' processes, the second look where
+	 * a descriptor leads. Only both together show whose a socket is. */
 	k->source.capabilities = UINT64_C(1) << CAP_DAC_READ_SEARCH | UINT64_C(1) << CAP_SYS_PTRACE;
 	k->source.sees_processes = true;
 	k->own = own;
@@ -664,7 +673,7 @@ struct source *kernel_open(const char *process, const struct sockaddr_storage *o
 		close_kernel(&k->source);
 		return NULL;
 	}
-	/* A kernel that cannot answer is met here, not with the first client. */
+	/* A kernel that cannot answer is to be noticed at the start, not with the first client. */
 	if (!dump(k, 0) || (process && !open_watched(k))) {
 		close_kernel(&k->source);
 		return NULL;

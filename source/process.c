@@ -19,8 +19,8 @@ enum {
 	SMALLEST_ENTRY = 24,   /* bytes of what getdents64() tells of a file */
 };
 
-/* Reads the beginning of a file, which it closes, and ends it with a NUL. Returns
- * its length, -1 with errno when it cannot be read. */
+/* Reads the beginning of an open file, at most size - 1 bytes, puts a NUL behind it and closes the file.
+ * Returns the bytes read, or -1 with errno; fd below 0: an open() that failed. */
 static ssize_t read_all(int fd, char *text, size_t size)
 {
 	size_t len = 0;
@@ -37,7 +37,7 @@ static ssize_t read_all(int fd, char *text, size_t size)
 	return n < 0 ? -1 : (ssize_t)len;
 }
 
-/* Opens what belongs to a thread of the process that still runs. */
+/* Opens a file of the process or, if its main thread has exited, that of the chosen thread. */
 static int open_in(const struct process *p, const char *name, int flags)
 {
 	char path[64];
@@ -83,8 +83,8 @@ static ssize_t read_text(const struct process *p, const char *name, char *text, 
 	return read_all(open_in(p, name, 0), text, size);
 }
 
-/* Fields of stat. Field 2 is a name that may hold anything, the characters that
- * surround it included. */
+/* Fields of /proc/PID/stat, by their numbers in proc(5). Field 2 is the command name in parentheses, and may
+ * have parentheses itself. */
 struct stat_fields {
 	char state;                 /* 3 */
 	int threads;                /* 20 */
@@ -109,8 +109,8 @@ static bool has_ended(const struct stat_fields *f)
 	return f->state == 'Z' || f->state == 'X';
 }
 
-/* The main thread has exited and holds nothing any more: chooses another that
- * runs. False: there is none. */
+/* Chooses a thread that runs, in place of the main thread, which has exited and has nothing open any more.
+ * False: no thread runs. */
 static bool choose_thread(struct process *p)
 {
 	struct stat_fields f;
@@ -131,8 +131,8 @@ static bool choose_thread(struct process *p)
 	return found;
 }
 
-/* Has it threads besides the main one? Asked where a main thread that has
- * exited would show the same as this one. */
+/* Has the process threads besides the main one? This takes a single system call, so it is asked before the
+ * main thread's state is read to see whether it has exited. */
 static bool has_threads(const struct process *p)
 {
 	struct stat st;
@@ -140,14 +140,14 @@ static bool has_threads(const struct process *p)
 	return fstatat(p->dir, "task", &st, 0) == 0 && st.st_nlink > 2 + 1;
 }
 
-/* start: see struct stat_fields; only where it runs. */
+/* Does any thread of the process run? *start is set as in struct stat_fields, if its stat can be read. */
 static bool is_running(struct process *p, unsigned long long *start)
 {
 	struct stat_fields f = {0};
 
 	p->thread[0] = '\0';
 	if (!read_stat(p, &f))
-		return errno != ESRCH;   /* it may be that it is not shown to us */
+		return errno != ESRCH;   /* any other error may mean that /proc hides the process */
 	*start = f.start;
 	return !has_ended(&f) || (f.threads > 1 && choose_thread(p));
 }
@@ -157,8 +157,9 @@ bool process_alive(struct process *p)
 	return is_running(p, &(unsigned long long){0});
 }
 
-/* Finds the name behind comm, which the kernel cuts, in an argument, over which
- * daemons write titles: "nginx: worker process". False: it is not there. */
+/* Finds the whole of a command name, which the kernel cuts to COMM_MAX bytes, in the process's first
+ * argument. Daemons write titles there, such as "nginx: worker process". False: the argument does not
+ * have the name. */
 static bool find_name(char out[PROCESS_NAME_MAX], const char *comm, const char *arg)
 {
 	const size_t len = strlen(comm);
@@ -198,11 +199,12 @@ static void read_names(struct process *p, struct names *n)
 	const char *next = args + strlen(args) + (len > 0), *slash = strrchr(args, '/');
 	const char *program = slash ? slash + 1 : args;
 	snprintf(n->program, sizeof n->program, "%.*s", PROCESS_NAME_MAX - 1, program);
-	/* The second is a script, where the first is its interpreter. */
+	/* Where the first argument is an interpreter, the second is the script that gave the name. */
 	if (find_name(n->shown, n->comm, args) ||
 	    (next < args + len && find_name(n->shown, n->comm, next)))
 		return;
-	/* The main thread was given a name of its own; a title may be anything. */
+	/* No argument has the command name: the main thread was given a name of its own, so the program's
+	 * is shown. But an argument with a blank or a colon is a title, which may say anything. */
 	const char *told = *program && args[strcspn(args, " :")] == '\0' ? program : n->comm;
 	snprintf(n->shown, sizeof n->shown, "%.*s", PROCESS_NAME_MAX - 1, told);
 }
@@ -221,7 +223,7 @@ static bool is_called(const struct names *n, const char *name)
 	       strcmp(n->shown, name) == 0;
 }
 
-/* Keeps the one that was started first. */
+/* Looks at one process for the search, and keeps the one that was started first. */
 static void consider(struct process_search *s, int pid, const char *name)
 {
 	struct process candidate;
@@ -265,7 +267,7 @@ int process_find(struct process_search *s, const char *name, int64_t ns, struct 
 	p->dir = -1;
 	if (found)
 		*p = s->first;
-	s->count = 0;   /* what was found stays open */
+	s->count = 0;   /* so that process_stop leaves the process open that was found */
 	process_stop(s);
 	return found;
 }
@@ -289,7 +291,8 @@ bool process_elsewhere(const struct process *p)
 	       (their_len != our_len || memcmp(theirs, ours, (size_t)our_len) != 0);
 }
 
-/* Linux 6.2 and later count them without a listing. */
+/* Counts the descriptors of the process. Linux 6.2 and later tell the number as the size of their folder,
+ * which else is listed. False: it cannot be read. */
 static bool count_descriptors(const struct process *p, uint64_t *count)
 {
 	struct stat st;

@@ -1,8 +1,8 @@
 #ifndef PROCESS_H
 #define PROCESS_H
 
-/* What /proc tells about processes and the sockets they hold. Nothing is kept
- * between calls but an open directory. */
+/* What /proc tells about processes and the sockets they have open (proc(5)). Nothing is kept between calls
+ * but open folders. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -10,87 +10,90 @@
 
 enum { PROCESS_NAME_MAX = 64 };   /* bytes, NUL included */
 
-/* A process. While its directory of /proc is open, that never becomes the
- * directory of a later process with the same number. */
+/* A process. As long as its folder of /proc is open, the kernel does not take another process with the
+ * same number for this one. */
 struct process {
-	int dir;                       /* -1: none is open */
+	int dir;                       /* the folder /proc/PID, owned; -1: not open */
 	int pid;
-	char thread[32];               /* "task/TID/" of one that runs, if the main one has exited */
-	char name[PROCESS_NAME_MAX];   /* any bytes; empty until process_name */
+	char thread[32];               /* "task/TID/" of a thread that runs, if the main thread has
+	                                  exited; else empty */
+	char name[PROCESS_NAME_MAX];   /* any bytes; empty until process_name was called */
 };
 
-/* False: there is none of this number. */
+/* Opens the folder of the process with this number. False: there is none, or it is hidden. */
 bool process_open(struct process *p, int pid);
 
 enum { PROCESS_NUMBERS = 64 };
 
-/* Reads on in a folder of /proc, of processes, threads or descriptors. Returns how many numbers
- * there were among its files, 0 at the end or when it cannot be read. */
+/* Reads on in an open folder of /proc that has a file for each process, thread or descriptor. Returns how
+ * many numbers were read, at most PROCESS_NUMBERS; 0: the folder has no more, or cannot be read. */
 int process_numbers(int folder, int numbers[PROCESS_NUMBERS]);
 
-/* A search for a process, which may take several calls. All-zero at first. */
+/* A search for a process by name, which may take several calls. All zero: it has not begun. */
 struct process_search {
-	int proc;                   /* the folder /proc; 0: the search has not begun */
-	int pids[PROCESS_NUMBERS];  /* read from it ... */
-	int pid_count, looked_at;   /* ... so many, and looked at */
-	struct process first;       /* the one that was started first, of those so far */
-	unsigned long long start;   /* when */
-	size_t count;               /* of those so far */
+	int proc;                   /* the folder /proc, owned; 0: not open */
+	int pids[PROCESS_NUMBERS];  /* numbers read from it, ... */
+	int pid_count, looked_at;   /* ... how many there are, and of how many the names were read */
+	size_t count;               /* processes of that name found so far */
+	struct process first;       /* of these the one that was started first, owned; if count > 0 */
+	unsigned long long start;   /* when first was started, in clock ticks since boot */
 };
 
-/* Opens the one that was started first among the processes whose command name
- * (/proc/PID/comm, which ends after 15 bytes), whose program (base name of
- * argv[0]) or whose process_name is name. *others: how many more there are. Looks for
- * so many ns of CPU time. 1: it is open; 0: there is none; -1: not all were
- * looked at, call it again. */
+/* Opens the process that was started first among those for which name is the command name
+ * (/proc/PID/comm, of which only the first 15 bytes are compared), the program (base name of argv[0])
+ * or the process_name. *others: how many more there are. Returns 1: *p is open; 0: there is no such
+ * process; -1: ns of CPU time are used up and not all processes were looked at: call it again, with the
+ * same name. */
 int process_find(struct process_search *s, const char *name, int64_t ns, struct process *p,
                  size_t *others);
 
-/* Ends a search before it has come to an end. */
+/* Ends a search, wherever it stands, and closes what it has open. */
 void process_stop(struct process_search *s);
 
-/* True when there is a process of this number, whether or not /proc shows it to this one. */
+/* Is there a process of this number, whether or not /proc shows it? */
 bool process_exists(int pid);
 
-/* Why processes of other users, or all, are not shown to us; NULL: they are. */
+/* Why /proc does not show the processes of other users, or any, in words; NULL: it shows them. */
 const char *process_hidden(void);
 
-/* Also for one that is not open. */
+/* Closes the folder of the process; nothing happens if it is not open. */
 void process_close(struct process *p);
 
-/* False once all its threads have ended, whether or not its parent has taken
- * notice. To be asked before what follows is told of it. */
+/* Does any thread of the process run? False for a zombie, whose parent has not waited for it. If the main
+ * thread has exited, the functions below are told of another thread only by this call. */
 bool process_alive(struct process *p);
 
-/* Fills p->name: the command name, as long as an argument spells it where the
- * kernel has cut it; the program's when the main thread was given a name of its
- * own; "?" when it may not be read. */
+/* Fills in p->name: the command name and, where the kernel has cut it, the rest of it from an argument
+ * that begins so; the program's name, if the main thread was given a name of its own; "?" if neither
+ * may be read. */
 void process_name(struct process *p);
 
-/* True when its network namespace is known to be another than ours. */
+/* Is the process known to be in another network namespace than the daemon? */
 bool process_elsewhere(const struct process *p);
 
-/* What can run out. A limit of 0: there is none. */
+/* How much is used of what can run out. A limit of 0: there is none. */
 struct process_usage {
 	uint64_t files, files_limit;     /* open files */
 	uint64_t memory, memory_limit;   /* bytes resident */
 };
 
-/* p: a process, NULL for the whole machine. False when it cannot be told. */
+/* Fills in what the process uses, or with p NULL the whole machine. False: it cannot be read. */
 bool process_usage(const struct process *p, struct process_usage *u);
 
-/* Opens the folder of its descriptors, which the caller closes. -1 with errno. */
+/* Opens the folder of the descriptors of the process, which the caller closes. -1 with errno. */
 int process_descriptors(const struct process *p);
 
-/* Where that is empty, or may not be read: chooses a thread that runs if the main one
- * has exited. False: it has not, or one was chosen before. Leaves errno as it is. */
+/* Called when the folder of descriptors is empty or may not be read, as that of a main thread that has
+ * exited: chooses another thread of the process in its place, that runs. False: the main thread has
+ * not exited, or another one was chosen before. Leaves errno as it is. */
 bool process_other_thread(struct process *p);
 
-/* Whether errno, of these calls, says that the process may not be looked at. */
+/* Does errno, as one of these functions has left it, say that the process may not be looked at? */
 bool process_may_not(void);
 
-/* name: of a descriptor, in the folder of its process. Returns 1 for a socket, whose inode it tells,
- * 0 for another file, -1 with errno. */
+/* Looks where a descriptor leads. descriptors: the open folder of a process's descriptors; name: the
+ * descriptor's number. Returns 1: to a socket, *inode is filled in; 0: to another file; -1 with
+ * errno. */
 int process_socket(int descriptors, const char *name, uint32_t *inode);
 
 #endif

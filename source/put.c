@@ -4,7 +4,7 @@
 #include <string.h>
 
 enum { SCHEMA_VERSION = 1 };
-enum { LEN = 2 };   /* the wire type of what has a length */
+enum { LEN = 2 };   /* the wire type of strings, bytes and messages */
 
 size_t wire_put_varint(uint8_t *out, uint64_t value)
 {
@@ -19,7 +19,7 @@ size_t wire_put_varint(uint8_t *out, uint64_t value)
 size_t wire_put_prefix(uint8_t out[WIRE_PREFIX_MAX],
                        Introspection__ServerMessage__PayloadCase kind, size_t payload_len)
 {
-	/* Field 1 is a Version of two bytes: its own field 1 and the number. */
+	/* Field 1 is a message Version of two bytes: the tag of Version's own field 1, and the number. */
 	static const uint8_t version[] = {1 << 3 | LEN, 2, 1 << 3, SCHEMA_VERSION};
 
 	memcpy(out, version, sizeof version);

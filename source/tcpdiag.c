@@ -30,10 +30,12 @@ struct tcpdiag_end tcpdiag_end_of(uint8_t family, const void *address, uint16_t 
 	return e;
 }
 
-/* Acknowledged bytes count the SYN of the end that dialled, sent ones do not: once
- * nothing is under way, they differ by 1 there and by nothing at the other end.
- * The end that dialled is established by that acknowledgement. len: bytes of info
- * that the kernel filled; before Linux 4.19 it did not count what is needed. */
+/* Which end dialled? The kernel counts the SYN of the end that dialled among the bytes that its peer has
+ * acknowledged, but not among the bytes it has sent. Once all that was sent is acknowledged, the two
+ * counters therefore differ by 1 at the end that dialled and not at all at the other one. An
+ * established socket without any acknowledged byte accepted, since the one that dialled is established
+ * by the acknowledgement of its SYN. len: bytes of info that the kernel filled in; before Linux 4.19 it
+ * did not count all that is needed. */
 static enum tcpdiag_side side_of(uint8_t state, const struct tcp_info *info, size_t len)
 {
 	uint64_t ahead = info->tcpi_bytes_acked - (info->tcpi_bytes_sent - info->tcpi_bytes_retrans);
@@ -41,7 +43,7 @@ static enum tcpdiag_side side_of(uint8_t state, const struct tcp_info *info, siz
 	if (state == TCPDIAG_SYN_SENT)
 		return TCPDIAG_DIALLED;
 	if (len < offsetof(struct tcp_info, tcpi_bytes_retrans) + sizeof info->tcpi_bytes_retrans ||
-	    (state != TCPDIAG_ESTABLISHED && state != TCPDIAG_CLOSE_WAIT))   /* a FIN counts, too */
+	    (state != TCPDIAG_ESTABLISHED && state != TCPDIAG_CLOSE_WAIT))   /* a FIN sent counts as a byte */
 		return TCPDIAG_UNTOLD;
 	if (info->tcpi_bytes_acked == 0 || (info->tcpi_unacked == 0 && ahead == 0))
 		return TCPDIAG_ACCEPTED;
@@ -65,7 +67,7 @@ static void count(struct tcpdiag_socket *s, const struct tcp_info *info)
 	s->rtt = info->tcpi_rtt;
 }
 
-/* False: malformed. */
+/* Reads a message of a dump. False: it is malformed. */
 static bool read_socket(struct tcpdiag_socket *s, const struct nlmsghdr *m)
 {
 	const struct inet_diag_msg *d = NLMSG_DATA(m);
@@ -89,7 +91,7 @@ static bool read_socket(struct tcpdiag_socket *s, const struct nlmsghdr *m)
 		struct tcp_info info = {0};
 		size_t len = RTA_PAYLOAD(a);
 
-		/* Shorter from an older kernel, longer from a newer one. */
+		/* An older kernel's struct is shorter than this one, a newer kernel's is longer. */
 		memcpy(&info, RTA_DATA(a), len < sizeof info ? len : sizeof info);
 		count(s, &info);
 		s->side = side_of(s->state, &info, len);
@@ -99,7 +101,7 @@ static bool read_socket(struct tcpdiag_socket *s, const struct nlmsghdr *m)
 
 static const char *malformed = "malformed answer";
 
-/* What a message that ends a dump says went wrong, NULL for nothing. */
+/* What went wrong, as the message says that ends a dump; NULL: nothing did. */
 static const char *end_of_dump(const struct nlmsghdr *m)
 {
 	int error = 0;
@@ -142,8 +144,8 @@ static const char *read_answer(struct tcpdiag *d,
 	}
 }
 
-/* Throws away what is left of an answer, so that the next request is not met by
- * it. The kernel gives the rest of a dump as fast as it is read. */
+/* Reads the rest of an answer and throws it away, or it would be taken for the answer to the next request.
+ * The kernel gives the rest of a dump as fast as it is read. */
 static void drain(struct tcpdiag *d)
 {
 	for (int i = 0; i < DATAGRAMS_MAX; i++)
@@ -156,7 +158,7 @@ int tcpdiag_open(struct tcpdiag *d, int protocol)
 	struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
 
 	d->fd = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol);
-	/* Connected to the kernel, it takes no messages of others. */
+	/* A socket that is connected to the kernel gets no messages of other processes. */
 	return d->fd < 0 ? -1 : connect(d->fd, (struct sockaddr *)&kernel, sizeof kernel);
 }
 
@@ -193,8 +195,9 @@ static bool tell_socket(void *arg, const struct nlmsghdr *m)
 	return well;
 }
 
-/* The older of two requests: only it lists all families at once, so that the kernel's
- * table, which is large even when few of its sockets are ours, is gone through once. */
+/* There are two forms of the request. Only the older one lists IPv4 and IPv6 at once, so that the kernel
+ * goes through its table a single time: that table is large even if few of its sockets are of this
+ * network namespace. */
 const char *tcpdiag_dump(struct tcpdiag *d,
                          void (*each)(void *arg, const struct tcpdiag_socket *socket), void *arg)
 {

@@ -1,8 +1,8 @@
 #ifndef TCPDIAG_H
 #define TCPDIAG_H
 
-/* The TCP and UDP sockets of this network namespace, as the kernel lists them to
- * everyone: sock_diag(7). The only file that knows its messages. */
+/* The TCP and UDP sockets of this network namespace, as the kernel lists them to every user
+ * (sock_diag(7)). tcpdiag.c is the only file that knows the messages of sock_diag. */
 
 #include <linux/netlink.h>
 #include <netinet/in.h>
@@ -28,7 +28,7 @@ enum tcpdiag_state {
 
 /* Which end of a connection a socket is. */
 enum tcpdiag_side {
-	TCPDIAG_UNTOLD,     /* the kernel does not say, not now or never */
+	TCPDIAG_UNTOLD,     /* the kernel does not tell, perhaps only not yet */
 	TCPDIAG_DIALLED,
 	TCPDIAG_ACCEPTED,
 };
@@ -38,52 +38,52 @@ struct tcpdiag_end {
 	uint16_t port;             /* in the order of this machine */
 };
 
-/* address: a struct in_addr or in6_addr, as family says, aligned or not; port:
- * in network byte order. */
+/* Makes an end of an address and a port in network byte order. family: AF_INET, then address points to a
+ * struct in_addr, or AF_INET6, then to a struct in6_addr; it need not be aligned. */
 struct tcpdiag_end tcpdiag_end_of(uint8_t family, const void *address, uint16_t port);
 
 struct tcpdiag_socket {
-	uint64_t cookie;        /* names the socket; never used again */
+	uint64_t cookie;        /* the kernel's number of the socket, which it never gives again */
 	uint8_t state;          /* enum tcpdiag_state */
-	uint32_t inode;         /* 0: no process has it open */
-	uint8_t family;         /* AF_INET or AF_INET6; its addresses may be IPv4 in either */
+	uint32_t inode;         /* of the socket; 0: no process has it open */
+	uint8_t family;         /* AF_INET or AF_INET6; a socket of AF_INET6 may have IPv4 addresses */
 	struct tcpdiag_end local, remote;
 	enum tcpdiag_side side;
 
-	/* False: the kernel keeps no counters for it, not yet or no more; what
-	 * follows is 0. */
+	/* False: the kernel keeps no counters for a socket in this state, and the fields below are 0. */
 	bool counted;
 	uint64_t bytes_in;      /* payload received, in order */
 	uint64_t bytes_out;     /* payload sent, each byte once */
 	uint64_t bytes_again;   /* payload sent again */
-	uint32_t packets_in;    /* the packet counters wrap */
+	uint32_t packets_in;    /* both counters of packets wrap */
 	uint32_t packets_out;
 	uint32_t rtt;           /* microseconds, smoothed */
 };
 
 struct tcpdiag {
-	int fd;
-	uint32_t request;       /* sequence number of the last one */
+	int fd;                 /* of netlink(7); owned by the caller; below 0: not open */
+	uint32_t request;       /* sequence number of the last request */
 	_Alignas(8) char answer[TCPDIAG_ANSWER_MAX];
 };
 
-/* Opens d->fd, which the caller closes. protocol: NETLINK_SOCK_DIAG for what follows, or another
- * whose dumps tcpdiag_ask shall read. 0, or -1 with errno. */
+/* Opens d->fd, which the caller closes, also after a failure if it is not below 0. protocol:
+ * NETLINK_SOCK_DIAG for tcpdiag_dump and tcpdiag_dump_udp; any other one for tcpdiag_ask. 0, or -1 with
+ * errno. */
 int tcpdiag_open(struct tcpdiag *d, int protocol);
 
-/* Sends a request for a dump, whose number it sets, and calls each(arg, message) for every message
- * of the answer, until one is malformed: each says false. Never blocks. NULL, or what went wrong. */
+/* Sends a request for a dump, in which it sets the sequence number, and calls each(arg, message) for
+ * every message of the answer; each returns false if the message is malformed, which ends the reading.
+ * Never blocks. Returns NULL, or in words what went wrong. */
 const char *tcpdiag_ask(struct tcpdiag *d, struct nlmsghdr *request,
                         bool (*each)(void *arg, const struct nlmsghdr *message), void *arg);
 
-/* Calls each(arg, socket) for every socket but those that are closed or in TIME_WAIT;
- * the listening ones come first. One whose state changes meanwhile may come twice, and
- * in rare cases not at all. Never blocks. Returns NULL, or what went wrong: then some
- * may not have been told. */
+/* Calls each(arg, socket) for every TCP socket but those that are closed or in TIME_WAIT; listening ones
+ * come first. A socket whose state changes meanwhile may come twice, and in rare cases not at all.
+ * Never blocks. Returns NULL, or in words what went wrong: then each was not called for all. */
 const char *tcpdiag_dump(struct tcpdiag *d,
                          void (*each)(void *arg, const struct tcpdiag_socket *socket), void *arg);
 
-/* The same for UDP sockets, of which the kernel tells ends, inode and cookie alone. */
+/* Does the same for UDP sockets, of which only cookie, inode, family, state and ends are filled in. */
 const char *tcpdiag_dump_udp(struct tcpdiag *d,
                              void (*each)(void *arg, const struct tcpdiag_socket *socket),
                              void *arg);

@@ -1,6 +1,6 @@
-/* Flows of UDP, QUIC among them, as connections of the kernel source. The kernel has no such
- * thing: flow.c counts datagrams, and a flow belongs to the process of the socket that gets
- * them. */
+/* Flows of UDP, QUIC among them, as connections of the kernel source. The kernel knows UDP sockets but
+ * no connections of UDP: flow.c, or else conntrack.c, counts datagrams by their ends, and the process
+ * of a flow is that of the socket that gets the flow's datagrams. */
 
 #include <errno.h>
 #include <stdlib.h>
@@ -17,14 +17,15 @@
 
 enum {
 	LINGER = 180000,   /* ms after the last snapshot until counting stops */
-	IDLE = 2,          /* dumps without a datagram, after which an interface no longer shows a flow; one
-	                      dump may be read just before a datagram */
-	PACKETS_MIN = 4,   /* packets of a flow that looks like QUIC, before it counts as QUIC */
-	LISTS = 8192,
+	IDLE = 2,          /* dumps in a row in which an interface showed no datagram of a flow, after
+	                      which it counts as no longer showing the flow. Two, since one dump may be
+	                      read just before a datagram */
+	PACKETS_MIN = 4,   /* packets of a flow with short headers alone before it is taken for QUIC */
+	LISTS = 8192,      /* of sockets */
 };
 
-/* Without a datagram for so long (ns), a flow is taken for closed: QUIC tells nobody but its
- * peer, and libp2p keeps a connection alive every 5 to 15 seconds. */
+/* A flow without a datagram for so long (ns) is taken for closed. The end of a QUIC connection cannot be
+ * seen from outside, and libp2p sends something at least every 5 to 15 seconds to keep one alive. */
 static const int64_t SILENCE = (int64_t)FLOW_SILENCE << 30;
 
 /* This bit marks the cookies of flows. The kernel counts the cookies of sockets up from 1 and never
@@ -33,18 +34,21 @@ static const uint64_t FLOW_COOKIE = UINT64_C(1) << 63;
 
 struct udp {
 	struct flow flow;
-	struct conntrack conntrack;          /* counts where eBPF is not to be had */
+	struct conntrack conntrack;          /* counts where flow cannot */
 	bool tracked;                        /* conntrack counts, not flow */
 	bool all;                            /* flows that are not QUIC are shown, too */
-	uint64_t seed;                       /* of the hash that names a flow */
-	int64_t count_until;                 /* ms, the loop's clock; 0: nothing is counted now */
-	int64_t since;                       /* ns of CLOCK_BOOTTIME: nothing was counted before ... */
-	char counted_since[sizeof "counted_since=2026-11-29T18:40:12Z"];   /* ... as a tag */
-	uint64_t read;                       /* ns of CLOCK_MONOTONIC, when the flows had been read */
-	uint64_t lost;                       /* flows, when that was last logged */
-	struct connection *sockets[LISTS];   /* of UDP, by local port; connected ones by flow */
+	uint64_t seed;                       /* of the hash that is a flow's cookie */
+	int64_t count_until;                 /* ms, the loop's clock: when flow stops counting; 0: it does
+	                                        not count now */
+	int64_t since;                       /* ns of CLOCK_BOOTTIME: when flow began to count */
+	char counted_since[sizeof "counted_since=2026-11-29T18:40:12Z"];   /* since, as a tag */
+	uint64_t read;                       /* ns of CLOCK_MONOTONIC: when the flows were last read */
+	uint64_t lost;                       /* flow.lost when it was last logged */
+	struct connection *sockets[LISTS];   /* lists of UDP sockets: of connected ones by the cookie of
+	                                        their flow, of others by local port */
 };
 
+/* The cookie of the flow between these ends. */
 static uint64_t flow_cookie(const struct udp *u, uint16_t local_port, const struct in6_addr *remote,
                             uint16_t remote_port)
 {
@@ -54,9 +58,9 @@ static uint64_t flow_cookie(const struct udp *u, uint16_t local_port, const stru
 	return wire_hash(seed, ports, sizeof ports) | FLOW_COOKIE;
 }
 
-/* A UDP socket gets an entry of the table that is never shown, so that its process is searched; flows
- * take the process from it. Of the sockets of one process that share an address (SO_REUSEPORT), one
- * is listed. */
+/* Called for each UDP socket of a dump. The socket gets an entry of the table that is never shown, so that
+ * its process is searched; flows take their process from that entry. Of the sockets of one process
+ * that share an address (SO_REUSEPORT), only one is put into a list of sockets. */
 static void on_socket(void *arg, const struct tcpdiag_socket *s)
 {
 	struct kernel *k = arg;
@@ -79,8 +83,8 @@ static void on_socket(void *arg, const struct tcpdiag_socket *s)
 	*list = c;
 }
 
-/* How well the socket fits the flow: 0: datagrams of the flow's remote end do not reach it. Where several
- * sockets fit, the kernel gives datagrams to the one with the highest number. */
+/* How well the socket c fits a flow between these ends. Where several sockets fit, the kernel gives a
+ * datagram to the one for which this number is highest. 0: the socket gets no datagram of the flow. */
 static int fits(const struct connection *c, const struct tcpdiag_end *local,
                 const struct tcpdiag_end *remote)
 {
@@ -93,8 +97,8 @@ static int fits(const struct connection *c, const struct tcpdiag_end *local,
 	return !any ? 3 : is_ip4(&c->local) == is_ip4(local) ? 2 : 1;
 }
 
-/* The socket that the flow belongs to; NULL: there is none. As long as the socket that the flow c belonged
- * to is there, that stays so. */
+/* The socket that gets the flow's datagrams; NULL: there is none. c: the flow's connection, NULL for a new
+ * flow. The socket that c had is kept as long as it is open. */
 static const struct connection *socket_of(struct kernel *k, const struct connection *c, uint64_t cookie,
                                           const struct tcpdiag_end *local,
                                           const struct tcpdiag_end *remote)
@@ -119,10 +123,10 @@ static const struct connection *socket_of(struct kernel *k, const struct connect
 	return best;
 }
 
-/* A flow in which this machine sent nothing is no connection: on a router it may be one of another
- * machine, at a port that a socket of this machine has, too. A flow that began before it was counted
- * shows only short headers of QUIC, which are recognized by a single bit: other protocols do not set
- * that bit in every packet and in both directions. */
+/* Is it a flow of QUIC? A flow in which this machine sent nothing is not: on a router it may be a flow of
+ * another machine, at a port that some socket of this machine has, too. A flow that began before it was
+ * counted shows only short headers of QUIC. Since a single bit marks these, it must be set in every one
+ * of several packets and in both directions, as is not the case with other protocols. */
 static bool is_quic(const struct flow_value *v)
 {
 	return v->packets[1] > 0 &&
@@ -130,13 +134,16 @@ static bool is_quic(const struct flow_value *v)
 	        (v->seen == FLOW_SHORT && v->packets[0] > 0 && v->packets[0] + v->packets[1] >= PACKETS_MIN));
 }
 
-/* Reads from the first Initial in each direction who dialled, when, and how long the answer took. */
+/* The first Initial in each direction tells who dialled (it sent the earlier one), when, and how long the
+ * answer took. */
 static void read_initials(const struct kernel *k, struct connection *c, const struct flow_value *v)
 {
 	for (int way = 0; way < 2; way++) {
 		uint64_t at = v->initial[way];
 
-		/* After a silence conntrack keeps the entry, and with it who sent first. */
+		/* Connection tracking keeps an entry through a silence that ended the connection. Who sent
+		 * first in that entry counts as who dialled the next connection, just after the end of the
+		 * last one. */
 		if (k->udp->tracked && at > 0 && at <= c->begun)
 			at = c->begun + 1;
 		if (at > c->begun && (c->initial[way] == 0 || at < c->initial[way]))
@@ -154,8 +161,9 @@ static void read_initials(const struct kernel *k, struct connection *c, const st
 		c->message.latency_ns = dialled ? in - out : out - in;
 }
 
-/* The tags of a flow: the process of its socket; if the flow may have begun before it was counted, since
- * when it is counted; and if it is not known who dialled, that. */
+/* Sets the tags of the flow c: the process of its socket, which is of; counted_since, if the flow may have
+ * begun before it was counted; and role=unknown, if it is a flow of QUIC and nothing tells who
+ * dialled. */
 static void fill_tags(struct udp *u, struct connection *c, const struct connection *of)
 {
 	size_t n = of->holder.pid != 0 ? 2 : 0;
@@ -174,9 +182,11 @@ static void fill_tags(struct udp *u, struct connection *c, const struct connecti
 	c->message.n_user_provided_tags = n;
 }
 
-/* The path of the flow c by this interface. NULL: the interface showed nothing new of the flow, or PATHS
- * others show it already. On a path that is new, all datagrams came after the flows were last read; on
- * a path that was given up and shows the flow again, it is not known how many did. */
+/* The path of the flow c by this interface; a new one takes a place that is free or whose path no longer
+ * shows the flow. NULL: the interface showed nothing new, or PATHS others show the flow. now: the
+ * interface's counts. If it first showed the flow after the last reading, all of its counts are new and
+ * are added to the sums. If it is older, it is a path that was given up and shows the flow again, and
+ * nobody knows how many of its counts are new: none are added. */
 static struct path *path_of(const struct udp *u, struct connection *c, uint32_t interface,
                             const struct flow_value *v, const uint64_t now[4])
 {
@@ -197,9 +207,10 @@ static struct path *path_of(const struct udp *u, struct connection *c, uint32_t 
 	return p;
 }
 
-/* Adds what an interface showed of the flow. Several interfaces show the same datagrams, so that the path
- * with the highest sums counts. A path that shows the flow again after a pause, or whose counts are
- * lower since the kernel forgot the flow meanwhile, goes on from the sums of the others. */
+/* Takes in what an interface showed of the flow c. Several interfaces may show the same datagrams, so the
+ * sums of the flow are those of the path for which they are highest. A path that shows the flow again
+ * after a pause goes on from the sums that the others have reached, and so does a path whose counts
+ * became lower because the kernel forgot the flow meanwhile. */
 static void measure(struct kernel *k, struct connection *c, uint32_t interface, const struct flow_value *v)
 {
 	uint64_t *const sums[] = {&c->in.cum_bytes, &c->out.cum_bytes, &c->in.cum_packets, &c->out.cum_packets};
@@ -223,8 +234,9 @@ static void measure(struct kernel *k, struct connection *c, uint32_t interface, 
 	p->idle = moved ? 0 : p->idle + 1;
 }
 
-/* The flow is closed, which one snapshot says. Its entry stays, hidden, as long as the kernel has counts
- * of the flow, or these would be taken for a new flow. */
+/* The flow's connection was closed, at ns of CLOCK_BOOTTIME. One snapshot shows it as closed. After that
+ * its entry stays, hidden, as long as the kernel has counts of the flow: without the entry these would
+ * be taken for a new flow. */
 static void end_flow(struct kernel *k, struct connection *c, int64_t at)
 {
 	c->hidden = c->message.status == INTROSPECTION__STATUS__CLOSED;
@@ -235,7 +247,8 @@ static void end_flow(struct kernel *k, struct connection *c, int64_t at)
 	c->message.status = INTROSPECTION__STATUS__CLOSED;
 }
 
-/* A connection begins: the first between these ends, or another after one that was closed. */
+/* A connection begins: the first one between the ends of c, or another one after the last was closed. of:
+ * its socket. */
 static void begin_flow(struct kernel *k, struct connection *c, const struct connection *of,
                        const struct flow_value *v)
 {
@@ -254,6 +267,7 @@ static void begin_flow(struct kernel *k, struct connection *c, const struct conn
 	c->opened = (int64_t)(v->first > c->begun ? v->first : c->begun) + k->monotonic;
 }
 
+/* Takes in what one interface showed of a flow. */
 static void on_flow(struct kernel *k, const struct flow_key *key, const struct flow_value *v,
                     uint64_t cookie)
 {
@@ -293,12 +307,13 @@ static void on_flow(struct kernel *k, const struct flow_key *key, const struct f
 	fill_tags(u, c, of);
 }
 
-/* The entries of flows are scattered over a large table, so that waiting for the memory takes as long as
- * all else that is done with a flow. While one flow is worked on, the processor fetches the entries
- * of the next ones. */
+/* Takes in a batch of flows, as each of flow_read. The entries of flows are scattered over a large table,
+ * and waiting for memory would take as long as all else that is done with a flow. So, while one flow is
+ * worked on, the processor is asked to fetch the entries of later flows: first the list that the
+ * entry is in, and once that has come, the entry. */
 static void on_flows(void *arg, const struct flow_key *keys, const struct flow_value *values, size_t n)
 {
-	enum { ENTRY = 16, LIST = 32 };   /* how many flows ahead each is fetched */
+	enum { ENTRY = 16, LIST = 32 };   /* how many flows ahead entry and list are asked for */
 	struct kernel *k = arg;
 	uint64_t cookies[FLOW_BATCH];
 
@@ -316,6 +331,7 @@ static void on_flows(void *arg, const struct flow_key *keys, const struct flow_v
 
 static void udp_close(struct kernel *k);
 
+/* From now on conntrack counts. It cannot tell QUIC, so all flows of UDP are shown. */
 static void count_by_conntrack(struct kernel *k)
 {
 	k->udp->tracked = k->udp->all = true;
@@ -332,8 +348,9 @@ static const char *read_conntrack(struct kernel *k)
 	return wrong;
 }
 
-/* Reading the counts failed. If the kernel lets nobody without CAP_BPF read them, conntrack counts from now
- * on; without conntrack, TCP alone is shown. NULL, or what went wrong. */
+/* Reading the counts of flow failed (errno). If the reason is that this kernel lets nobody without CAP_BPF
+ * read them, conntrack counts from now on; without conntrack, TCP alone is shown. NULL, or what went
+ * wrong. */
 static const char *failed(struct kernel *k)
 {
 	struct udp *u = k->udp;
@@ -398,8 +415,8 @@ static const char *udp_dump(struct kernel *k, int64_t now)
 	return u->tracked ? read_conntrack(k) : read_flows(k, now);
 }
 
-/* Counting costs the kernel a little for each packet of the machine, so it stops when nobody has asked for
- * a snapshot for LINGER. */
+/* Counting costs the kernel a little for each packet of the machine, so flow stops LINGER after the last
+ * snapshot. */
 static void udp_poll(const struct kernel *k, int64_t *deadline)
 {
 	if (k->udp->count_until > 0 && k->udp->count_until < *deadline)

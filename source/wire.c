@@ -3,9 +3,10 @@
 #include <string.h>
 
 enum {
-	TAG_MAX = 5,   /* bytes of a tag or a length, as most decoders read no more than 32 bits */
+	TAG_MAX = 5,   /* bytes of a tag or a length: most decoders read no more than 32 bits of one */
 };
 
+/* Fields of State in the schema. */
 enum state_field {
 	INSTANT_TS = 3,
 	RUNTIME = 100,
@@ -16,6 +17,7 @@ enum state_field {
 
 static const char wrong_type[] = "wire type is not that of the field";
 
+/* Notes what is wrong and where. Always false. */
 static bool fail(struct wire_reader *r, const uint8_t *at, const char *what)
 {
 	r->at = at;
@@ -55,7 +57,8 @@ static bool read_long_varint(struct wire_reader *r, int max, uint64_t *value)
 	return true;
 }
 
-/* Most are short. */
+/* Reads a varint of at most max bytes. Most varints have a single byte, which is read here; longer ones
+ * are left to a function of their own, so that this one can be inlined. */
 static inline bool read_varint(struct wire_reader *r, int max, uint64_t *value)
 {
 	if (r->at == r->end || *r->at >= 0x80)
@@ -64,6 +67,7 @@ static inline bool read_varint(struct wire_reader *r, int max, uint64_t *value)
 	return true;
 }
 
+/* Reads a value of this wire type; *value as in struct wire_field. */
 static bool read_value(struct wire_reader *r, unsigned type, uint64_t *value)
 {
 	const uint8_t *start = r->at;
@@ -95,7 +99,8 @@ static bool next_of_any_length(struct wire_reader *r, struct wire_field *f)
 	return read_value(r, f->type, &f->value);
 }
 
-/* Most fields take a byte for the tag, and one for the number or the length. */
+/* In most fields the tag is one byte, and so is the number or the length behind it: those are read
+ * without the loops and the checks that longer ones need. */
 bool wire_next(struct wire_reader *r, struct wire_field *f)
 {
 	const uint8_t *at = r->at;
@@ -142,7 +147,8 @@ void wire_copy_length(struct wire_writer *w, uint32_t field, size_t len)
 	wire_copy(w, prefix, n + wire_put_varint(prefix + n, len));
 }
 
-/* Tag and length have room before the bytes, which move when both turn out shorter. */
+/* The room that is left for tag and length is that of the longest. wire_end moves the bytes of the inner
+ * message down to where its real tag and length end. */
 uint8_t *wire_begin(struct wire_writer *w)
 {
 	w->over = w->over || w->end - w->at < WIRE_PREFIX_MAX;
@@ -185,7 +191,8 @@ static unsigned wire_type_of(ProtobufCType type)
 static bool check_message(struct wire_reader *r, const ProtobufCMessageDescriptor *type,
                           int depth);
 
-/* Checks the value of a known field; r is a reader of that value alone. */
+/* Checks the value of a field that the schema has; r is a reader of that value alone. depth: how deep the
+ * message with this field is nested, from 1. */
 static bool check_value(struct wire_reader *r, const struct wire_field *f,
                         const ProtobufCFieldDescriptor *known, int depth)
 {
@@ -195,7 +202,7 @@ static bool check_value(struct wire_reader *r, const struct wire_field *f,
 	if (f->type != type) {
 		if (f->type != WIRE_LEN || known->label != PROTOBUF_C_LABEL_REPEATED)
 			return fail(r, f->start, wrong_type);
-		while (r->at < r->end)   /* packed */
+		while (r->at < r->end)   /* a packed repeated field: one value behind the other */
 			if (!read_value(r, type, &ignored))
 				return false;
 	} else if (known->type == PROTOBUF_C_TYPE_STRING) {
@@ -210,7 +217,8 @@ static bool check_value(struct wire_reader *r, const struct wire_field *f,
 	return true;
 }
 
-/* NULL: unknown. Most messages have the fields 1, 2, 3 and so on. */
+/* The field with this number; NULL: the schema has none. In most messages the fields are 1, 2, 3 and so
+ * on, so the number itself is tried as an index before the library searches. */
 static const ProtobufCFieldDescriptor *find_field(const ProtobufCMessageDescriptor *type,
                                                   uint32_t number)
 {
@@ -314,8 +322,8 @@ static uint64_t mixed(uint64_t hash)
 	return hash ^ hash >> 32;
 }
 
-/* Two chains of eight bytes at a time, which processors follow side by side: it goes through
- * every byte of a snapshot. */
+/* A difference hashes every byte of a snapshot, so this must be fast: two independent chains, of eight
+ * bytes at a time each, which a processor computes side by side. */
 uint64_t wire_hash(uint64_t seed, const void *in, size_t len)
 {
 	const uint8_t *at = in;
@@ -326,7 +334,7 @@ uint64_t wire_hash(uint64_t seed, const void *in, size_t len)
 		hash = mixed(hash ^ words[0]);
 		other = mixed(other ^ words[1]);
 	}
-	if (len >= sizeof words)   /* the last may overlap those before */
+	if (len >= sizeof words)   /* the last words may overlap those that were hashed before */
 		memcpy(words, (const uint8_t *)in + len - sizeof words, sizeof words);
 	else if (len > 0)
 		memcpy(words, in, len);
@@ -336,7 +344,7 @@ uint64_t wire_hash(uint64_t seed, const void *in, size_t len)
 
 uint32_t wire_checksum(const uint8_t *in, size_t len)
 {
-	uint32_t sum = 0x811c9dc5;   /* the offset basis, and below the prime, of FNV */
+	uint32_t sum = 0x811c9dc5;   /* FNV's offset basis; the factor below is FNV's prime */
 
 	for (size_t i = 0; i < len; i++)
 		sum = (sum ^ in[i]) * 0x01000193;
