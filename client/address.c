@@ -180,7 +180,8 @@ const char *resolved_error(const struct resolved *r)
 	return r->error == EAI_SYSTEM ? strerror(r->system) : gai_strerror(r->error);
 }
 
-/* In the child, which ends with its parent. */
+/* Runs in the child, which the kernel ends when its parent ends: looks the name up and writes the answer to
+ * fd. */
 __attribute__((noreturn)) static void look_up(const struct address *a, int fd)
 {
 	struct resolved found = {0};

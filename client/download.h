@@ -1,13 +1,14 @@
 #ifndef DOWNLOAD_H
 #define DOWNLOAD_H
 
-/* A recording that came as a whole, in the libp2p introspection file format. */
+/* Reads a recording in memory, in the libp2p introspection file format: the answer to GET /past. */
 
 #include <stddef.h>
 #include <stdint.h>
 
-/* Finds the next message. *at: where to look, 0 at first; moved behind it. *message and *len:
- * within the file; NULL: that was all. Returns NULL, or what is wrong. */
+/* Finds the next message of the file, which has file_len bytes. *at: the offset at which to look, 0 at first,
+ * which is moved behind the message. *message: points into the file; NULL: there are no more. Returns
+ * NULL, or in words what is wrong with the file. */
 const char *download_next(const uint8_t *file, size_t file_len, size_t *at, const uint8_t **message,
 			  size_t *len);
 

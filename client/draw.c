@@ -8,17 +8,17 @@
 enum {
 	LABEL_CELLS = 13,
 	ROWS_FOR_TOTALS = 12,
-	ROWS_FOR_GAPS = 18, /* from so many on there is room for more than the tables */
-	ROWS_FOR_PANE = 36, /* and for the streams of the selected connection */
+	ROWS_FOR_GAPS = 18, /* rows of a screen that has room for more than the tables */
+	ROWS_FOR_PANE = 36, /* rows of a screen that has room for the streams of the selected connection */
 	COLS_FOR_CHART = 60,
 	COLS_FOR_HELP = 80, /* with less, what a key does stands below the key */
-	PANE_MIN = 9,  /* lines; with less it takes all the room */
+	PANE_MIN = 9,  /* lines of the streams beside a table; with fewer, they take all the room */
 	LISTED = 8,    /* protocols, topics or addresses on their line */
-	INTERVALS = 5, /* of the daemon's without a snapshot are too many */
+	INTERVALS = 5, /* intervals of the daemon without a snapshot, after which its silence is told */
 	SECOND = 1000, /* ms */
 };
 
-/* The one of two texts that the terminal has glyphs for. */
+/* The text to use for a sign: utf8 if the terminal has glyphs for it, else ascii. */
 static const char *pick(const struct screen *s, const char *utf8, const char *ascii)
 {
 	return s->glyphs ? utf8 : ascii;
@@ -315,7 +315,8 @@ static void draw_resources(const Introspection__State *state, struct screen *s, 
 		if (i > 0)
 			dot(s);
 		screen_printf(s, PLAIN, "%s ", r->name);
-		/* How old an answer is that the bridge asks for seldom: no limit, though told like one. */
+		/* The bridge tells as a resource how old an answer is that it asks for seldom: this is shown as
+		 * a time, not as a part of a limit. */
 		if (strcmp(r->scope, "age-seconds") == 0) {
 			screen_printf(s, DIM, "%s old", format_age(text, 1000 * r->used));
 			continue;
@@ -358,7 +359,7 @@ static void draw_summary(const Introspection__State *state, struct screen *s, un
 
 	if (state->n_protocols > 0 && lines-- > 0)
 		draw_protocols(state, s, stale);
-	/* One that is not enabled and empty stands for what is not known. */
+	/* A DHT that is not enabled and empty is one that the source does not know. */
 	bool has_dht = dht && (dht->enabled || dht->n_buckets > 1 ||
 			       (dht->n_buckets == 1 && dht->buckets[0]->n_peers > 0));
 	if (has_dht && lines-- > 0)

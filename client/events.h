@@ -11,7 +11,8 @@
 void events_ask(struct link *l);
 
 /* Checks a frame of the protocol, in which version, checksum and length stand before the message,
- * and decodes the message. Returns as decode. */
+ * and decodes the message. Returns what decode returns: the message, to be freed with decode_free, or
+ * NULL and why. */
 Introspection__ServerMessage *events_decode(const uint8_t *frame, size_t len,
 					    char why[DECODE_WHY_MAX]);
 

@@ -27,7 +27,7 @@
 #include "view.h"
 
 enum {
-	ESCAPE_MS = 100, /* after which an escape character was the key of that name */
+	ESCAPE_MS = 100, /* without a further byte, after which an escape character counts as the key Esc */
 	TICK_MS = 1000,  /* between two pictures in which only time has passed */
 	RECORDING_RETENTION = 24 * 3600 * 1000, /* ms */
 };
@@ -530,7 +530,7 @@ static void pass_end(struct program *p)
 			(p->received > 0 || p->greeted) && p->link.state == LINK_OPEN;
 
 	if (p->line)
-		return; /* half a line is of no use to anyone */
+		return; /* the line is written to its end first: half a line is of no use */
 	if (!complete && p->arguments.mode != VIEW)
 		complain("the time is over%s%s", p->lost ? ", and there is no connection: " : "",
 			 p->lost ? p->link.why : "");

@@ -62,8 +62,8 @@ static void random_bytes(void *out, size_t len)
 	exit(EXIT_FAILURE);
 }
 
-/* Nothing is left to try: a pause, within a fourth of its length either way so
- * that many clients do not come back at once. */
+/* No endpoint is left to try: waits before the next round. The pause is up to a fourth longer or shorter than
+ * l->retry, by chance, so that many clients of one daemon do not come back at once. */
 static enum link_event wait_to_retry(struct link *l, int64_t now)
 {
 	uint16_t dice;
@@ -78,8 +78,8 @@ static enum link_event wait_to_retry(struct link *l, int64_t now)
 
 static enum link_event connect_next(struct link *l, int64_t now);
 
-/* Gives the endpoint in use up, and adds to why, which tells of the round before until then. The
- * next endpoint of the round is tried at once, unless this connection was open. */
+/* Gives up the endpoint in use and adds the reason to why; until the first reason of a round, why holds those of
+ * the round before. The next endpoint of the round is tried at once, unless this connection was open. */
 __attribute__((format(printf, 3, 4))) static enum link_event fail(struct link *l, int64_t now,
 								  const char *format, ...)
 {
@@ -315,8 +315,8 @@ static enum link_event refused(struct link *l, int status, int64_t now)
 	}
 }
 
-/* The bytes of a head that begins an answer in chunks (RFC 9112, section 7.1); 0: it is
- * incomplete; < 0: the status of any other, negated. */
+/* Reads the head of an answer. Returns > 0: the bytes of the head, behind which the body comes in chunks (RFC
+ * 9112 section 7.1); 0: the head is incomplete; < 0: the status of an answer of another form, negated. */
 static int get_head(const struct link *l)
 {
 	const char *head = (const char *)l->rx;
@@ -550,7 +550,7 @@ void link_poll(const struct link *l, struct pollfd *fd, int64_t *deadline)
 	if (l->deadline < *deadline)
 		*deadline = l->deadline;
 	if (l->state == LINK_OPEN && !sending && unused)
-		*deadline = 0; /* poll() does not know of bytes that were read already */
+		*deadline = 0; /* bytes were read already, of which poll() does not know */
 }
 
 enum link_event link_serve(struct link *l, short revents, int64_t now)

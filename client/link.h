@@ -52,14 +52,14 @@ struct link {
 	bool pushed;                   /* messages come without a ready: the command protocol */
 	bool get;                      /* no WebSocket: the whole answer to a GET is the message */
 
-	/* its own */
+	/* the link's own */
 	struct address address;
 	struct tls *tls;               /* NULL: none */
 	struct resolved resolved;
-	size_t endpoint;              /* index of the endpoint in use, of those resolved */
+	size_t endpoint;              /* index in resolved of the endpoint in use */
 	struct lookup lookup;
 	int fd;                       /* -1 unless connecting or connected */
-	int64_t retry;                /* the next pause */
+	int64_t retry;                /* ms, the next pause */
 	char key[WS_KEY_LEN + 1];
 	struct ws_decoder decoder;
 	uint32_t max_message;
@@ -68,12 +68,12 @@ struct link {
 	                                 ready was sent */
 	bool pinged;                  /* the daemon was sent a ping, and nothing has come since */
 	enum { NO_SIZE = 0, SIZE, AFTER_SIZE } size_line; /* how much of a chunk's first line came */
-	uint64_t chunk;               /* size of the chunk, as far as that came */
+	uint64_t chunk;               /* size of the chunk, as far as its digits have come */
 	uint64_t chunk_left;          /* bytes of the chunk that have not come, its CR LF included */
 	uint8_t rx[65536];
-	size_t rx_len, rx_at;         /* bytes there, bytes used */
+	size_t rx_len, rx_at;         /* bytes that were read, and how many of them were used */
 	uint8_t tx[2048];             /* the handshake, or a few control frames */
-	size_t tx_len, tx_at;
+	size_t tx_len, tx_at;         /* bytes to send, and how many of them were sent */
 };
 
 /* Ready to connect at once. max_message: bytes of the largest message accepted. */

@@ -18,7 +18,7 @@ enum cell {
 	LOCAL,       /* address of the node */
 	AGENT,
 	PROCESS,
-	TAGS,        /* the others */
+	TAGS,        /* of the connection, those that no other cell shows */
 	TRANSPORT,
 	GROUP,       /* of a sum: what its connections have in common */
 	PROTOCOL,    /* of a stream */
@@ -35,11 +35,12 @@ enum cell {
 	AGE,         /* ms; how long it was open, once it is closed */
 };
 
-/* Everything is borrowed from the State. */
+/* What pointers point to belongs to the State. */
 struct row {
-	const Introspection__Connection *connection;   /* or NULL, */
-	const Introspection__Stream *stream;           /* or NULL, */
-	const char *name, *detail;                     /* or NULL: of a sum */
+	const Introspection__Connection *connection;   /* NULL: the row is no connection */
+	const Introspection__Stream *stream;           /* NULL: the row is no stream */
+	const char *name, *detail;                     /* of a sum, what its connections have in common,
+	                                                  of name_len bytes and with a NUL; else NULL */
 	size_t name_len;
 	ProtobufCBinaryData id;
 	uint64_t rate[2], bytes[2];                    /* [0]: in, [1]: out */
@@ -50,7 +51,7 @@ struct row {
 	uint64_t age;       /* ms */
 };
 
-/* now: ms since the epoch, when this was so. */
+/* The row of a connection or stream. now: when the State was taken, ms since the epoch. */
 struct row row_of_connection(const Introspection__Connection *c, uint64_t now);
 struct row row_of_stream(const Introspection__Stream *s, uint64_t now);
 

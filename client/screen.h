@@ -16,10 +16,10 @@ enum {
 	SCREEN_ROWS_MAX = 256,    /* a larger terminal is used in part */
 	SCREEN_COLS_MAX = 400,
 	SCREEN_LINE_BYTES = 2048, /* of a line with its escape sequences */
-	SCREEN_LINE_EXTRA = 32,   /* that go before and behind it */
+	SCREEN_LINE_EXTRA = 32,   /* bytes that are sent before and behind a line, at most */
 };
 
-/* To be combined. Of the colours the last one here wins. */
+/* Styles of a text, to be combined by |. Of several colours the last one in this list is shown. */
 enum style {
 	PLAIN = 0,
 	BOLD = 1,
@@ -109,7 +109,7 @@ void screen_printf(struct screen *s, unsigned style, const char *format, ...)
  * this many cells at its right end; the text comes next. */
 void screen_align_right(struct screen *s, int width);
 
-/* Keeps this many cells at the right end of the line free until then. */
+/* Keeps this many cells at the right end of the line free until screen_align_right. */
 void screen_reserve(struct screen *s, int width);
 
 /* Cells that a text takes. */

@@ -9,8 +9,8 @@
 
 enum {
 	NONE = -1,
-	LUXURY = 9,   /* columns of this rank and above are shown when so many cells */
-	COMFORT = 20, /* remain for the texts to grow */
+	LUXURY = 9,   /* columns of this rank and above are shown only if, with them, */
+	COMFORT = 20, /* this many cells remain for the texts to grow */
 };
 
 /* clang-format off */
@@ -222,7 +222,7 @@ void table_replaced(struct table *t, const ProtobufCBinaryData *selected)
 		t->selected = place < t->count ? place : t->count > 0 ? t->count - 1 : 0;
 }
 
-/* After a key: who looks at the first row wants to see what is first now. */
+/* Sorts after a key. A user who has selected the first row wants to see which row is first now. */
 static void sort_again(struct table *t)
 {
 	bool first = t->selected == 0;
@@ -309,7 +309,7 @@ bool table_key(struct table *t, int key)
 	return true;
 }
 
-/* The cells of a column where there is no room; the mark of the order needs one. */
+/* The cells of a column where there is no room for more; the mark of the order takes one. */
 static int least_width(const struct table *t, size_t i)
 {
 	char text[FORMAT_MAX];
@@ -321,7 +321,8 @@ static int least_width(const struct table *t, size_t i)
 	return (t->seen | t->wanted) & ~t->hidden & 1U << i ? width : 0;
 }
 
-/* The higher the sooner it is left out. What the user chose stays longest but for the name. */
+/* The higher, the sooner the column is left out. Columns that the user chose stay longer than all others but the
+ * one that names the row. */
 static int rank(const struct table *t, size_t i)
 {
 	return t->wanted >> i & 1 && t->columns[i].rank > 0 ? 1 : t->columns[i].rank;
@@ -350,7 +351,7 @@ static void lay_out(const struct table *t, int cells, int width[TABLE_COLUMNS_MA
 	}
 	while ((last = dispensable(t, width)) != NONE) {
 		const int dear = rank(t, (size_t)last);
-		/* What names the row is the last to go, and gets narrow before. */
+		/* The column that names the row is left out last; before that it is made narrower. */
 		int narrow = dear == 0 && cells < used ? width[last] - (used - cells) : 0;
 
 		if (used + (dear >= LUXURY ? COMFORT : 0) <= cells)

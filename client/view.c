@@ -118,10 +118,10 @@ static void fill(struct view *v, const Introspection__State *state)
 	const Introspection__Subsystems *all = state->subsystems;
 	struct table *t = &v->connections;
 	const struct row *connection = view_selected(v), *stream = selected_row(&v->streams);
-	/* Who is in the first row sees what is first, unless its streams are open. */
+	/* A user in the first row sees which connection is first now, unless streams are open. */
 	bool follow = connection && (t->selected > 0 || v->opened);
 	const struct row *group = v->groups.selected > 0 ? selected_row(&v->groups) : NULL;
-	/* Of rows that are about to be overwritten; their ids are in the State. */
+	/* The rows are about to be overwritten, but the id itself stands in the State. */
 	const ProtobufCBinaryData id = follow ? connection->id : (ProtobufCBinaryData){0};
 	const ProtobufCBinaryData stream_id = stream ? stream->id : (ProtobufCBinaryData){0};
 	const ProtobufCBinaryData group_id = group ? group->id : (ProtobufCBinaryData){0};

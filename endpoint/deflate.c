@@ -9,25 +9,26 @@
 #include "endpoint/wishes.h"
 
 enum {
-	LEVEL = 1,           /* of zlib; 6 gains 4 % for a third more CPU */
-	WINDOW_BITS = 15,    /* of what is sent; below 0 they mean bytes without zlib's own header */
-	READY_WINDOW = 9,    /* of what is read: nothing in it can be farther back than it is long */
+	LEVEL = 1,           /* of zlib; level 6 makes the result 4 % smaller for a third more CPU */
+	WINDOW_BITS = 15,    /* for snapshots. Given to zlib negated, which means no header of zlib's own */
+	READY_WINDOW = 9,    /* for readies, which are shorter than the window of 512 bytes that this makes */
 	MEMORY_LEVEL = 8,
 	READY_MAX = sizeof((struct ready_bytes *)0)->bytes,
 };
 
-/* What a flush ends on, which is not sent (section 7.2.1). */
+/* The last bytes that a flush writes, which are not sent (RFC 7692 section 7.2.1). */
 static const uint8_t tail[4] = {0, 0, 0xff, 0xff};
 
 static struct {
 	z_stream out, in;
 	struct compressed {
 		struct snapshot snapshot;
-		const struct snapshot *of;   /* with the same sequence number */
+		const struct snapshot *of;   /* the form that was compressed, if it still has the sequence
+		                                number of snapshot */
 	} all[DEFLATE_FORMS];
 } deflater;
 
-/* The parameters of section 7.1. */
+/* The parameters of RFC 7692 section 7.1. */
 enum parameter { SERVER_TAKEOVER, CLIENT_TAKEOVER, SERVER_BITS, CLIENT_BITS, PARAMETERS };
 
 static const char *const parameters[PARAMETERS] = {
@@ -49,8 +50,9 @@ static bool value_fits(enum parameter parameter, struct ws_text value)
 	return false;
 }
 
-/* Of one offer, without its name. One that is unknown, wrong or there twice, or a smaller window of the
- * server, makes it an offer to decline (section 5.1). */
+/* Can the daemon accept an offer with these parameters? An offer is declined for a parameter that is
+ * unknown, has a wrong value or comes twice (RFC 7692 section 5.1), or that asks for a smaller window of
+ * the server. offer: without the extension's name. */
 static bool parameters_fit(struct ws_text offer)
 {
 	unsigned seen = 0;
@@ -111,7 +113,8 @@ static struct difference *deflate_open(size_t max)
 	return NULL;
 }
 
-/* Decompresses what may be a Ready. Returns its bytes; 0: it is none. */
+/* Decompresses len bytes, at most READY_MAX, behind which in has room for tail. Returns how many bytes the
+ * result has; 0: it is longer than READY_MAX, or in is no compressed message. */
 static size_t inflate_ready(uint8_t out[READY_MAX + 1], uint8_t *in, size_t len)
 {
 	z_stream *z = &deflater.in;
@@ -126,7 +129,7 @@ static size_t inflate_ready(uint8_t out[READY_MAX + 1], uint8_t *in, size_t len)
 	return z->avail_out > 0 ? READY_MAX + 1 - z->avail_out : 0;
 }
 
-/* A compressed message comes to the same as what it was before. */
+/* Hands a client's message on: a compressed one as what it was before it was compressed. */
 static void deflate_input(struct daemon *d, struct connection *c, const struct ws_decoder *ws)
 {
 	struct ready_bytes *begun = &c->ready_bytes;
@@ -149,7 +152,7 @@ static void deflate_input(struct daemon *d, struct connection *c, const struct w
 	wishes_forms.input(d, c, &plain);
 }
 
-/* The compressed form if it is there, else a buffer for it; NULL: none is free. */
+/* The compressed form if there is one, else a buffer to make it in; NULL: no buffer is free. */
 static struct compressed *find(const struct snapshot *form)
 {
 	struct compressed *room = NULL;
@@ -163,8 +166,8 @@ static struct compressed *find(const struct snapshot *form)
 	return room;
 }
 
-/* Compresses a form. The length of 0 stands for one that does not become smaller, so that it is not
- * tried again. */
+/* Compresses a form. If it does not become smaller, the length is 0, by which later calls for the form know
+ * that without another try. */
 static void compress_form(struct compressed *c, const struct snapshot *form)
 {
 	struct snapshot *s = &c->snapshot;

@@ -16,9 +16,9 @@ enum {
  * all clients can have alike (section 5.1); else NULL. */
 const char *deflate_accept(const struct ws_request *r);
 
-/* The forms of endpoint/wishes.h, compressed for whoever agreed on it, unless that would not be
- * smaller. Of a compressed message only one as short as a Ready can be is decompressed; any other
- * is a plain ready whatever it holds. */
+/* The forms of endpoint/wishes.h, compressed for clients that agreed on the extension, unless the result
+ * would not be smaller. Of a client's compressed messages only one as short as a Ready can be is
+ * decompressed; any longer one is a plain ready, whatever it holds. */
 extern const struct forms deflate_forms;
 
 #endif

@@ -36,8 +36,9 @@ struct entry {
 	struct entry *next;      /* with the same hash of its id, or the next free one */
 	uint64_t key;            /* hash of its id */
 	uint64_t hash;           /* of its encoded bytes */
-	uint64_t changed;        /* sequence number of the snapshot in which it was new or differed */
-	uint64_t seen;           /* ... in which it was last */
+	uint64_t changed;        /* sequence number of the last snapshot in which it was new or differed
+	                            from the one before */
+	uint64_t seen;           /* sequence number of the last snapshot that had it */
 	uint8_t id_len;
 	uint8_t id[DIFFERENCE_ID_MAX];
 };
@@ -65,14 +66,15 @@ struct difference {
 
 	struct entry *table[1 << TABLE_BITS];
 	struct entry all[DIFFERENCE_CONNECTIONS], *free;
-	size_t used;             /* of all[], since the table was emptied */
-	size_t known;            /* of these in the table */
-	struct entry *order[DIFFERENCE_CONNECTIONS];      /* of the noted snapshot */
-	size_t count;
-	size_t changed;          /* bytes of connections that were new or differed in it */
+	size_t used;             /* entries of all from here on were not used since the last forget_all */
+	size_t known;            /* entries in the table */
+	struct entry *order[DIFFERENCE_CONNECTIONS];      /* of the noted snapshot, as they stand in it */
+	size_t count;            /* of order */
+	size_t changed;          /* bytes of connections that were new or differed in the noted snapshot */
 
-	struct gone gone[DIFFERENCE_GONE];                /* a ring */
-	size_t gone_count;       /* since the table was emptied */
+	struct gone gone[DIFFERENCE_GONE];                /* a ring; the one with number n is at n modulo
+	                                                     DIFFERENCE_GONE */
+	size_t gone_count;       /* connections that have gone since the last forget_all */
 
 	uint64_t peers[2 * DIFFERENCE_CONNECTIONS];       /* hashes of ids, while totals are made */
 	struct form forms[DIFFERENCE_FORMS];
@@ -183,7 +185,7 @@ static struct entry *find(struct difference *d, uint64_t key)
 	return e;
 }
 
-/* Forgets all that was noted: of what comes next, everything is new. */
+/* Forgets all that was noted, so that everything in the next snapshot counts as new. */
 static void forget_all(struct difference *d)
 {
 	memset(d->table, 0, sizeof d->table);
@@ -192,7 +194,7 @@ static void forget_all(struct difference *d)
 	d->from = 0;
 }
 
-/* NULL: there is no room, its id is too long, or it has none. */
+/* Adds a connection to the table. NULL: the table is full, or the id is empty or too long. */
 static struct entry *add(struct difference *d, uint64_t key, struct wire_reader id)
 {
 	struct entry *e = d->free, **list = bucket(d, key);
@@ -212,7 +214,8 @@ static struct entry *add(struct difference *d, uint64_t key, struct wire_reader 
 	return *list = e;
 }
 
-/* False: with this connection there are no differences. */
+/* Notes a connection of the snapshot with this number. False: because of it there can be no difference to
+ * this snapshot: its id is missing, too long or in the snapshot twice, or there are too many. */
 static bool note_connection(struct difference *d, struct wire_reader c, uint64_t sequence)
 {
 	const size_t len = (size_t)(c.end - c.at);
@@ -222,8 +225,9 @@ static bool note_connection(struct difference *d, struct wire_reader c, uint64_t
 	struct wire_field f;
 	uint64_t key = 0;
 
-	/* The last id counts. That of bytes that were noted before is the first, which most often
-	 * stands at their beginning. */
+	/* If the id comes several times, the last one counts, so all fields are read. But once an id leads to
+	 * an entry with the hash of these very bytes, they were read to the end before. Most connections
+	 * have not changed and begin with their id, so for them one field is read. */
 	while (c.at < c.end && (!e || e->hash != hash) && wire_next(&c, &f)) {
 		if (f.number != CONNECTION_ID)
 			continue;
@@ -254,7 +258,8 @@ static void note_gone(struct difference *d, uint64_t sequence)
 		if (e->seen == 0 || e->seen == sequence)
 			continue;
 		struct gone *g = &d->gone[d->gone_count++ % DIFFERENCE_GONE];
-		/* What the ring forgets limits how far back a base may be. */
+		/* The ring forgets a connection: a difference from a base that has it could not tell that
+		 * it has gone. */
 		if (g->sequence > d->from && d->gone_count > DIFFERENCE_GONE)
 			d->from = g->sequence;
 		*g = (struct gone){.sequence = sequence, .key = e->key, .id_len = e->id_len};
@@ -341,7 +346,8 @@ void difference_wanted(struct difference *d, const struct snapshot *latest, uint
 		difference_note(d, latest);
 }
 
-/* Writes those connections that are new or differ since base; *n: how many came before. */
+/* Writes the connections of a Subsystems that are new or differ since base. *n: how many connections came in
+ * earlier Subsystems of the State, which is counted on. */
 static void write_changes(const struct difference *d, struct wire_writer *w, struct wire_reader in,
                           uint64_t base, size_t *n)
 {
@@ -361,7 +367,8 @@ static void write_changes(const struct difference *d, struct wire_writer *w, str
 	wire_end(w, body, STATE_SUBSYSTEMS);
 }
 
-/* What makes a State a difference: base, the ids that are gone, the parts that are the same. */
+/* Writes the fields that make a State a difference: base, the ids of connections that have gone, and the parts
+ * that are the same as in base. */
 static void write_base(struct difference *d, struct wire_writer *w, uint64_t base)
 {
 	Introspection__State state = INTROSPECTION__STATE__INIT;
@@ -407,7 +414,7 @@ static bool is_open(uint64_t status)
 	return status != INTROSPECTION__STATUS__CLOSED && status != INTROSPECTION__STATUS__ERROR;
 }
 
-/* True when the id was not in the table, which it is then. */
+/* Puts the id into the table of peers. False: it was there already. */
 static bool is_new_peer(struct difference *d, struct wire_reader id)
 {
 	const size_t mask = sizeof d->peers / sizeof *d->peers - 1;
@@ -514,7 +521,7 @@ static void write_totals(struct difference *d, struct wire_writer *w, struct wir
 	wire_copy(w, packed, introspection__state__pack(&totals, packed));
 }
 
-/* The form if it is there; else a buffer for it, with sequence 0; NULL: none is free. */
+/* The form if there is one, else a buffer to make it in, with sequence 0; NULL: no buffer is free. */
 static struct form *find_form(struct difference *d, uint64_t sequence, uint64_t base)
 {
 	struct form *room = NULL;
@@ -552,7 +559,8 @@ struct snapshot *difference_form(struct difference *d, const struct snapshot *la
 		const size_t n = wire_put_prefix(prefix, INTROSPECTION__SERVER_MESSAGE__PAYLOAD_STATE, len);
 		s->message = s->buffer + FORM_AT - n;
 		memcpy(s->message, prefix, n);
-		/* The form of a length of 0 stands for the whole, so that it is not made again. */
+		/* A form that is not smaller than the snapshot gets the length 0, by which later calls know
+		 * that without making it again. */
 		s->len = w.over || n + len >= latest->len ? 0 : n + len;
 		s->sequence = latest->sequence;
 		s->taken = latest->taken;

@@ -14,11 +14,13 @@
 #include "ws.h"
 
 enum {
-	DIFFERENCE_FORMS = 4,            /* buffers, and so forms that are there at a time */
-	DIFFERENCE_CONNECTIONS = 65536,  /* a snapshot with more has no difference */
-	DIFFERENCE_ID_MAX = 54,          /* bytes of a connection's id, likewise */
-	DIFFERENCE_GONE = 16384,         /* ids remembered of connections that are no more */
-	DIFFERENCE_BASES = 8,            /* snapshots to which there is a difference, at most */
+	DIFFERENCE_FORMS = 4,            /* buffers, and so forms that can be in use at a time */
+	DIFFERENCE_CONNECTIONS = 65536,  /* connections of a snapshot; with more it has no difference */
+	DIFFERENCE_ID_MAX = 54,          /* bytes of a connection's id; a snapshot with a longer one has no
+	                                    difference */
+	DIFFERENCE_GONE = 16384,         /* connections that have gone, of which the ids are remembered */
+	DIFFERENCE_BASES = 8,            /* snapshots for which changes are kept track of after a client
+	                                    last wanted a difference */
 };
 
 struct difference;
@@ -29,20 +31,22 @@ struct wish {
 	bool totals;
 };
 
-/* Reads a ready. What is no Ready asks for the whole snapshot. */
+/* Reads the len bytes of a ready. Bytes that are no Ready of the schema ask for the whole snapshot. */
 struct wish difference_wish(const uint8_t *message, size_t len);
 
 /* The beginning of a ready that comes in pieces. All zero: none has come. */
 struct ready_bytes {
-	uint8_t len;         /* more than there are: the message is longer */
-	uint8_t bytes[24];   /* with every wish there is it takes 13; a longer one is a plain ready */
+	uint8_t len;         /* bytes that have come; over sizeof bytes: the message is too long */
+	uint8_t bytes[24];   /* a Ready with every wish has 13 bytes; a message that is too long for this is
+	                        a plain ready */
 };
 
-/* The same for what the decoder ended on (WS_DATA, WS_MESSAGE): the wishes of a binary message
- * that is complete, else none. */
+/* Takes in the part of a message that ws has decoded (its event is WS_DATA or WS_MESSAGE) and keeps it in
+ * *begun. Returns the wishes, once a binary message is complete; else none. */
 struct wish difference_read(struct ready_bytes *begun, const struct ws_decoder *ws);
 
-/* max: bytes of a message. Untouched pages cost nothing. NULL with errno. */
+/* Reserves all memory (untouched pages cost nothing). max: bytes of the largest message. The caller owns the
+ * result until difference_close. NULL with errno. */
 struct difference *difference_open(size_t max);
 void difference_close(struct difference *d);
 
@@ -51,15 +55,15 @@ void difference_close(struct difference *d);
  * latest: the newest snapshot, NULL: there is none. */
 void difference_wanted(struct difference *d, const struct snapshot *latest, uint64_t have);
 
-/* To be called with every snapshot that is taken. Compares it to the one before, in one pass,
- * if somebody wants differences. */
+/* To be called with every snapshot that is taken. If some client wants differences, compares the snapshot to
+ * the one before it, in one pass. */
 void difference_note(struct difference *d, const struct snapshot *latest);
 
-/* The latest snapshot as the difference to the one with the number base, or, with base 0, its
- * totals. Its frame is NULL when it was made by this call. It stays as it is while it is pinned.
- * Returns NULL, so that the whole snapshot is to be sent: base is not known, or no more; two
- * connections have one id, or one has none; the difference would not be smaller by an eighth; or
- * no buffer is free. */
+/* The latest snapshot as the difference to the one with the sequence number base, or, with base 0, its
+ * totals. The form is owned by d, and does not change while it is pinned; if this call has made it, its
+ * frame is NULL. NULL: the whole snapshot is to be sent, since changes since base are not known; or
+ * two connections have the same id, or one has none; or the difference would not save an eighth of the
+ * bytes; or no buffer is free. */
 struct snapshot *difference_form(struct difference *d, const struct snapshot *latest,
                                  uint64_t base);
 

@@ -27,8 +27,8 @@ static bool is_weight_0(struct ws_text parameters)
 	return n >= 3 && n < sizeof weight;
 }
 
-/* What an Accept field says of something: above 0 that it is wanted, below 0 that it is
- * not; 0: nothing. */
+/* What an Accept or Accept-Encoding field says of what (RFC 9110 section 12.5). Above 0: the client takes
+ * it; below 0: the client does not; 0: the field does not name it. */
 static int accepted(struct ws_list list, const char *what)
 {
 	struct ws_text one;
@@ -50,8 +50,8 @@ static int accepted(struct ws_list list, const char *what)
 	return 0;
 }
 
-/* Likewise of gzip as a coding (RFC 9110 section 12.5.3). Without the field any will do;
- * with it, what it does not name is not wanted. */
+/* Whether the client takes the coding gzip (RFC 9110 section 12.5.3), as accepted tells it. 0: the request
+ * has no Accept-Encoding, so any coding will do. A field that does not name gzip excludes it. */
 static int accepts_gzip(const struct ws_request *r)
 {
 	int said;
@@ -64,7 +64,8 @@ static int accepts_gzip(const struct ws_request *r)
 	return said == 0 ? -1 : said;
 }
 
-/* The page is for browsers: who asks for text/html or gzip. Others get a text. */
+/* Is the client a browser, which gets the page? Then it asks for gzip or for text/html. Other clients get a
+ * text. */
 static bool wants_page(struct http_answer *a, const struct ws_request *r)
 {
 	const int gzip = accepts_gzip(r);

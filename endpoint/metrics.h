@@ -31,12 +31,12 @@ struct metrics {
 	const struct feed_state *feed;         /* NULL: no node feeds the source */
 	const Introspection__Runtime *runtime;
 
-	/* Its own. */
+	/* The module's own. */
 	struct totals totals;
 	uint64_t counted;                      /* sequence of the snapshot in totals; 0: none, or it is
 	                                          still being counted */
-	int64_t counted_taken;                 /* ms of the loop's clock */
-	size_t counted_bytes;
+	int64_t counted_taken;                 /* when that was taken, ms of the loop's clock */
+	size_t counted_bytes;                  /* bytes of its message */
 	const void *counter;                   /* the reader for whom totals is being counted; or NULL */
 	uint64_t written;                      /* how many texts were written so far */
 	uint64_t order[METRICS_TEXTS];         /* value of written for this text; 0: nobody reads it */

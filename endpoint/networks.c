@@ -13,7 +13,8 @@ enum {
 	LINE_MAX_LEN = 255,   /* bytes of a line */
 };
 
-/* The file as read last, and as read before, for those who still read that. */
+/* The file as read last, and as read before that, for connections to which the former is still being
+ * written. */
 static struct table {
 	char *text;        /* FILE_MAX + 1 bytes */
 	size_t len;
@@ -56,7 +57,7 @@ static bool is_country(const char *text)
 	return strlen(text) == 2 && strspn(text, letters) == 2;
 }
 
-/* NULL, or what is wrong with a line, which is destroyed. */
+/* What is wrong with a line of the file, in words; NULL: nothing. The line is changed. */
 static const char *line_wrong(char *line)
 {
 	static const char blank[] = " \t\r";
@@ -74,7 +75,8 @@ static const char *line_wrong(char *line)
 	return NULL;
 }
 
-/* NULL, or what is wrong with a file, and in which line, 0: in none. */
+/* What is wrong with the text of the file, in words, and the *number of the line, 0 if it is no line; NULL:
+ * nothing. */
 static const char *text_wrong(const struct table *t, size_t *number)
 {
 	const char *end = t->text + t->len;
@@ -99,7 +101,8 @@ static const char *text_wrong(const struct table *t, size_t *number)
 	return NULL;
 }
 
-/* Reads the file into the table that nobody reads. NULL, or what is wrong. */
+/* Reads the file into the table t, which is being written to no connection. NULL, or in words what is wrong,
+ * with the *line as in text_wrong. */
 static const char *read_file(const char *path, struct table *t, size_t *line)
 {
 	const ssize_t got = file_read(path, t->text, FILE_MAX + 1);

@@ -31,7 +31,7 @@ enum {
 static const uint32_t kept_fields =
 	1 << 1 | 1 << 2 | 1 << 3 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 20;
 
-/* Its bytes follow, then what is needed to align the next. */
+/* An item of a past. Behind it stand its bytes, then padding, so that the next item is aligned. */
 struct item {
 	int64_t time;
 	uint64_t number;
@@ -75,14 +75,14 @@ static size_t size_of(const struct item *item)
 	return (sizeof *item + item->len + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
 }
 
-/* How far apart States of that age are. */
+/* How far apart States of this age are at least, in ms. */
 static int64_t step(int64_t age)
 {
 	return age < PAST_HOUR_MS ? 0 : age < PAST_DAY_MS ? PAST_MINUTE_MS : PAST_TEN_MINUTES_MS;
 }
 
-/* Lets go of what is too old, of States closer together than their age allows, of the oldest
- * events beyond events_max bytes, and of the oldest items beyond most bytes in all. */
+/* Drops items that are too old, States that are closer together than their age allows, the oldest Events
+ * while Events have more than events_max bytes, and the oldest items of those over most bytes in all. */
 static void thin(struct past *p, int64_t now, size_t most, size_t events_max)
 {
 	size_t over = p->used > most ? p->used - most : 0, to = 0, len;
@@ -110,7 +110,8 @@ static void thin(struct past *p, int64_t now, size_t most, size_t events_max)
 	p->used = to;
 }
 
-/* Makes room for len bytes more. An eighth goes at a time, so that it seldom has to be done. */
+/* Makes room for len bytes more. Dropping moves all items that stay, so when room is needed an eighth of the
+ * bytes is freed at a time. */
 static void make_room(struct past *p, int64_t now, size_t len)
 {
 	const size_t share = p->size / PAST_EVENTS_SHARE;
@@ -190,7 +191,7 @@ void past_runtime(struct past *p, const Introspection__Runtime *runtime, int64_t
 	p->heads++;
 }
 
-/* The first field of that number; empty: there is none. */
+/* The message in the first field with this number; empty: there is none. */
 static struct wire_reader inside(struct wire_reader r, uint32_t number)
 {
 	struct wire_field f;
@@ -230,8 +231,8 @@ static bool moved_more(const struct mover *a, const struct mover *b)
 	return a->rate != b->rate ? a->rate > b->rate : a->bytes > b->bytes;
 }
 
-/* Finds those that move most now; of those that move the same, those that moved most. Returns
- * how many there are. */
+/* Finds the connections with the highest rates and, of those with equal rates, with the most bytes. Returns how
+ * many it has found, at most PAST_CONNECTIONS. */
 static size_t find_movers(struct mover top[PAST_CONNECTIONS + 1], struct wire_reader in)
 {
 	struct wire_field f;
@@ -250,7 +251,7 @@ static size_t find_movers(struct mover top[PAST_CONNECTIONS + 1], struct wire_re
 	return n;
 }
 
-/* Writes a connection without its streams and what else is long. One that does not fit is left out. */
+/* Writes the kept_fields of a connection. A connection that does not fit is left out. */
 static void write_connection(struct wire_writer *w, struct wire_reader in)
 {
 	const struct wire_writer before = *w;
@@ -272,7 +273,7 @@ static void copy(struct wire_writer *w, const struct wire_reader *in, const stru
 		wire_copy_field(w, in, f);
 }
 
-/* Connections have half of the room at most, what else there is all that they leave. */
+/* Connections get half of the room at most, the DHT all that they leave. */
 static void write_subsystems(struct wire_writer *w, struct wire_reader in, struct wire_reader whole)
 {
 	struct mover top[PAST_CONNECTIONS + 1];
@@ -290,7 +291,7 @@ static void write_subsystems(struct wire_writer *w, struct wire_reader in, struc
 	wire_end(w, body, STATE_SUBSYSTEMS);
 }
 
-/* The types of events stand at the head of the recording. */
+/* Writes the Runtime of a State without its types of Events, which stand at the head of the recording. */
 static void write_runtime(struct wire_writer *w, struct wire_reader in)
 {
 	const struct wire_writer before = *w;
@@ -329,7 +330,7 @@ void past_state(struct past *p, int64_t now, const struct snapshot *totals,
 	    fits ? len : n);
 }
 
-/* Where the next item stands. False: there is none. */
+/* Sets r->at to where the reader's next item stands, and *item to that. False: the reader has read all. */
 static bool find_item(const struct past *p, struct past_reader *r, struct item *item)
 {
 	if (r->moves != p->moves)
@@ -350,7 +351,7 @@ struct past_reader past_reader(const struct past *p, int64_t since)
 	struct past_reader r = {.since = since, .until = p->next, .moves = p->moves};
 	struct item first;
 
-	/* One that finds nothing has nothing to lose: all zero. */
+	/* A reader that has nothing to read keeps zeros here, by which has_gap finds no gap for it. */
 	if (find_item(p, &r, &first)) {
 		memcpy(r.newest, p->newest, sizeof r.newest);
 		memcpy(r.gone, p->gone, sizeof r.gone);
@@ -358,8 +359,9 @@ struct past_reader past_reader(const struct past *p, int64_t since)
 	return r;
 }
 
-/* Did anything go since the reader began that it was still to get? The oldest of a kind go first. What
- * goes before the first item is none of its own, unless nothing is left. */
+/* Was an item dropped since the reader began that it had not read yet? Of each kind the oldest items are
+ * dropped first, so gone tells. Before the reader has read an item, those that are dropped may be older
+ * than its since, so there is a gap only if nothing is left for it. */
 static bool has_gap(const struct past *p, const struct past_reader *r, bool found)
 {
 	for (int kind = 0; kind < 2 && (r->number > 1 || !found); kind++) {
@@ -371,7 +373,7 @@ static bool has_gap(const struct past *p, const struct past_reader *r, bool foun
 	return false;
 }
 
-/* Copies from the head. Returns the bytes, 0 at its end. */
+/* Copies the next bytes of the head, at most room, and returns how many; or PAST_LOST. */
 static long read_head(const struct past *p, struct past_reader *r, uint8_t *out, size_t room)
 {
 	const size_t left = p->head_len - r->done, n = left < room ? left : room;

@@ -57,7 +57,7 @@ static void remember_runtime(const struct daemon *d)
 	runtime_changes = s->runtime_changes;
 }
 
-/* Another snapshot may have been taken in time because a client waited for it. */
+/* A snapshot that was taken for a client before take_at is not remembered. */
 static void remember_taken(struct daemon *d)
 {
 	if (d->source->events_since == 0)
@@ -75,7 +75,7 @@ static const char *remember_event(struct daemon *d, const uint8_t *event, size_t
 	return NULL;
 }
 
-/* The number behind since= in a query; 0: there is none. */
+/* The number behind since= at the beginning of a query, ms since the epoch; 0: there is none. */
 static int64_t read_since(struct ws_text query)
 {
 	int64_t since = 0;
@@ -97,7 +97,8 @@ static void remember_open(struct daemon *d, struct connection *c, const struct w
 	remember_runtime(d);
 	answer->http = *a;
 	answer->http_1_0 = r->http_1_0;
-	/* By how long ago that was: the wall clock may have been set since. */
+	/* since is converted by how long ago it was by the clock of the day, as that clock is now: items are
+	 * remembered by the monotonic clock alone. */
 	answer->reader = past_reader(
 		&past, since > 0 ? d->now - (d->clock_ms(CLOCK_REALTIME) - since) : INT64_MIN);
 }
@@ -113,8 +114,8 @@ static void put_head(const struct daemon *d, struct answer *answer, struct messa
 	m->last = a->no_body;
 }
 
-/* The last chunk is an empty one (RFC 9112, section 7.1), which tells a whole answer from one
- * that was cut off. */
+/* Makes a message of the next bytes of the recording. In HTTP/1.1 each is a chunk, and an empty chunk ends the
+ * answer (RFC 9112 section 7.1), so that a client can tell a whole answer from one that was cut off. */
 static int put_chunk(struct daemon *d, struct connection *c, struct message *m)
 {
 	struct answer *answer = c->memory;
@@ -123,12 +124,13 @@ static int put_chunk(struct daemon *d, struct connection *c, struct message *m)
 	struct past_reader peek = answer->reader;
 	char head[CHUNK_HEAD + 1];
 
-	/* In HTTP/1.0 there would have been more: it was let go of meanwhile. */
+	/* n is 0 in HTTP/1.0 only if the rest, which the last call has seen, was dropped since. */
 	if (n == PAST_LOST || (n == 0 && answer->http_1_0)) {
 		d->drop(d, c, "too slow for what is remembered");
 		return 0;
 	}
-	/* Without chunks nothing may be written at the end: a message of no bytes has no end. */
+	/* In HTTP/1.0 the message with the last bytes must be the last one: the loop cannot write a message of
+	 * no bytes, as would be needed behind it. */
 	m->last = n == 0 || (answer->http_1_0 && past_read(&past, &peek, &byte, 1) == 0);
 	m->head_len = (size_t)n;
 	m->head = chunk;

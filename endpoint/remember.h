@@ -3,9 +3,9 @@
 
 #include "endpoint/endpoint.h"
 
-/* With --remember: the daemon itself is ready for a snapshot at times, and keeps the small form of
- * it, and events. GET /past answers with all of it as a recording, /past?since=MS with what is
- * younger than that, in ms of the wall clock. */
+/* With --remember the daemon takes a snapshot from time to time even if no client asks, and keeps a small form
+ * of it, and Events (endpoint/past.h). GET /past answers with all of that as a recording, GET
+ * /past?since=MS with what is not older than MS, in ms since the epoch. */
 extern const struct endpoint remember_endpoint;
 
 #endif

@@ -1,6 +1,7 @@
 #include "endpoint/wishes.h"
 
-/* A difference can only be to the snapshot that the client was sent last, and holds whole. */
+/* A client may have a difference only to the snapshot that it was sent last, and only if it can make that one
+ * whole. */
 static void wishes_input(struct daemon *d, struct connection *c, const struct ws_decoder *ws)
 {
 	const struct wish wish = difference_read(&c->ready_bytes, ws);
@@ -13,8 +14,8 @@ static void wishes_input(struct daemon *d, struct connection *c, const struct ws
 		difference_wanted(d->forms, d->store.latest, wish.have);
 }
 
-/* The whole snapshot is always right. A client's first one is whole, and uses up no wish that came
- * before it. */
+/* Where there is no smaller form, the client gets the whole snapshot, which serves every wish. A client's first
+ * snapshot is whole; a wish that came before it holds for the second. */
 static struct snapshot *wishes_pick(struct daemon *d, struct connection *c)
 {
 	struct snapshot *latest = d->store.latest, *form = NULL;

@@ -3,8 +3,8 @@
 
 #include "base/parts.h"
 
-/* What clients of the pull protocol wish for in a binary ready (section 2 of its schema: Ready): the
- * difference to the snapshot that they hold, or the totals. */
+/* Gives clients of the pull protocol the form of a snapshot that their binary ready asks for (the message
+ * Ready of the schema): the difference to the snapshot that they hold, or the totals. */
 extern const struct forms wishes_forms;
 
 #endif

@@ -1,6 +1,6 @@
-/* Many connections to one port of this machine, all of which misbehave alike. It knows
- * no protocol: each connection sends one file (-s), then another (-r) again and again.
- * One that ends is replaced. It goes on until its standard input ends, or -n. */
+/* Floods one port of this machine with connections that all misbehave alike. The program knows no
+ * protocol: each connection sends one file (-s), then another (-r) again and again. A connection that
+ * ends is replaced by a new one. The program ends with its standard input, or after -n connections. */
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -24,26 +24,26 @@ struct bytes {
 };
 
 struct connection {
-	int fd;            /* -1: none */
+	int fd;            /* -1: not connected */
 	bool connected;
-	char end;          /* one of -e, for it */
+	char end;          /* what it does once it has sent the file -s, one letter of -e */
 	size_t start;      /* bytes of the file -s that it sends */
 	uint64_t sent;
-	int64_t due;       /* ms; when it may send, or connect, again */
+	int64_t due;       /* ms, monotonic: when it may send, or connect, again */
 };
 
 static struct {
 	struct sockaddr_in peer;
 	struct bytes start, repeat;
 	size_t chunk;      /* bytes sent at once */
-	int64_t pace;      /* ms between two of them */
-	uint64_t total;    /* connections; 0: no end */
+	int64_t pace;      /* ms between two chunks of a connection */
+	uint64_t total;    /* connections in all; 0: any number */
 	uint64_t rate;     /* connections per second; 0: no limit */
-	bool cut;          /* of the file -s each connection sends another part */
-	bool deaf;         /* they read nothing */
-	const char *ends;  /* what they do once they have sent the file -s, in turn: */
-	                   /* k: the file -r; c: close; r: reset; h: send no more; */
-	                   /* a, b: close or reset, but not before an answer */
+	bool cut;          /* each connection sends only the beginning of the file -s, of another length */
+	bool deaf;         /* connections read nothing */
+	const char *ends;  /* a letter for each connection, in turn, says what the connection does once
+	                      it has sent the file -s: k, send the file -r; c, close; r, reset; h, send
+	                      no more; a, b: close or reset, but not before an answer has come */
 	int epoll;
 	int64_t began, now;
 	uint64_t opened, answered, failed, sent, received, alive;
@@ -134,7 +134,7 @@ static void begin(struct connection *c)
 	watch(c, EPOLL_CTL_ADD);
 }
 
-/* The file -s is sent. */
+/* The connection has sent the file -s: it does what its letter says. */
 static void start_sent(struct connection *c)
 {
 	if (c->end == 'c' || c->end == 'r')

@@ -1,9 +1,9 @@
 #ifndef FRAMES_H
 #define FRAMES_H
 
-/* Rows of frames and what a decoder has to make of them. Each row is written
- * once, unmasked, and replayed in both directions, in one piece, byte by byte
- * and cut in two everywhere. To be included after cmocka.h and what that needs. */
+/* Tables of frames and of what a decoder must make of them. Each row is written down once, unmasked. The
+ * test replays it in both directions (masked as a client sends it, and unmasked), in one piece, byte by
+ * byte, and cut in two at each place. To be included after cmocka.h and what that needs. */
 
 #include <stdbool.h>
 #include <stdio.h>
@@ -15,11 +15,11 @@
 
 struct frame {
 	uint8_t first;         /* FIN, RSV, opcode */
-	uint8_t form;          /* bytes that the length takes: 1, 2 or 8; 0: the fewest */
+	uint8_t form;          /* bytes that the length takes in the header: 1, 2 or 8; 0: the fewest */
 	char fill;             /* when payload is NULL: len times this */
 	const char *payload;
 	size_t len;
-	uint64_t announced;    /* length in the header of a frame that ends there */
+	uint64_t announced;    /* with form: the length that the header tells, of which nothing comes */
 };
 
 #define PAYLOAD(first_, text) {.first = (first_), .payload = (text), .len = sizeof(text) - 1}
@@ -78,7 +78,8 @@ static inline size_t append_frame(struct stream *s, const struct frame *f, const
 	return header;
 }
 
-/* Where the refusal at the end of expected has to come, if this is the frame. */
+/* How many bytes of the stream must have come when the frame with this number, from 0, is refused, as the end of
+ * expected says; 0: expected does not say that this frame is refused. start: the frame's first byte. */
 static inline size_t refusal_in(const char *expected, int number, size_t start, size_t header)
 {
 	const char *at = strrchr(expected, '@');
@@ -108,7 +109,7 @@ static inline void build_stream(struct stream *s, const struct row *row, const u
 struct transcript {
 	char text[4096];
 	size_t len;
-	uint8_t message[GUARDED_MAX];   /* under way */
+	uint8_t message[GUARDED_MAX];   /* what has come of the message under way */
 	size_t message_len;
 };
 
@@ -191,7 +192,7 @@ static inline int decode_piece(struct ws_decoder *d, struct transcript *t, uint8
 	return 0;
 }
 
-/* Hands the stream over in pieces: one of first bytes, then of step bytes each. */
+/* Hands the stream to a decoder in pieces: one of first bytes, the others of step bytes each. */
 static inline void replay_pieces(const struct row *row, const struct stream *s,
                                  struct ws_decoder d, size_t first, size_t step)
 {
@@ -217,7 +218,7 @@ static inline void replay_pieces(const struct row *row, const struct stream *s,
 		         d.client ? "client" : "server", first, step, t.text, row->expected);
 }
 
-/* Replays a row in one direction: as a server sends it when key is NULL. */
+/* Replays a row in one direction. key: the masking key of a client; NULL: as a server sends it. */
 static inline void replay_masked(const struct row *row, uint32_t max_message, const uint8_t *key)
 {
 	static struct stream s;
@@ -228,7 +229,7 @@ static inline void replay_masked(const struct row *row, uint32_t max_message, co
 	replay_pieces(row, &s, d, s.len, s.len);
 	replay_pieces(row, &s, d, 1, 1);
 	replay_pieces(row, &s, d, 997, 997);
-	/* Long ones are cut in two at both ends and now and then between. */
+	/* A long stream is cut in two at every place near its ends, and at some places between. */
 	for (size_t k = 1; k < s.len; k++)
 		if (s.len <= everywhere || k < 20 || k > s.len - 20 || k % 8191 == 0)
 			replay_pieces(row, &s, d, k, s.len);

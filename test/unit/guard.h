@@ -10,8 +10,8 @@
 
 enum { GUARDED_MAX = 1 << 20 };   /* bytes */
 
-/* Copies bytes to where the very next one cannot be read: a parser that looks
- * too far crashes. At most GUARDED_MAX; valid until the next call. */
+/* Copies len bytes, at most GUARDED_MAX, to the end of a page behind which nothing can be read, so that a parser
+ * that reads too far crashes. The copy is valid until the next call. */
 static inline void *guarded(const void *bytes, size_t len)
 {
 	static uint8_t *end;

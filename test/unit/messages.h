@@ -1,8 +1,8 @@
 #ifndef MESSAGES_H
 #define MESSAGES_H
 
-/* What the tests of the sources share: messages as nodes send them, and a hold
- * on what was logged. To be included after cmocka.h and what that needs. */
+/* What the tests of the sources share: messages as nodes send them, and the text of what was logged. To be
+ * included after cmocka.h and what that needs. */
 
 #include <stdbool.h>
 #include <stdlib.h>
@@ -23,7 +23,8 @@ static inline size_t pack(uint8_t *out, Introspection__ServerMessage *message)
 	return introspection__server_message__pack(message, out);
 }
 
-/* A state with something of everything; peer tells one from another. */
+/* Packs a ServerMessage with a State in which each kind of field is set, and returns its bytes. peer: by which the
+ * tests tell one State from another. */
 static inline size_t pack_state(uint8_t *out, uint64_t instant_ts, char *peer)
 {
 	Introspection__Version version = INTROSPECTION__VERSION__INIT;
@@ -103,7 +104,7 @@ static inline size_t pack_event(uint8_t *out, char *content)
 	return pack(out, &message);
 }
 
-/* The peer of the connection in a state of pack_state, "" when it is not one. */
+/* The peer of the connection in a State that pack_state has packed; "": it is another State. */
 static inline const char *peer_of(const uint8_t *state, size_t len)
 {
 	static char peer[64];
@@ -117,7 +118,8 @@ static inline const char *peer_of(const uint8_t *state, size_t len)
 	return peer;
 }
 
-/* A copy in memory of exactly its size, so that a read beyond it is noticed. */
+/* Copies bytes to memory of exactly their size, where the sanitizer notices a read beyond them. The caller frees
+ * it. */
 static inline uint8_t *exact_copy(const uint8_t *bytes, size_t len)
 {
 	uint8_t *copy = malloc(len ? len : 1);
@@ -130,7 +132,7 @@ static inline uint8_t *exact_copy(const uint8_t *bytes, size_t len)
 static char logged[65536];   /* what was logged since log_clear() */
 static int log_fd = -1, log_stderr = -1;
 
-/* Only what the code under test logs goes to logged; what cmocka says does not. */
+/* From here on stderr is collected, until log_end; what cmocka writes comes outside of the two. */
 static inline void log_begin(void)
 {
 	if (log_fd < 0)
