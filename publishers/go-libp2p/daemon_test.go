@@ -13,6 +13,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 	"google.golang.org/protobuf/encoding/protodelim"
 
 	pb "introspectd/publishers/go-libp2p/introspection"
@@ -127,7 +128,9 @@ func newHost(t *testing.T, options ...libp2p.Option) host.Host {
 
 func newHostAt(t *testing.T, address string, options ...libp2p.Option) host.Host {
 	t.Helper()
-	h, err := libp2p.New(append(options, libp2p.ListenAddrStrings(address), libp2p.DisableMetrics())...)
+	// over loopback a dial has 5 s, which a busy machine may take
+	h, err := libp2p.New(append([]libp2p.Option{libp2p.SwarmOpts(swarm.WithDialTimeoutLocal(patience))},
+		append(options, libp2p.WithDialTimeout(patience), libp2p.ListenAddrStrings(address), libp2p.DisableMetrics())...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
