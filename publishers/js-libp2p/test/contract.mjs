@@ -18,6 +18,8 @@ const { values: { feed, peers, swarm } } = parseArgs({
 
 // A thousand others come from one address.
 const LIMIT = 100_000
+// ms for what the libraries give up within seconds, which a busy machine may take
+const PATIENCE = 60_000
 const NEVER = 2 ** 31 - 1 // ms, the longest that a timer can wait
 const ECHO = '/echo/1.0.0'
 
@@ -26,7 +28,16 @@ const create = (options) => createLibp2p({
   connectionEncrypters: [noise()],
   streamMuxers: [yamux()],
   connectionMonitor: { enabled: false },
-  connectionManager: { maxConnections: LIMIT, inboundConnectionThreshold: LIMIT, maxIncomingPendingConnections: LIMIT },
+  connectionManager: {
+    maxConnections: LIMIT,
+    inboundConnectionThreshold: LIMIT,
+    maxIncomingPendingConnections: LIMIT,
+    dialTimeout: PATIENCE,
+    addressDialTimeout: PATIENCE,
+    inboundUpgradeTimeout: PATIENCE,
+    inboundStreamProtocolNegotiationTimeout: PATIENCE,
+    outboundStreamProtocolNegotiationTimeout: PATIENCE
+  },
   ...options
 })
 
@@ -35,15 +46,16 @@ async function member () {
   const { quic } = await import('@chainsafe/libp2p-quic').catch(() => ({}))
   return {
     addresses: { listen: ['/ip4/127.0.0.1/tcp/0', ...quic ? ['/ip4/127.0.0.1/udp/0/quic-v1'] : []] },
-    transports: [tcp(), ...quic ? [quic()] : []],
+    transports: [tcp(), ...quic ? [quic({ handshakeTimeout: PATIENCE, maxIdleTimeout: 30_000 })] : []],
     services: {
-      identify: identify(),
-      ping: ping(),
+      identify: identify({ timeout: PATIENCE }),
+      ping: ping({ timeout: PATIENCE }),
       dht: kadDHT({
         protocol: '/introspectd/kad/1.0.0',
         clientMode: false,
         peerInfoMapper: passthroughMapper, // on loopback, private addresses are all there is
-        initialQuerySelfInterval: NEVER
+        initialQuerySelfInterval: NEVER,
+        pingNewContactTimeout: { minTimeout: PATIENCE }
       }),
       pubsub: gossipsub()
     }
@@ -72,7 +84,7 @@ async function echo (peer, bytes) {
 const node = await create({
   addresses: { listen: ['/ip4/127.0.0.1/tcp/0'] },
   metrics: introspectionMetrics(),
-  services: { identify: identify() },
+  services: { identify: identify({ timeout: PATIENCE }) },
   ...swarm ? await member() : {}
 })
 

@@ -16,10 +16,21 @@ from introspectd_publisher import publish
 
 # A thousand others come from one address.
 LIMIT = 100_000
+# s for what the library gives up after ten, which a busy machine may take
+patient = dict.fromkeys(
+    [
+        "dial_timeout",
+        "inbound_upgrade_timeout",
+        "outbound_upgrade_timeout",
+        "inbound_stream_protocol_negotiation_timeout",
+        "outbound_stream_protocol_negotiation_timeout",
+    ],
+    120,
+)
 
 
 def unlimited():
-    config = ConnectionConfig(max_connections=LIMIT, high_watermark=LIMIT, inbound_upgrade_timeout=120)
+    config = ConnectionConfig(max_connections=LIMIT, high_watermark=LIMIT, **patient)
     limits = ResourceLimits(max_connections=LIMIT, max_memory_mb=LIMIT, max_streams=LIMIT)
     manager = ResourceManager(
         limits, connection_limits=ConnectionLimits(), enable_memory_limits=False, enable_rate_limiting=False
@@ -44,7 +55,7 @@ async def main(feed, peers):
 
 
 async def connect(to, task_status):
-    other = new_host()
+    other = new_host(connection_config=ConnectionConfig(**patient))
     async with other.run(listen_addrs=[]):
         await other.connect(to)
         print("connected", other.get_id())

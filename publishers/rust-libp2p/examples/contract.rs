@@ -16,6 +16,9 @@ use tokio::io::{stdin, AsyncBufReadExt, BufReader};
 const ECHO: StreamProtocol = StreamProtocol::new("/echo/1.0.0");
 const KAD: StreamProtocol = StreamProtocol::new("/introspectd/kad/1.0.0");
 
+/// For what the libraries give up within seconds, which a busy machine may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 #[derive(NetworkBehaviour)]
@@ -115,10 +118,14 @@ fn build(member: bool) -> Result<(Swarm<Node>, Introspect)> {
                 .multiplex(meter.muxer(yamux::Config::default())))
         })?
         .with_other_transport(|key| {
-            meter.transport(quic::tokio::Transport::new(quic::Config::new(key)))
+            let mut config = quic::Config::new(key);
+            config.handshake_timeout = PATIENCE;
+            config.max_idle_timeout = 30_000; // ms
+            meter.transport(quic::tokio::Transport::new(config))
         })?
         .with_behaviour(behaviour)?
         .with_swarm_config(|config| config.with_idle_connection_timeout(Duration::from_secs(3600)))
+        .with_connection_timeout(PATIENCE)
         .build();
     Ok((swarm, introspect))
 }
@@ -183,6 +190,7 @@ async fn visitor(address: &Multiaddr) -> Result<PeerId> {
         )?
         .with_behaviour(|_| libp2p::swarm::dummy::Behaviour)?
         .with_swarm_config(|config| config.with_idle_connection_timeout(Duration::from_secs(3600)))
+        .with_connection_timeout(PATIENCE)
         .build();
     let peer = *swarm.local_peer_id();
     swarm.dial(address.clone())?;

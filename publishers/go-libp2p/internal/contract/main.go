@@ -9,6 +9,7 @@ import (
 	"io"
 	"log"
 	"os"
+	"time"
 
 	"github.com/libp2p/go-libp2p"
 	dht "github.com/libp2p/go-libp2p-kad-dht"
@@ -18,6 +19,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
+	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 	"github.com/libp2p/go-libp2p/p2p/security/noise"
 	libp2pquic "github.com/libp2p/go-libp2p/p2p/transport/quic"
 	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
@@ -25,19 +27,22 @@ import (
 	introspect "introspectd/publishers/go-libp2p"
 )
 
-const echo = "/echo/1.0.0"
+const (
+	echo     = "/echo/1.0.0"
+	patience = time.Minute // for a dial, which over loopback has 5 s else; a busy machine may take them
+)
 
 func main() {
 	feed := flag.String("feed", "", "socket of the daemon")
 	peers := flag.Int("peers", 0, "how many other nodes connect to the one that is published")
-	swarm := flag.Bool("swarm", false, "with DHT and gossipsub")
+	member := flag.Bool("swarm", false, "with DHT and gossipsub")
 	flag.Parse()
 	ctx := context.Background()
 
 	bandwidth, tracer := metrics.NewBandwidthCounter(), introspect.NewTracer(nil)
 	own := []libp2p.Option{libp2p.ListenAddrStrings("/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/udp/0/quic-v1"),
-		libp2p.Transport(libp2pquic.NewTransport), libp2p.BandwidthReporter(bandwidth), libp2p.SwarmOpts(tracer.Swarm())}
-	if !*swarm {
+		libp2p.Transport(libp2pquic.NewTransport), libp2p.BandwidthReporter(bandwidth), libp2p.SwarmOpts(tracer.Swarm(), swarm.WithDialTimeoutLocal(patience))}
+	if !*member {
 		own = append(own, unlimited)
 	}
 	h := node(own...)
@@ -46,7 +51,7 @@ func main() {
 		s.Close()
 	})
 	options := introspect.Options{Path: *feed, Bandwidth: bandwidth, Tracer: tracer}
-	if *swarm {
+	if *member {
 		options.DHT = must(dht.New(ctx, h, dht.Mode(dht.ModeServer), dht.ProtocolPrefix("/introspectd"), dht.DisableAutoRefresh()))
 		options.PubSub = must(pubsub.NewGossipSub(ctx, h, tracer.PubSub()))
 		must(must(options.PubSub.Join("weather")).Subscribe())
@@ -58,7 +63,7 @@ func main() {
 		fmt.Printf("listening %s/p2p/%s\n", a, h.ID())
 	}
 	for range *peers {
-		other := node(libp2p.NoListenAddrs, unlimited)
+		other := node(libp2p.NoListenAddrs, libp2p.SwarmOpts(swarm.WithDialTimeoutLocal(patience)), unlimited)
 		check(other.Connect(ctx, peer.AddrInfo{ID: h.ID(), Addrs: h.Addrs()}))
 		fmt.Println("connected", other.ID())
 	}
@@ -87,7 +92,7 @@ var unlimited = libp2p.ResourceManager(&network.NullResourceManager{})
 
 func node(options ...libp2p.Option) host.Host {
 	return must(libp2p.New(append(options, libp2p.Transport(tcp.NewTCPTransport), libp2p.Security(noise.ID, noise.New),
-		libp2p.Muxer(yamux.ID, yamux.DefaultTransport), libp2p.DisableRelay(), libp2p.DisableMetrics())...))
+		libp2p.Muxer(yamux.ID, yamux.DefaultTransport), libp2p.WithDialTimeout(patience), libp2p.DisableRelay(), libp2p.DisableMetrics())...))
 }
 
 func must[T any](v T, err error) T {
