@@ -52,7 +52,7 @@ let stopEvents;
 let notice = '';       // said to everybody for a moment
 let trouble = '';      // the last thing that could not be read
 let absent = '';       // why the time in the address is not shown
-let typed, typedWrong = '';
+let typed, untouched, typedWrong = '';
 let linked = '';       // a daemon that a link leads to, and that the user has not said yes to
 let drawn = true;      // nothing waits for the next frame
 let unanswered;        // timer of a hidden tab
@@ -206,6 +206,8 @@ function addressField() {
       'aria-label': 'Daemon: host, host:port, ws:// or wss:// URL',
       autocomplete: 'off', autocapitalize: 'off', spellcheck: 'false', 'aria-invalid': typedWrong ? 'true' : false,
       value: typed ?? brief(connection.chosen || connection.url), oninput: (e) => { typed = e.target.value; },
+      // While daemons are looked for, what somebody is about to type over stays as it is.
+      onfocus: (e) => { typed ??= untouched = e.target.value; }, onblur: () => { if (typed === untouched) typed = undefined; },
     }),
     h('button', { type: 'submit' }, 'Connect'),
     h('datalist', { id: 'addresses' }, addresses().map((a) => h('option', { key: a, value: a }))),

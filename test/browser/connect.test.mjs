@@ -203,6 +203,34 @@ test('nothing there: the page says what to run', limit, async t => {
   await hasText(page, '.state.lost', 'Retry in')
 })
 
+// In the page: who asks whether the page's own server is a daemon waits for answerNow().
+const holdAnswer = () => {
+  const { fetch } = window
+  const answered = new Promise(resolve => { window.answerNow = resolve })
+  window.fetch = async (url, settings) => { await answered; return fetch(url, settings) }
+}
+
+test('an address typed while the page looks for a daemon is what was typed', limit, async t => {
+  const port = await staticServer(t)
+  const free = await silentPort(t)
+  const page = await open(t, `http://127.0.0.1:${port}/`, { init: holdAnswer })
+  await page.focus('[name=address]')
+  await page.evaluate(() => window.answerNow())
+  await when(page, () => !document.querySelector('.state').textContent.includes('Looking for'))
+  await page.keyboard.insertText(`127.0.0.1:${free}`)
+  await page.keyboard.press('Enter')
+  await hasText(page, 'main', `Nothing answers at 127.0.0.1:${free}`)
+})
+
+test('an address that was only looked at follows the page again', limit, async t => {
+  const port = await staticServer(t)
+  const page = await open(t, `http://127.0.0.1:${port}/`, { init: holdAnswer })
+  await page.focus('[name=address]')
+  await page.keyboard.press('Tab')
+  await page.evaluate(() => window.answerNow())
+  await when(page, () => document.querySelector('[name=address]').value)
+})
+
 for (const host of ['127.0.0.1', '[::1]']) {
   test(`served from elsewhere, the page finds ${host}:4801 by itself`, limit, async t => {
     if (!await isFree(4801, '127.0.0.1') || !await isFree(4801, '::1')) return t.skip('port 4801 is taken')
