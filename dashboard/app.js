@@ -1,5 +1,5 @@
 // Wires the parts: connection -> store -> moment -> views. Whatever happens
-// ends in update(), which draws once per frame.
+// ends in update(), which draws once per frame, or by a timer where there are no frames.
 
 import { brief, confirm, Connection, fetchData, parseAddress } from './connection.js';
 import { codec, DecodeError } from './decode.js';
@@ -34,6 +34,7 @@ const STALE = 5000;       // ms without a snapshot, or three intervals
 const RECENT = 10_000;    // ms over which the rate of snapshots is taken
 const REMEMBERED = 8;     // addresses
 const REMEMBERED_MAX = 24 * 3_600_000;   // ms of what the daemon remembers
+const FRAME_MAX = 1000;   // ms until the page is drawn without a frame
 const SKIPPED = 'Snapshots taken while this page was hidden or busy with an earlier one. Nothing queues up.';
 const SLICE = 12;         // ms of reading a recording at a time
 
@@ -54,7 +55,7 @@ let trouble = '';      // the last thing that could not be read
 let absent = '';       // why the time in the address is not shown
 let typed, untouched, typedWrong = '';
 let linked = '';       // a daemon that a link leads to, and that the user has not said yes to
-let drawn = true;      // nothing waits for the next frame
+let frame, noFrame;    // what draws next, whichever comes first
 let unanswered;        // timer of a hidden tab
 let rare = false;      // the next snapshot was asked for late, as nobody looks
 
@@ -64,11 +65,10 @@ const wishes = () => live.have ? { have: live.have } : undefined;
 
 // Drawing
 
+// A tab or window that nobody sees gets no frames, and its title is seen all the same.
 function update() {
-  if (drawn) {
-    drawn = false;
-    requestAnimationFrame(draw);
-  }
+  frame ??= requestAnimationFrame(draw);
+  noFrame ??= setTimeout(draw, FRAME_MAX);
 }
 
 // The index of the snapshot that is shown. What is looked at is pinned in its store.
@@ -114,7 +114,9 @@ function lookBack() {
 }
 
 function draw() {
-  drawn = true;
+  cancelAnimationFrame(frame);
+  clearTimeout(noFrame);
+  frame = noFrame = undefined;
   lookBack();
   const store = shown(), { snapshots } = store;
   // A range begins with a snapshot.
@@ -160,8 +162,7 @@ function pace() {
 }
 
 const patience = () => Math.max(STALE, 3 * (live.snapshots.at(-1)?.runtime.interval_ms ?? 0));
-const isStale = () => !file && connection.lastAt > 0 &&
-  (connection.state !== 'open' || Date.now() - connection.lastAt > patience());
+const isStale = () => !file && connection.lastAt > 0 && (connection.state !== 'open' || connection.silence > patience());
 
 function vitals() {
   const last = shown().snapshots.at(-1);
@@ -306,7 +307,7 @@ function drawView() {
   const view = VIEWS[route.view];
   const there = moment || view.alone;
   main.className = there && view.fills ? 'fills' : '';
-  const healthList = moment && health(moment, !file && !chosen, Date.now()), bad = healthList && worst(healthList) === 'bad';
+  const healthList = moment && health(moment, file || chosen ? undefined : connection.silence), bad = healthList && worst(healthList) === 'bad';
   document.title = `${bad ? '⚠ ' : ''}${view.title}${moment && !view.alone ? ` · ${nodeName()}` : ''} · introspectd`;
   const icon = document.querySelector('link[rel=icon]'), want = bad ? 'alert.svg' : 'icon.svg';
   if (icon.getAttribute('href') !== want)
@@ -516,7 +517,7 @@ function submitAddress(text) {
 
 // What happens
 
-// A hidden page is not drawn; it keeps a snapshot every now and then.
+// A hidden page keeps a snapshot every now and then.
 function answerLater() {
   clearTimeout(unanswered);
   if (document.hidden)
@@ -620,7 +621,9 @@ onAnnounce((text) => {
 
 setInterval(() => {
   connection.check(patience());
-  if (!document.hidden)
+  if (isStale())
+    update();
+  else if (!document.hidden)
     drawShell();
 }, 1000);
 

@@ -150,6 +150,7 @@ export class Connection extends EventTarget {
   #sequence = 0;       // of the last snapshot
   #owing = false;      // a snapshot came and was not yet answered
   #askedAt = 0;        // ms, when the next snapshot was last asked for
+  #readyAt = 0;        // ms, the same, but for new sockets, to which the first one comes unasked
   #checkedAt = 0;      // ms, when the daemon last told that it is there
   #answers = false;    // it can be asked: a page of another site cannot
   #patience = PATIENCE;
@@ -185,6 +186,11 @@ export class Connection extends EventTarget {
     this.#sequence = sequence;
   }
 
+  // ms for which the page waits for a snapshot, not the daemon for the page.
+  get silence() {
+    return this.#owing && this.state === 'open' ? 0 : Date.now() - Math.max(this.lastAt, this.#readyAt);
+  }
+
   // To be called every second. A socket whose network is gone says nothing: after `silence`
   // (ms) without an answer, asks whether the daemon is there; when it is, but its silence
   // goes on, a new socket takes the place of this one.
@@ -214,7 +220,7 @@ export class Connection extends EventTarget {
     if (!this.#owing || received !== this.received || this.#socket?.readyState !== WebSocket.OPEN)
       return;
     this.#owing = false;
-    this.#askedAt = Date.now();
+    this.#askedAt = this.#readyAt = Date.now();
     this.#socket.send(wishes ? encode('Ready', wishes) : 'r');
   }
 

@@ -88,10 +88,10 @@ function trouble(m) {
   };
 }
 
-function source(m, live, now) {
+function source(m, silence) {
   const s = m.store.snapshots.at(-1), { snapshots } = m.store;
   const since = snapshots.findLast((x) => x.ts !== s.ts)?.at ?? snapshots[0].at;
-  const silent = live ? Math.max(now - s.at, s.at - since) : 0;
+  const silent = silence === undefined ? 0 : Math.max(silence, s.at - since);
   return {
     level: silent > SILENT ? 'bad' : 'good', text: silent > SILENT ? `silent for ${duration(silent)}` : 'speaks',
     evidence: [[m.runtime.source || 'not told', 'source'], [`${count(m.state.snapshot_duration_ms)} ms`, 'to take the snapshot']],
@@ -99,13 +99,13 @@ function source(m, live, now) {
 }
 
 // [name, { level: good, warn, bad or none, text, evidence: [number, what] pairs, none }].
-// live: whether more snapshots are to come; now: ms.
-export const health = (m, live, now) => [
+// silence: ms for which the page waits for a snapshot; undefined when none is to come.
+export const health = (m, silence) => [
   ['Reachability', reachability(m)],
   ['Connections', room(m)],
   ['Churn', churn(m)],
   ['Failures', trouble(m)],
-  ['Source', source(m, live, now)],
+  ['Source', source(m, silence)],
 ];
 
 const LEVELS = ['', 'good', 'warn', 'bad'];

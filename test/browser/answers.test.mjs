@@ -575,6 +575,8 @@ test('what is stale is as readable as what is not', limit, async t => {
   await snapshot(page)
   await d.stop()
   await when(page, () => document.body.classList.contains('stale'))
+  await page.evaluate(() => { const { now } = Date; Date.now = () => now() + 60_000 })
+  await hasText(page, '.pill.bad', 'silent for 1 min')
   await accessible(page, 'stale')
   await page.setViewportSize({ width: 360, height: 225 })
   await accessible(page, 'stale at 400 %')

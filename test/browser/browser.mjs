@@ -139,8 +139,8 @@ export async function open (t, url, { width = 1280, height = 800, scheme = 'ligh
   return page
 }
 
-// Waits until something is true in the page.
-export const when = (page, f, arg) => page.waitForFunction(f, arg)
+// Waits until something is true in the page; looks by a timer, as a browser that gets no CPU draws no frames.
+export const when = (page, f, arg) => page.waitForFunction(f, arg, { polling: 50 })
 
 export const hasText = (page, selector, text) =>
   when(page, ([s, t]) => [...document.querySelectorAll(s)].some(el => el.textContent.includes(t)), [selector, text])

@@ -9,7 +9,7 @@ import { test } from 'node:test'
 import { client, daemon, folder, undisturbed } from '../integration/daemon.mjs'
 import { makePki } from '../integration/pki.mjs'
 import { load, pageFolder } from '../dashboard/page.mjs'
-import { hasText, open, show, silentPort, snapshot, when, withBrowser } from './browser.mjs'
+import { hasText, open, published, show, silentPort, snapshot, when, withBrowser } from './browser.mjs'
 
 withBrowser()
 const limit = { timeout: 240000 }
@@ -122,6 +122,42 @@ test('a hidden page asks rarely, and at once when it is seen again', limit, asyn
   assert.equal(page.wire.length, before, 'nothing was asked for meanwhile')
   await hide(false)
   await when(page, n => Number(document.querySelector('.vitals dd').textContent.slice(1)) > n + 3, page.wire.filter(Number.isInteger).at(-1))
+})
+
+const noFrames = () => { window.requestAnimationFrame = () => 0 }
+
+test('a page that gets no frames, as in a window that nobody sees, shows and asks all the same', limit, async t => {
+  const d = await daemon(t, ['--interval', '50'])
+  const page = await open(t, d.url, { init: noFrames })
+  await when(page, () => Number(document.querySelector('.vitals dd')?.textContent.slice(1)) > 2 && document.querySelector('.tiles'))
+  await show(page, 'connections')
+  await when(page, () => document.title.startsWith('Connections') && document.querySelector('.table'))
+})
+
+const hideable = `(${noFrames})()
+window.hide = value => {
+  Object.defineProperty(document, 'hidden', { value, configurable: true })
+  document.dispatchEvent(new Event('visibilitychange'))
+}
+window.hide(true)`
+
+test('a hidden tab tells by title and icon that something is wrong, and that it asks rarely is nothing wrong', limit, async t => {
+  let used = 95
+  const d = await published(t, [() => ({ state: { instantTs: Date.now(), resources: [{ scope: 'system', name: 'conns', used, limit: 100 }] } })], ['--interval', '100'])
+  const page = await open(t, `${d.url}#/peers`, { init: hideable })
+  await when(page, () => document.title.startsWith('⚠ Peers') && document.querySelector('link[rel=icon]').href.endsWith('alert.svg'))
+  used = 1
+  await page.evaluate(() => window.hide(false))
+  await when(page, () => document.title.startsWith('Peers') && document.querySelector('link[rel=icon]').href.endsWith('icon.svg'))
+  await page.evaluate(() => window.hide(true))
+  while (page.wire.at(-1) === 'r') await new Promise(resolve => setTimeout(resolve, 20))
+  // A minute in which the page has a snapshot and asks for no other.
+  await page.evaluate(() => { const { now } = Date; Date.now = () => now() + 60_000 })
+  await page.evaluate(() => { location.hash = '#/topics' })
+  await when(page, () => document.title.includes('Topics'))
+  assert.ok(!(await page.title()).includes('⚠'), await page.title())
+  await d.stop()
+  await when(page, () => document.title.startsWith('⚠ Topics'))
 })
 
 test('another daemon: by typing, remembered, part of the address, linked, and back', limit, async t => {
