@@ -328,7 +328,7 @@ test('nothing is lost, however connections end', async t => {
   }
   const closed = () => d.lines.filter(line => line.startsWith('closed ')).length
   await until(d.child, 'line', () => closed() >= total)
-  for (let tries = 0; descriptors(d) !== before && tries < 1000; tries++) await delay(10)   // the last is said before it is closed
+  for (let tries = 0; descriptors(d) !== before && tries < 6000; tries++) await delay(10)   // the last is said before it is closed
   assert.equal(descriptors(d), before)
 })
 

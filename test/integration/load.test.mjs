@@ -23,6 +23,15 @@ const garbage = randomBytes(16384)
 
 const descriptors = d => readdirSync(`/proc/${d.pid}/fd`).length
 
+// Connections at the daemon's port that have a descriptor of it, or will have one once it accepts them.
+// inode is 0 of a connection without a descriptor: one not accepted yet, or one that only the kernel
+// still ends.
+const LISTEN = '0A', TO_ACCEPT = ['01', '03', '08']   // ESTABLISHED, SYN_RECV, CLOSE_WAIT
+const connections = d => readFileSync('/proc/net/tcp', 'utf8').split('\n').slice(1, -1).filter(line => {
+  const [, local, , state, , , , , , inode] = line.trim().split(/\s+/)
+  return parseInt(local.split(':')[1], 16) === d.port && state !== LISTEN && (inode !== '0' || TO_ACCEPT.includes(state))
+}).length
+
 // ms that the daemon could have run but for other processes, since it began.
 function waited (d) {
   try {
@@ -73,17 +82,12 @@ async function served (t, clients, { options = [], size = 2000, tls = {} } = {})
     await watch(d, c, 1000)
     await f.end()
   }
-  return { d, c, fds: await settled(d, 0), kib: memory(d) }
+  return { d, c, fds: await settled(d), kib: memory(d) }
 }
 
-// Waits until as few descriptors are open as before, and no more go.
-async function settled (d, before) {
-  let last
-  const until = performance.now() + 60000
-  for (let n = descriptors(d); (n !== last || (before && n !== before)) && performance.now() < until; n = descriptors(d)) {
-    last = n
-    await delay(100)
-  }
+// The daemon's descriptors once its good client is the only one that it has.
+async function settled (d) {
+  for (const end = performance.now() + 60000; connections(d) !== 1 && performance.now() < end;) await delay(50)
   return descriptors(d)
 }
 
@@ -98,7 +102,7 @@ async function withstand (t, { d, c, fds, kib }, begin, meanwhile = async () => 
   const did = await Promise.all(floods.map(f => f.end()))
   const sequences = c.snapshots.slice(first).map(({ state }) => Number(state.sequence))
   c.snapshots.fill(null)
-  const left = await settled(d, fds), grown = memory(d) - kib
+  const left = await settled(d), grown = memory(d) - kib
   t.diagnostic(`${t.name}: snapshots after ms p50=${at(all, 0.5)} p99=${at(all, 0.99)} max=${at(all, 1)} ` +
     `(by itself ${at(times, 1)}), normally p50=${at(normal, 0.5)} max=${at(normal, 1)}; ${JSON.stringify(did)}; memory +${grown} KiB`)
   for (let i = 1; i < sequences.length; i++) assert.equal(sequences[i], sequences[i - 1] + 1, 'a snapshot was missed')
