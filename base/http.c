@@ -63,8 +63,25 @@ static const char *status_text(int status)
 	return "Error";
 }
 
-/* Splits host[:port], where the host may be an IPv6 address in brackets. False:
- * it is neither. */
+static bool is_ip_literal(struct ws_text host)
+{
+	char text[INET6_ADDRSTRLEN];
+	unsigned char address[16];
+	int family = AF_INET;
+
+	if (host.len > 2 && *host.at == '[') {
+		family = AF_INET6;
+		host = (struct ws_text){host.at + 1, host.len - 2};
+	}
+	if (host.len >= sizeof text)
+		return false;
+	memcpy(text, host.at, host.len);
+	text[host.len] = '\0';
+	return inet_pton(family, text, address) == 1;
+}
+
+/* Splits host[:port], where the host is a name, an IPv4 address or an IPv6 address in
+ * brackets. False: it is none of these (RFC 9112 section 3.2). */
 static bool split_authority(struct ws_text text, struct ws_text *host, struct ws_text *port)
 {
 	const char *end = text.at + text.len;
@@ -91,24 +108,7 @@ static bool split_authority(struct ws_text text, struct ws_text *host, struct ws
 			if (port->at[i] < '0' || port->at[i] > '9')
 				return false;
 	}
-	return host->len > 0;
-}
-
-static bool is_ip_literal(struct ws_text host)
-{
-	char text[INET6_ADDRSTRLEN];
-	unsigned char address[16];
-	int family = AF_INET;
-
-	if (host.len > 2 && *host.at == '[') {
-		family = AF_INET6;
-		host = (struct ws_text){host.at + 1, host.len - 2};
-	}
-	if (host.len >= sizeof text)
-		return false;
-	memcpy(text, host.at, host.len);
-	text[host.len] = '\0';
-	return inet_pton(family, text, address) == 1;
+	return http_is_name(*host) || is_ip_literal(*host);
 }
 
 static bool listed(struct ws_text text, const struct option_list *list)
@@ -164,8 +164,7 @@ static bool read_origin(struct origin *o, struct ws_text text)
 	              : ws_text_is(o->scheme, "https") ? "443"
 	                                               : "";
 	return split_authority((struct ws_text){text.at + len + 3, text.len - len - 3}, &o->host,
-	                       &o->port) &&
-	       (http_is_name(o->host) || is_ip_literal(o->host));
+	                       &o->port);
 }
 
 bool http_is_origin(struct ws_text text)
@@ -343,9 +342,9 @@ static void decide(struct http_answer *a, const struct ws_request *r,
 	if (!r->host.at && !(health && r->http_1_0))
 		http_refuse(a, HTTP_NO_HOST);
 	else if (r->host.at && !split_authority(r->host, &host, &port))
-		http_refuse(a, HTTP_BAD_HOST);
+		refuse_value(a, HTTP_BAD_HOST, NULL, r->host, false);
 	else if (r->host.at && !host_allowed(host, policy))
-		refuse_value(a, HTTP_FOREIGN_HOST, "--allow-host", host, http_is_name(host));
+		refuse_value(a, HTTP_FOREIGN_HOST, "--allow-host", host, true);
 	else if (data && from_elsewhere(a, r, host, port, policy))
 		return;
 	else if (!allowed)

@@ -77,14 +77,16 @@ static void host_table(void **state)
 		{"notlocalhost", 403, 403},
 		{"127.0.0.1.evil.example", 403, 403}, {"127.1", 403, 403}, {"2130706433", 403, 403},
 		{"0x7f000001", 403, 403}, {"127.0.0.256", 403, 403}, {"1.2.3.4.5", 403, 403},
-		{"user@localhost", 403, 403}, {"localhost/", 403, 403}, {"local host", 403, 403},
-		{"localhost,localhost", 403, 403}, {"[127.0.0.1]", 403, 403}, {"[]", 403, 403},
-		{"[localhost]", 403, 403}, {"[::1%25lo]", 403, 403}, {"[:::1]", 403, 403},
-		{"[1:2:3:4:5:6:7:8:9]", 403, 403},
-		{"[0000:0000:0000:0000:0000:0000:0000:0000:0000:0000:0001]", 403, 403},
+		{"user@localhost", 400, 400}, {"localhost/", 400, 400}, {"local host", 400, 400},
+		{"localhost,localhost", 400, 400}, {"[127.0.0.1]", 400, 400}, {"[]", 400, 400},
+		{"[localhost]", 400, 400}, {"[::1%25lo]", 400, 400}, {"[:::1]", 400, 400},
+		{"[1:2:3:4:5:6:7:8:9]", 400, 400},
+		{"[0000:0000:0000:0000:0000:0000:0000:0000:0000:0000:0001]", 400, 400},
 		{"", 400, 400}, {":4801", 400, 400}, {"::1", 400, 400}, {"[::1", 400, 400},
 		{"[::1]4801", 400, 400}, {"localhost:http", 400, 400}, {"localhost:-1", 400, 400},
 		{"localhost:1:2", 400, 400}, {"http://localhost", 400, 400},
+		{"localhost/x?y#z", 400, 400}, {"user:password@localhost", 400, 400},
+		{"n\xc3\xb6de.example", 400, 400}, {"node%2eexample", 400, 400},
 	};
 
 	(void)state;
@@ -295,6 +297,7 @@ static void refusals_help(void **state)
 	assert_string_equal(a.reason, "this Host is not allowed");
 	assert_value(&a, "--allow-host", "evil.example");
 	decide(&a, "GET /", "user@localhost", NULL, &standard);
+	assert_string_equal(a.reason, "malformed Host");
 	assert_value(&a, NULL, "user@localhost");
 
 	decide(&a, "GET /metrics", NULL, "https://evil.example:99", &standard);
@@ -331,7 +334,7 @@ static void route_table(void **state)
 		{"GET http://localhost/nothing", 404, false},
 		{"GET http://evil.example/healthz", 403, false},
 		{"GET http:///healthz", 400, false},
-		{"GET http://user@localhost/healthz", 403, false},
+		{"GET http://user@localhost/healthz", 400, false},
 		{"GET ftp://localhost/healthz", 404, false},
 		{"OPTIONS /healthz", 200, false},
 		{"OPTIONS http://localhost/healthz", 200, false},
@@ -659,7 +662,7 @@ static void refusal_texts(void **state)
 	} rows[] = {
 		{"GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n",
 		 "403 Forbidden: this Host is not allowed; start introspectd with --allow-host evil.example\n"},
-		{"GET / HTTP/1.1\r\nHost: user@x\r\n\r\n", "403 Forbidden: this Host is not allowed\n"},
+		{"GET / HTTP/1.1\r\nHost: user@x\r\n\r\n", "400 Bad Request: malformed Host\n"},
 		{"GET /metrics HTTP/1.1\r\nHost: localhost\r\nOrigin: https://x.example:8\r\n\r\n",
 		 "403 Forbidden: this Origin is not allowed; "
 		 "start introspectd with --allow-origin https://x.example:8\n"},
