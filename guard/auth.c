@@ -5,6 +5,7 @@
 #include <strings.h>
 
 #include "base/file.h"
+#include "base/head.h"
 #include "base/peers.h"
 
 enum {
@@ -59,7 +60,8 @@ static unsigned offers_of(const struct ws_request *r, struct ws_text *offer)
 
 	if (r->authorization.len > bearer_len &&
 	    strncasecmp(r->authorization.at, bearer, bearer_len) == 0) {
-		*offer = (struct ws_text){r->authorization.at + bearer_len, r->authorization.len - bearer_len};
+		*offer = head_trim((struct ws_text){r->authorization.at + bearer_len,
+		                                    r->authorization.len - bearer_len});
 		count++;
 	}
 	while (ws_next_token(&list, &item)) {

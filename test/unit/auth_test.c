@@ -48,6 +48,7 @@ static void as_a_bearer_token(void **state)
 	(void)state;
 	assert_true(shown("Bearer " TOKEN, NULL));
 	assert_true(shown("bEARER " TOKEN, NULL));
+	assert_true(shown("Bearer   " TOKEN, NULL));   /* RFC 9110 section 11.4: 1*SP */
 	static const char *const wrong[] = {
 		"", "Bearer", "Bearer ", "Bearer 0", "Bearer 0123456789abcde", "Bearer 1123456789abcdef",
 		"Bearer 0123456789abcdeg", "Bearer " TOKEN "0", "Bearer " TOKEN TOKEN, TOKEN,
