@@ -120,7 +120,7 @@ static ssize_t handle_message(struct feed *f, size_t at, struct wire_payload *st
 	if (prefix > 0 && len > f->max_message) {
 		log_limited(&f->errors, now,
 		            "feed_closed offset=%" PRIu64 " length=%" PRIu64
-		            " reason=\"message is over the limit of %zu bytes\"",
+		            " reason=\"message is over --max-snapshot %zu\"",
 		            f->offset + at, len, f->max_message);
 		f->node_state.errors++;
 		return -1;

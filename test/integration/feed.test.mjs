@@ -202,7 +202,7 @@ test('bad input closes the feed with a line that says where, and nothing else', 
   const good = delimited(stateOf('good'))
   const rows = [
     [Buffer.from('ffffffffffffffffffff', 'hex'), 'in_message=0 reason="length is not a varint"'],
-    [Buffer.from('ffffffff0f', 'hex'), 'length=4294967295 reason="message is over the limit of 4096 bytes"'],
+    [Buffer.from('ffffffff0f', 'hex'), 'length=4294967295 reason="message is over --max-snapshot 4096"'],
     [Buffer.from('022a00', 'hex'), 'in_message=0 reason="payload is not state, runtime or event"'],
     [Buffer.from('051a030a01ff', 'hex'), 'in_message=4 reason="string is not UTF-8"'],
     [Buffer.from('0312017b', 'hex'), 'in_message=2 reason="wire type is a group or unknown"'],

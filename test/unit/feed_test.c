@@ -582,10 +582,10 @@ static void refused(void **state)
 		{(const uint8_t *)"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", 10,
 		 "in_message=0 reason=\"length is not a varint\""},
 		{(const uint8_t *)"\x81\x80\x40", 3,
-		 "length=1048577 reason=\"message is over the limit of 1048576 bytes\""},
+		 "length=1048577 reason=\"message is over --max-snapshot 1048576\""},
 		{(const uint8_t *)"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 10,
 		 "length=18446744073709551615 "
-		 "reason=\"message is over the limit of 1048576 bytes\""},
+		 "reason=\"message is over --max-snapshot 1048576\""},
 		{(const uint8_t *)"\x00", 1,
 		 "in_message=0 reason=\"payload is not state, runtime or event\""},
 		{(const uint8_t *)"\x02\x2a\x00", 3,
