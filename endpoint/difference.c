@@ -123,25 +123,6 @@ struct wish difference_wish(const uint8_t *message, size_t len)
 	return wish;
 }
 
-struct wish difference_read(struct ready_bytes *begun, const struct ws_decoder *ws)
-{
-	const bool fits = begun->len + ws->data_len <= sizeof begun->bytes;
-	struct wish wish = {0};
-
-	if (ws->opcode != WS_BINARY)
-		return wish;
-	if (ws->event == WS_MESSAGE && begun->len == 0)
-		return difference_wish(ws->data, ws->data_len);
-	if (fits && ws->data_len > 0)
-		memcpy(begun->bytes + begun->len, ws->data, ws->data_len);
-	if (fits && ws->event == WS_MESSAGE)
-		wish = difference_wish(begun->bytes, begun->len + ws->data_len);
-	begun->len = ws->event == WS_MESSAGE ? 0
-	             : fits                  ? (uint8_t)(begun->len + ws->data_len)
-	                                     : sizeof begun->bytes + 1;
-	return wish;
-}
-
 /* The State in a snapshot's ServerMessage. */
 static struct wire_reader state_of(const struct snapshot *s)
 {

@@ -11,7 +11,6 @@
 #include <stdint.h>
 
 #include "snapshot.h"
-#include "ws.h"
 
 enum {
 	DIFFERENCE_FORMS = 4,            /* buffers, and so forms that can be in use at a time */
@@ -33,17 +32,6 @@ struct wish {
 
 /* Reads the len bytes of a ready. Bytes that are no Ready of the schema ask for the whole snapshot. */
 struct wish difference_wish(const uint8_t *message, size_t len);
-
-/* The beginning of a ready that comes in pieces. All zero: none has come. */
-struct ready_bytes {
-	uint8_t len;         /* bytes that have come; over sizeof bytes: the message is too long */
-	uint8_t bytes[24];   /* a Ready with every wish has 13 bytes; a message that is too long for this is
-	                        a plain ready */
-};
-
-/* Takes in the part of a message that ws has decoded (its event is WS_DATA or WS_MESSAGE) and keeps it in
- * *begun. Returns the wishes, once a binary message is complete; else none. */
-struct wish difference_read(struct ready_bytes *begun, const struct ws_decoder *ws);
 
 /* Reserves all memory (untouched pages cost nothing). max: bytes of the largest message. The caller owns the
  * result until difference_close. NULL with errno. */

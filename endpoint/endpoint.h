@@ -36,7 +36,6 @@
 #include "base/http.h"
 #include "base/listen.h"
 #include "base/options.h"
-#include "endpoint/difference.h"
 #include "snapshot.h"
 #include "source/source.h"
 #include "ws.h"
@@ -48,6 +47,13 @@ static const int64_t NEVER = INT64_MAX;
 enum { ENDPOINTS_MAX = 8 };   /* with the pull protocol, and the NULL at the end of their list */
 
 struct connection;
+
+/* The beginning of a binary ready that comes in pieces. All zero: nothing has come. */
+struct ready_bytes {
+	uint8_t len;         /* bytes that have come; over sizeof bytes: the message is too long */
+	uint8_t bytes[24];   /* a Ready with every wish has 13 bytes; a message that is too long for this is
+	                        a plain ready */
+};
 
 /* What endpoints see of the daemon. The loop owns all of it. Times are ms of the monotonic
  * clock. */

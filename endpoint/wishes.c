@@ -1,10 +1,31 @@
 #include "endpoint/wishes.h"
 
+#include <string.h>
+
+struct wish wishes_read(struct ready_bytes *begun, const struct ws_decoder *ws)
+{
+	const bool fits = begun->len + ws->data_len <= sizeof begun->bytes;
+	struct wish wish = {0};
+
+	if (ws->opcode != WS_BINARY)
+		return wish;
+	if (ws->event == WS_MESSAGE && begun->len == 0)
+		return difference_wish(ws->data, ws->data_len);
+	if (fits && ws->data_len > 0)
+		memcpy(begun->bytes + begun->len, ws->data, ws->data_len);
+	if (fits && ws->event == WS_MESSAGE)
+		wish = difference_wish(begun->bytes, begun->len + ws->data_len);
+	begun->len = ws->event == WS_MESSAGE ? 0
+	             : fits                  ? (uint8_t)(begun->len + ws->data_len)
+	                                     : sizeof begun->bytes + 1;
+	return wish;
+}
+
 /* A client may have a difference only to the snapshot that it was sent last, and only if it can make that one
  * whole. */
 static void wishes_input(struct daemon *d, struct connection *c, const struct ws_decoder *ws)
 {
-	const struct wish wish = difference_read(&c->ready_bytes, ws);
+	const struct wish wish = wishes_read(&c->ready_bytes, ws);
 
 	if (ws->event != WS_MESSAGE)
 		return;

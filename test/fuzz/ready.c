@@ -1,7 +1,7 @@
 /* A ready of a pull client: any bytes are one, and however they come in pieces, they ask for the
  * same. The input is how long the pieces are, and the message. */
 
-#include "endpoint/difference.h"
+#include "endpoint/wishes.h"
 #include "fuzz.h"
 #include "source/wire.h"
 
@@ -37,7 +37,7 @@ static struct wish read_pieces(const uint8_t *message, size_t len, const uint8_t
 		ws.event = WS_DATA;
 		ws.data = piece;
 		ws.data_len = n;
-		const struct wish none = difference_read(&begun, &ws);
+		const struct wish none = wishes_read(&begun, &ws);
 		CHECK(none.have == 0 && !none.totals);
 		at += n;
 		free(piece);
@@ -46,7 +46,7 @@ static struct wish read_pieces(const uint8_t *message, size_t len, const uint8_t
 	ws.event = WS_MESSAGE;
 	ws.data = rest;
 	ws.data_len = len - at;
-	const struct wish wish = difference_read(&begun, &ws);
+	const struct wish wish = wishes_read(&begun, &ws);
 	CHECK(begun.len == 0);
 	free(rest);
 	return wish;
