@@ -105,36 +105,13 @@ static bool is_own(const struct kernel *k, const struct tcpdiag_end *local,
 	return false;
 }
 
-/* The list of entries whose key has the same hash as this one. */
-static struct connection **bucket(struct connection **table, uint64_t key)
-{
-	return &table[key * UINT64_C(0x9e3779b97f4a7c15) >> (64 - TABLE_BITS)];
-}
-
 struct connection *kernel_find(struct kernel *k, uint64_t cookie)
 {
-	struct connection *c = *bucket(k->by_cookie, cookie);
+	struct connection *c = *kernel_list(k, cookie);
 
 	while (c && c->cookie != cookie)
 		c = c->next;
 	return c;
-}
-
-void kernel_expect(struct kernel *k, uint64_t cookie, bool entry)
-{
-	struct connection **list = bucket(k->by_cookie, cookie);
-
-	if (!entry)
-		__builtin_prefetch(list);
-	else if (*list)
-		for (size_t at = 0; at < offsetof(struct connection, id); at += 64)   /* a line */
-			__builtin_prefetch((char *)*list + at);
-}
-
-/* Where it is noted whether a socket listens at the local port of s. */
-static bool *listening(struct kernel *k, const struct tcpdiag_socket *s)
-{
-	return &k->listening[s->family == AF_INET6][s->local.port];
 }
 
 /* An entry that has been described has a message with a descriptor; only its texts are written again. */
@@ -176,7 +153,7 @@ void kernel_describe(struct kernel *k, struct connection *c, const struct tcpdia
 
 struct connection *kernel_add(struct kernel *k, uint64_t cookie)
 {
-	struct connection **list = bucket(k->by_cookie, cookie);
+	struct connection **list = kernel_list(k, cookie);
 	struct connection *c = k->free;
 
 	if (c)
@@ -218,7 +195,7 @@ void kernel_settle(struct kernel *k, struct connection *c)
 /* Frees the entry. */
 static void forget(struct kernel *k, struct connection *c)
 {
-	struct connection **link = bucket(k->by_cookie, c->cookie);
+	struct connection **link = kernel_list(k, c->cookie);
 
 	kernel_settle(k, c);
 	while (*link != c)
@@ -265,38 +242,40 @@ void kernel_seen(struct kernel *k, struct connection *c, uint32_t inode)
 	c->seen = k->dump;
 }
 
-/* Called for each TCP socket of a dump, as each of tcpdiag_dump. */
-static void on_socket(void *arg, const struct tcpdiag_socket *s)
+/* Takes in a TCP socket of a dump, as each of tcpdiag_dump. */
+static bool on_socket(void *arg, const struct nlmsghdr *message)
 {
 	struct kernel *k = arg;
+	struct tcpdiag_socket s;
 
-	if (s->state == TCPDIAG_LISTEN) {
-		*listening(k, s) = true;
-		return;
+	if (!tcpdiag_read(&s, message))
+		return false;
+	bool *listening = &k->listening[s.family == AF_INET6][s.local.port];
+	if (s.state == TCPDIAG_LISTEN) {
+		*listening = true;
+		return true;
 	}
-	struct connection *c = kernel_find(k, s->cookie);
+	struct connection *c = kernel_find(k, s.cookie);
 	if (!c) {
-		if (is_own(k, &s->local, &s->remote))
-			return;
-		c = kernel_add(k, s->cookie);
-		if (!c)
-			return;
-		kernel_describe(k, c, &s->local, &s->remote, "+tcp");
+		if (is_own(k, &s.local, &s.remote) || !(c = kernel_add(k, s.cookie)))
+			return true;
+		kernel_describe(k, c, &s.local, &s.remote, "+tcp");
 		/* The role is a guess until the kernel tells who dialled: some nodes dial from the port at
 		 * which they listen. */
-		if (*listening(k, s))
+		if (*listening)
 			c->message.role = INTROSPECTION__ROLE__RESPONDER;
 	}
-	kernel_seen(k, c, s->inode);
-	c->message.status = status_of(s->state);
+	kernel_seen(k, c, s.inode);
+	c->message.status = status_of(s.state);
 	c->timeline.close_ts = 0;
-	if (!c->told && s->side != TCPDIAG_UNTOLD) {
+	if (!c->told && s.side != TCPDIAG_UNTOLD) {
 		c->told = true;
-		c->message.role = s->side == TCPDIAG_DIALLED ? INTROSPECTION__ROLE__INITIATOR
-		                                             : INTROSPECTION__ROLE__RESPONDER;
+		c->message.role = s.side == TCPDIAG_DIALLED ? INTROSPECTION__ROLE__INITIATOR
+		                                            : INTROSPECTION__ROLE__RESPONDER;
 	}
-	if (s->counted)
-		measure(c, s);
+	if (s.counted)
+		measure(c, &s);
+	return true;
 }
 
 /* Brings the table up to date. False: reading failed, which was logged; what was read is kept, and the

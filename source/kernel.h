@@ -129,12 +129,14 @@ struct kernel {
 	int64_t monotonic;             /* ns by which CLOCK_BOOTTIME is ahead of CLOCK_MONOTONIC */
 };
 
+/* The list in which the entry with this cookie is, or is to be. */
+static inline struct connection **kernel_list(struct kernel *k, uint64_t cookie)
+{
+	return &k->by_cookie[cookie * UINT64_C(0x9e3779b97f4a7c15) >> (64 - TABLE_BITS)];
+}
+
 /* The entry with this cookie; NULL: there is none. */
 struct connection *kernel_find(struct kernel *k, uint64_t cookie);
-
-/* The caller will soon look for this cookie: asks the processor to fetch the list that its entry is in
- * (entry false) or, once the list has come, the first entry of that list (entry true). */
-void kernel_expect(struct kernel *k, uint64_t cookie, bool entry);
 
 /* Makes an entry, all zero but for the cookie. The table owns it, and keeps it until a dump without it
  * was shown. NULL: the table is full, which is counted in left_out. */

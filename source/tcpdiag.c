@@ -67,8 +67,7 @@ static void count(struct tcpdiag_socket *s, const struct tcp_info *info)
 	s->rtt = info->tcpi_rtt;
 }
 
-/* Reads a message of a dump. False: it is malformed. */
-static bool read_socket(struct tcpdiag_socket *s, const struct nlmsghdr *m)
+bool tcpdiag_read(struct tcpdiag_socket *s, const struct nlmsghdr *m)
 {
 	const struct inet_diag_msg *d = NLMSG_DATA(m);
 
@@ -179,27 +178,11 @@ const char *tcpdiag_ask(struct tcpdiag *d, struct nlmsghdr *request,
 	return wrong;
 }
 
-struct teller {
-	void (*each)(void *arg, const struct tcpdiag_socket *socket);
-	void *arg;
-};
-
-static bool tell_socket(void *arg, const struct nlmsghdr *m)
-{
-	const struct teller *t = arg;
-	struct tcpdiag_socket s;
-	const bool well = read_socket(&s, m);
-
-	if (well)
-		t->each(t->arg, &s);
-	return well;
-}
-
 /* There are two forms of the request. Only the older one lists IPv4 and IPv6 at once, so that the kernel
  * goes through its table a single time: that table is large even if few of its sockets are of this
  * network namespace. */
 const char *tcpdiag_dump(struct tcpdiag *d,
-                         void (*each)(void *arg, const struct tcpdiag_socket *socket), void *arg)
+                         bool (*each)(void *arg, const struct nlmsghdr *message), void *arg)
 {
 	struct {
 		struct nlmsghdr header;
@@ -213,30 +196,5 @@ const char *tcpdiag_dump(struct tcpdiag *d,
 		.body.idiag_states = STATES,
 	};
 
-	return tcpdiag_ask(d, &request.header, tell_socket, &(struct teller){each, arg});
-}
-
-const char *tcpdiag_dump_udp(struct tcpdiag *d,
-                             void (*each)(void *arg, const struct tcpdiag_socket *socket),
-                             void *arg)
-{
-	static const uint8_t families[] = {AF_INET, AF_INET6};
-	const char *wrong = NULL;
-
-	for (size_t i = 0; !wrong && i < sizeof families; i++) {
-		struct {
-			struct nlmsghdr header;
-			struct inet_diag_req_v2 body;
-		} request = {
-			.header.nlmsg_len = sizeof request,
-			.header.nlmsg_type = SOCK_DIAG_BY_FAMILY,
-			.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP,
-			.body.sdiag_family = families[i],
-			.body.sdiag_protocol = IPPROTO_UDP,
-			.body.idiag_states = UINT32_MAX,
-		};
-
-		wrong = tcpdiag_ask(d, &request.header, tell_socket, &(struct teller){each, arg});
-	}
-	return wrong;
+	return tcpdiag_ask(d, &request.header, each, arg);
 }

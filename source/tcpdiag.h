@@ -2,7 +2,7 @@
 #define TCPDIAG_H
 
 /* The TCP and UDP sockets of this network namespace, as the kernel lists them to every user
- * (sock_diag(7)). tcpdiag.c is the only file that knows the messages of sock_diag. */
+ * (sock_diag(7)). tcpdiag.c is the only file that knows what the messages of an answer look like. */
 
 #include <linux/netlink.h>
 #include <netinet/in.h>
@@ -67,7 +67,7 @@ struct tcpdiag {
 };
 
 /* Opens d->fd, which the caller closes, also after a failure if it is not below 0. protocol:
- * NETLINK_SOCK_DIAG for tcpdiag_dump and tcpdiag_dump_udp; any other one for tcpdiag_ask. 0, or -1 with
+ * NETLINK_SOCK_DIAG for sockets, or another one whose dumps tcpdiag_ask is to read. 0, or -1 with
  * errno. */
 int tcpdiag_open(struct tcpdiag *d, int protocol);
 
@@ -77,15 +77,14 @@ int tcpdiag_open(struct tcpdiag *d, int protocol);
 const char *tcpdiag_ask(struct tcpdiag *d, struct nlmsghdr *request,
                         bool (*each)(void *arg, const struct nlmsghdr *message), void *arg);
 
-/* Calls each(arg, socket) for every TCP socket but those that are closed or in TIME_WAIT; listening ones
- * come first. A socket whose state changes meanwhile may come twice, and in rare cases not at all.
- * Never blocks. Returns NULL, or in words what went wrong: then each was not called for all. */
+/* Asks for all TCP sockets but those that are closed or in TIME_WAIT, as tcpdiag_ask does with other
+ * requests: each gets a message for a socket, which tcpdiag_read reads. Listening sockets come first. A
+ * socket whose state changes meanwhile may come twice, and in rare cases not at all. */
 const char *tcpdiag_dump(struct tcpdiag *d,
-                         void (*each)(void *arg, const struct tcpdiag_socket *socket), void *arg);
+                         bool (*each)(void *arg, const struct nlmsghdr *message), void *arg);
 
-/* Does the same for UDP sockets, of which only cookie, inode, family, state and ends are filled in. */
-const char *tcpdiag_dump_udp(struct tcpdiag *d,
-                             void (*each)(void *arg, const struct tcpdiag_socket *socket),
-                             void *arg);
+/* Reads a message of an answer about sockets. Of UDP sockets only cookie, inode, family, state and ends are
+ * filled in. False: the message is malformed. */
+bool tcpdiag_read(struct tcpdiag_socket *s, const struct nlmsghdr *message);
 
 #endif

@@ -3,6 +3,9 @@
  * of a flow is that of the socket that gets the flow's datagrams. */
 
 #include <errno.h>
+#include <linux/inet_diag.h>
+#include <linux/sock_diag.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -58,29 +61,59 @@ static uint64_t flow_cookie(const struct udp *u, uint16_t local_port, const stru
 	return wire_hash(seed, ports, sizeof ports) | FLOW_COOKIE;
 }
 
-/* Called for each UDP socket of a dump. The socket gets an entry of the table that is never shown, so that
+/* Takes in a UDP socket of a dump, as each of tcpdiag_ask. The socket gets an entry of the table that is never shown, so that
  * its process is searched; flows take their process from that entry. Of the sockets of one process
  * that share an address (SO_REUSEPORT), only one is put into a list of sockets. */
-static void on_socket(void *arg, const struct tcpdiag_socket *s)
+static bool on_socket(void *arg, const struct nlmsghdr *message)
 {
 	struct kernel *k = arg;
-	struct connection *c = kernel_find(k, s->cookie);
-	const bool connected = s->remote.port != 0;
-	struct connection **list =
-		&k->udp->sockets[(connected ? flow_cookie(k->udp, s->local.port, &s->remote.address, s->remote.port)
-	                            : s->local.port) % LISTS];
+	struct tcpdiag_socket s;
 
-	if (!c && !(c = kernel_add(k, s->cookie)))
-		return;
+	if (!tcpdiag_read(&s, message))
+		return false;
+	struct connection *c = kernel_find(k, s.cookie);
+	const bool connected = s.remote.port != 0;
+	struct connection **list =
+		&k->udp->sockets[(connected ? flow_cookie(k->udp, s.local.port, &s.remote.address, s.remote.port)
+	                            : s.local.port) % LISTS];
+
+	if (!c && !(c = kernel_add(k, s.cookie)))
+		return true;
 	c->hidden = true;
-	kernel_seen(k, c, s->inode);
-	c->local = s->local;
-	c->remote = s->remote;
+	kernel_seen(k, c, s.inode);
+	c->local = s.local;
+	c->remote = s.remote;
 	if (!connected && *list && (*list)->remote.port == 0 && same_address(&(*list)->local, &c->local) &&
 	    (*list)->holder.pid == c->holder.pid)
-		return;
+		return true;
 	c->next_port = *list;
 	*list = c;
+	return true;
+}
+
+/* Takes in all UDP sockets, of IPv4 and then of IPv6. NULL, or what went wrong. */
+static const char *dump_sockets(struct kernel *k)
+{
+	static const uint8_t families[] = {AF_INET, AF_INET6};
+	const char *wrong = NULL;
+
+	memset(k->udp->sockets, 0, sizeof k->udp->sockets);
+	for (size_t i = 0; !wrong && i < sizeof families; i++) {
+		struct {
+			struct nlmsghdr header;
+			struct inet_diag_req_v2 body;
+		} request = {
+			.header.nlmsg_len = sizeof request,
+			.header.nlmsg_type = SOCK_DIAG_BY_FAMILY,
+			.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP,
+			.body.sdiag_family = families[i],
+			.body.sdiag_protocol = IPPROTO_UDP,
+			.body.idiag_states = UINT32_MAX,
+		};
+
+		wrong = tcpdiag_ask(&k->diag, &request.header, on_socket, k);
+	}
+	return wrong;
 }
 
 /* How well the socket c fits a flow between these ends. Where several sockets fit, the kernel gives a
@@ -307,6 +340,19 @@ static void on_flow(struct kernel *k, const struct flow_key *key, const struct f
 	fill_tags(u, c, of);
 }
 
+/* The flow with this cookie will soon be worked on: asks the processor to fetch the list that its entry is in
+ * (entry false) or, once the list has come, the first entry of that list (entry true). */
+static void expect(struct kernel *k, uint64_t cookie, bool entry)
+{
+	struct connection **list = kernel_list(k, cookie);
+
+	if (!entry)
+		__builtin_prefetch(list);
+	else if (*list)
+		for (size_t at = 0; at < offsetof(struct connection, id); at += 64)   /* a line */
+			__builtin_prefetch((char *)*list + at);
+}
+
 /* Takes in a batch of flows, as each of flow_read. The entries of flows are scattered over a large table,
  * and waiting for memory would take as long as all else that is done with a flow. So, while one flow is
  * worked on, the processor is asked to fetch the entries of later flows: first the list that the
@@ -320,10 +366,10 @@ static void on_flows(void *arg, const struct flow_key *keys, const struct flow_v
 	for (size_t i = 0; i < n + LIST; i++) {
 		if (i < n) {
 			cookies[i] = flow_cookie(k->udp, keys[i].local_port, &keys[i].remote, keys[i].remote_port);
-			kernel_expect(k, cookies[i], false);
+			expect(k, cookies[i], false);
 		}
 		if (i >= LIST - ENTRY && i < n + LIST - ENTRY)
-			kernel_expect(k, cookies[i - (LIST - ENTRY)], true);
+			expect(k, cookies[i - (LIST - ENTRY)], true);
 		if (i >= LIST)
 			on_flow(k, &keys[i - LIST], &values[i - LIST], cookies[i - LIST]);
 	}
@@ -406,9 +452,8 @@ static const char *read_flows(struct kernel *k, int64_t now)
 static const char *udp_dump(struct kernel *k, int64_t now)
 {
 	struct udp *u = k->udp;
+	const char *wrong = dump_sockets(k);
 
-	memset(u->sockets, 0, sizeof u->sockets);
-	const char *wrong = tcpdiag_dump_udp(&k->diag, on_socket, k);
 	if (wrong)
 		return wrong;
 	k->flows.used = 0;
@@ -448,7 +493,7 @@ static void udp_open(struct kernel *k, bool all)
 
 	if (u)
 		untracked = conntrack_open(&u->conntrack, all);
-	const char *sockets = missing && untracked ? NULL : tcpdiag_dump_udp(&k->diag, on_socket, k);
+	const char *sockets = missing && untracked ? NULL : dump_sockets(k);
 	if (sockets) {
 		missing = "sockets";
 		reason = untracked = sockets;
