@@ -185,27 +185,14 @@ void ws_accept(char out[WS_ACCEPT_LEN + 1], struct ws_text key)
 	mbedtls_base64_encode((unsigned char *)out, WS_ACCEPT_LEN + 1, &n, hash, sizeof hash);
 }
 
-/* Is the text well formed so far (RFC 3629)? Takes it in any pieces. */
+/* Takes the next piece of a text. False: the text is not UTF-8. */
 static bool utf8_check(struct ws_utf8 *u, const uint8_t *p, size_t len)
 {
-	for (size_t i = 0; i < len; i++) {
-		uint8_t c = p[i];
+	bool well = true;
 
-		if (u->left > 0) {
-			if (c < u->low || c > u->high)
-				return false;
-			u->left--;
-			u->low = 0x80;
-			u->high = 0xbf;
-		} else if (c >= 0x80) {
-			if (c < 0xc2 || c > 0xf4)
-				return false;
-			u->left = (uint8_t)(c < 0xe0 ? 1 : c < 0xf0 ? 2 : 3);
-			u->low = c == 0xe0 ? 0xa0 : c == 0xf0 ? 0x90 : 0x80;
-			u->high = c == 0xed ? 0x9f : c == 0xf4 ? 0x8f : 0xbf;
-		}
-	}
-	return true;
+	for (size_t i = 0; i < len && well; i++)
+		well = ws_utf8_take(u, p[i]);
+	return well;
 }
 
 static bool is_control(const struct ws_decoder *d)

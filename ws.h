@@ -112,6 +112,25 @@ struct ws_utf8 {
 	uint8_t low, high;   /* range of the next of them */
 };
 
+/* Takes the next byte of a text. False: the text is not well-formed UTF-8 (RFC 3629 section 4). */
+static inline bool ws_utf8_take(struct ws_utf8 *u, uint8_t c)
+{
+	if (u->left > 0) {
+		if (c < u->low || c > u->high)
+			return false;
+		u->left--;
+		u->low = 0x80;
+		u->high = 0xbf;
+	} else if (c >= 0x80) {
+		if (c < 0xc2 || c > 0xf4)
+			return false;
+		u->left = (uint8_t)(c < 0xe0 ? 1 : c < 0xf0 ? 2 : 3);
+		u->low = c == 0xe0 ? 0xa0 : c == 0xf0 ? 0x90 : 0x80;
+		u->high = c == 0xed ? 0x9f : c == 0xf4 ? 0x8f : 0xbf;
+	}
+	return true;
+}
+
 /* State of one direction of one connection. All zero is a server that has read
  * nothing; max_message must be set before the first call. */
 struct ws_decoder {

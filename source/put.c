@@ -3,6 +3,8 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "ws.h"
+
 enum { SCHEMA_VERSION = 1 };
 enum { LEN = 2 };   /* the wire type of strings, bytes and messages */
 
@@ -30,6 +32,8 @@ size_t wire_put_prefix(uint8_t out[WIRE_PREFIX_MAX],
 const uint8_t *wire_not_utf8(const uint8_t *s, const uint8_t *end)
 {
 	while (s < end) {
+		const uint8_t *const start = s;
+		struct ws_utf8 u = {0};
 		uint64_t eight;
 
 		if (end - s >= (ptrdiff_t)sizeof eight) {
@@ -39,21 +43,12 @@ const uint8_t *wire_not_utf8(const uint8_t *s, const uint8_t *end)
 				continue;
 			}
 		}
-		size_t more = *s < 0x80 ? 0 : *s < 0xe0 ? 1 : *s < 0xf0 ? 2 : 3;
-		uint8_t low = *s == 0xe0 ? 0xa0 : *s == 0xf0 ? 0x90 : 0x80;
-		uint8_t high = *s == 0xed ? 0x9f : *s == 0xf4 ? 0x8f : 0xbf;
-
-		if ((*s >= 0x80 && *s < 0xc2) || *s > 0xf4 || (size_t)(end - s) <= more)
-			return s;
-		for (size_t i = 1; i <= more; i++) {
-			if (s[i] < low || s[i] > high)
-				return s;
-			low = 0x80;
-			high = 0xbf;
-		}
-		s += 1 + more;
+		do
+			if (s == end || !ws_utf8_take(&u, *s++))
+				return start;
+		while (u.left > 0);
 	}
-	return s;
+	return end;
 }
 
 size_t wire_text(char *out, size_t size, const char *text, size_t len)
