@@ -304,12 +304,6 @@ static void route(struct http_answer *a, const struct ws_request *r,
 	}
 }
 
-/* Does the answer hold data of the node? Such a request may make the daemon take a snapshot. */
-static bool shows_data(const struct ws_request *r, const struct endpoint *endpoint)
-{
-	return r->upgrade || endpoint;
-}
-
 /* Refuses a request that a page of another origin caused. Browsers do not send Origin with everything
  * that they load, but then they send Sec-Fetch-Site, which is "none" for an address that a person
  * typed. False: the request was not refused. */
@@ -332,7 +326,7 @@ static void decide(struct http_answer *a, const struct ws_request *r,
                    const struct http_policy *policy)
 {
 	const struct endpoint *endpoint = find_endpoint(r, policy);
-	bool data = shows_data(r, endpoint);
+	bool data = r->upgrade || endpoint;   /* the answer would hold data of the node */
 	bool health = ws_text_is_exactly(r->path, HEALTH_PATH) && !r->upgrade;
 	bool allowed = ws_text_is_exactly(r->method, "GET") || ws_text_is_exactly(r->method, "HEAD") ||
 	               (health && ws_text_is_exactly(r->method, "OPTIONS"));
@@ -372,22 +366,6 @@ void http_decide(struct http_answer *a, const struct ws_request *r, int got,
 	a->no_body = ws_text_is_exactly(r->method, "HEAD");
 }
 
-static size_t write_refusal(char *out, size_t size, const struct http_answer *a)
-{
-	const char *help = http_reasons[a->refusal].help;
-	int n = snprintf(out, size, "%d %s: %s", a->status, status_text(a->status), a->reason);
-
-	if (n > 0 && a->option && (size_t)n < size)
-		n += snprintf(out + n, size - (size_t)n, "; start introspectd with %s %.*s", a->option,
-		              (int)a->value.len, a->value.at);
-	else if (n > 0 && help && (size_t)n < size)
-		n += snprintf(out + n, size - (size_t)n, "; %s", help);
-	if (n < 0 || (size_t)n + 2 > size)
-		n = (int)size - 2;
-	out[n++] = '\n';
-	return (size_t)n;
-}
-
 /* Writes behind the n characters that are in out. Returns how many there are then, less
  * than size in any case. */
 __attribute__((format(printf, 4, 5)))
@@ -399,6 +377,21 @@ static size_t append(char *out, size_t size, size_t n, const char *format, ...)
 	int more = vsnprintf(out + n, size - n, format, args);
 	va_end(args);
 	return more < 0 ? n : n + (size_t)more < size ? n + (size_t)more : size - 1;
+}
+
+/* The text of a refusal: one line, however long the refused value is. */
+static size_t write_refusal(char *out, size_t size, const struct http_answer *a)
+{
+	const char *help = http_reasons[a->refusal].help;
+	size_t n = append(out, size - 1, 0, "%d %s: %s", a->status, status_text(a->status), a->reason);
+
+	if (a->option)
+		n = append(out, size - 1, n, "; start introspectd with %s %.*s", a->option,
+		           (int)a->value.len, a->value.at);
+	else if (help)
+		n = append(out, size - 1, n, "; %s", help);
+	out[n++] = '\n';
+	return n;
 }
 
 /* Appends a line on one path to the list at /. */
