@@ -34,12 +34,6 @@ const struct forms *const parts_forms = &wishes_forms;
 const char *(*const parts_deflate)(const struct ws_request *r) = NULL;
 #endif
 
-static struct source *open_kernel(const struct daemon *d)
-{
-	return kernel_open(d->options.process, d->listeners.addresses, d->listeners.count,
-	                   d->options.udp);
-}
-
 static bool feed_wanted(const struct options *o)
 {
 	return o->feed;
@@ -48,7 +42,7 @@ static bool feed_wanted(const struct options *o)
 static struct source *open_feed(const struct daemon *d)
 {
 	const struct options *o = &d->options;
-	struct source *kernel = o->process ? open_kernel(d) : NULL;
+	struct source *kernel = o->process ? parts_open_kernel(d) : NULL;
 	struct source *feed = feed_open(o->feed,
 	                                o->feed_mode == NOT_GIVEN ? DEFAULT_FEED_MODE : (mode_t)o->feed_mode,
 	                                o->max_snapshot, o->interval);
@@ -66,16 +60,9 @@ static struct source *open_replay(const struct daemon *d)
 	return replay_open(d->options.replay, d->options.loop, d->options.max_snapshot);
 }
 
-static bool kernel_wanted(const struct options *o)
-{
-	(void)o;
-	return true;
-}
-
 const struct source_kind parts_sources[] = {
 	{"feed", feed_wanted, open_feed},
 	{"replay", replay_wanted, open_replay},
-	{"kernel", kernel_wanted, open_kernel},
 	{0},
 };
 

@@ -17,19 +17,7 @@ extern const struct kernel_events *const kernel_events;
 const struct kernel_udp *const kernel_udp = NULL;
 const struct kernel_events *const kernel_events = NULL;
 
-static bool kernel_wanted(const struct options *o)
-{
-	(void)o;
-	return true;
-}
-
-static struct source *open_kernel(const struct daemon *d)
-{
-	return kernel_open(d->options.process, d->listeners.addresses, d->listeners.count,
-	                   d->options.udp);
-}
-
-const struct source_kind parts_sources[] = {{"kernel", kernel_wanted, open_kernel}, {0}};
+const struct source_kind parts_sources[] = {{0}};
 
 void parts_read_again(const struct options *o)
 {

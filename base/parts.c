@@ -100,22 +100,28 @@ static const char *pass_on(void *arg, const uint8_t *event, size_t len, int64_t 
 	return error;
 }
 
+struct source *parts_open_kernel(const struct daemon *d)
+{
+	return kernel_open(d->options.process, d->listeners.addresses, d->listeners.count,
+	                   d->options.udp);
+}
+
 int parts_open_source(struct daemon *d)
 {
 	static char shown[sizeof((struct utsname *)0)->nodename];
 	struct utsname system = {0};
 	const struct source_kind *kind = parts_sources;
 
-	while (!kind->wanted(&d->options))
+	while (kind->name && !kind->wanted(&d->options))
 		kind++;
-	struct source *source = d->source = kind->open(d);
+	struct source *source = d->source = kind->name ? kind->open(d) : parts_open_kernel(d);
 	if (!source)
 		return -1;
 	source->event = pass_on;
 	source->event_arg = d;
 	uname(&system);
 	wire_text(shown, sizeof shown, system.nodename, strlen(system.nodename));
-	source->runtime.source = (char *)(uintptr_t)kind->name;
+	source->runtime.source = (char *)(uintptr_t)(kind->name ? kind->name : "kernel");
 	source->runtime.hostname = shown;
 	source->runtime.interval_ms = (uint32_t)d->options.interval;
 	return 0;

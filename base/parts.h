@@ -20,7 +20,7 @@ extern const struct stream_kind *const parts_streams[];
 /* Endpoints besides the pull protocol, ended by NULL. */
 extern const struct endpoint *const parts_endpoints[];
 
-/* Sources, ended by one without a name. The daemon opens the first that the options ask for. */
+/* Sources besides the kernel source, ended by one without a name. */
 struct source_kind {
 	const char *name;
 	bool (*wanted)(const struct options *o);
@@ -28,9 +28,12 @@ struct source_kind {
 };
 extern const struct source_kind parts_sources[];
 
-/* Opens the first source that the options ask for, once the daemon listens, as d->source. Says in
- * its runtime what the daemon owns of that, and passes its events on to the endpoints that take
- * them. 0, or -1 with one line logged. */
+/* Opens the kernel source as the options say. NULL with one line logged. */
+struct source *parts_open_kernel(const struct daemon *d);
+
+/* Opens, once the daemon listens, the first of parts_sources that the options ask for, else the kernel
+ * source, as d->source. Says in the source's runtime what the daemon owns of that, and passes the
+ * source's Events on to the endpoints that take them. 0, or -1 with one line logged. */
 int parts_open_source(struct daemon *d);
 
 /* A snapshot was taken: tells the endpoints and whatever makes smaller forms of it. */
