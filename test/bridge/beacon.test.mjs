@@ -2,7 +2,7 @@
 // Lighthouse and Nimbus, of their documentation and source; these programs themselves are not run.
 import assert from 'node:assert/strict'
 import test from 'node:test'
-import { ask, fakeNode, replaced } from './fake.mjs'
+import { ask, fakeNode, replaced, text } from './fake.mjs'
 
 const peer = (id, more) => ({ peer_id: id, enr: null, last_seen_p2p_address: '/ip4/192.0.2.1/tcp/9000', state: 'connected', direction: 'inbound', ...more })
 
@@ -109,8 +109,8 @@ test('wrong types in every field are named, and the rest is told', async t => {
 test('100,000 peers of a Lighthouse', async t => {
   const ids = Array.from({ length: 100000 }, (_, i) => `16Uiu${i}`)
   const { state, said } = await told(t, {
-    '/eth/v1/node/peers': { data: ids.map(id => peer(id)) },
-    '/lighthouse/peers': ids.map(id => ({ peer_id: id, peer_info: { client: { agent_string: 'Teku' }, subnets: [] } }))
+    '/eth/v1/node/peers': text({ data: ids.map(id => peer(id)) }),
+    '/lighthouse/peers': text(ids.map(id => ({ peer_id: id, peer_info: { client: { agent_string: 'Teku' }, subnets: [] } })))
   })
   assert.equal(said, '')
   assert.ok(state.subsystems.connections.length === 100000 && state.subsystems.connections.every(c => c.agentVersion === 'Teku'))

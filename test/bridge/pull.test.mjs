@@ -6,7 +6,7 @@ import { createServer } from 'node:net'
 import { join } from 'node:path'
 import test from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { client, daemon, folder, ServerMessage, until } from '../integration/daemon.mjs'
+import { client, daemon, folder, ServerMessage, undisturbed, until } from '../integration/daemon.mjs'
 import { feedDaemon } from '../integration/feed-node.mjs'
 import { bridge, fakeNode, KUBO } from './fake.mjs'
 
@@ -157,10 +157,11 @@ test('the real daemon pulls: no client, no question', async t => {
   assert.equal(state.runtime.implementation, 'kubo')
   assert.equal(state.subsystems.connections[0].agentVersion, 'kubo/0.42.0')
   c.socket.terminate()
-  await sleep(500)
-  const before = n.times(PEERS)
-  await sleep(1000)
-  assert.equal(n.times(PEERS), before)
+  await undisturbed(async () => {   // a question of before may still come
+    const before = n.times(PEERS)
+    await sleep(1000)
+    return n.times(PEERS) === before || undefined
+  })
   await b.stop()
 })
 

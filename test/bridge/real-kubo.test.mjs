@@ -11,7 +11,7 @@ import { promisify } from 'node:util'
 import { client, daemon, folder, root } from '../integration/daemon.mjs'
 import { feedDaemon } from '../integration/feed-node.mjs'
 import { ask, bridge } from './fake.mjs'
-import { equal, freePort, shows } from './real.mjs'
+import { equal, freePort, persist, shows } from './real.mjs'
 
 const KUBO = process.env.KUBO
 const skip = !KUBO && 'no Kubo: make bridge-check builds it where there is Go'
@@ -56,7 +56,8 @@ async function kubo (t) {
 async function three (t) {
   const nodes = await Promise.all([kubo(t), kubo(t), kubo(t)])
   const [one, two, three] = nodes
-  return { nodes, connect: () => Promise.all([one.ipfs('swarm', 'connect', two.address('/tcp/')), one.ipfs('swarm', 'connect', three.address(quic ? '/quic-v1' : '/tcp/'))]) }
+  const dial = address => persist(() => one.ipfs('swarm', 'connect', address))
+  return { nodes, connect: () => Promise.all([dial(two.address('/tcp/')), dial(three.address(quic ? '/quic-v1' : '/tcp/'))]) }
 }
 
 async function fetched (from, to, t) {
@@ -64,7 +65,7 @@ async function fetched (from, to, t) {
   writeFileSync(file, randomBytes(SIZE))
   const cid = (await from.ipfs('add', '-q', file)).trim()
   // Who is asked before the other knows the connection is asked again after a minute only.
-  for (let i = 0; i < 12; i++) if (await to.ipfs('--timeout=5s', 'pin', 'add', cid).catch(() => false)) return
+  for (let i = 0; i < 30; i++) if (await to.ipfs('--timeout=5s', 'pin', 'add', cid).catch(() => false)) return
   assert.fail('the content did not come')
 }
 
@@ -137,7 +138,8 @@ test('with --pid the kernel\'s bytes stand on the connections, over TCP and QUIC
     assert.match(found.agentVersion, /^kubo\//)
     assert.ok(found.streams.streams.length > 0)
     assert.equal(found.unlisted, false)
-    assert.ok(Number(found.traffic.trafficIn.cumBytes) < 2 * SIZE)
+    // over QUIC what was taken for lost comes again, on a busy machine much of it
+    if (part === '/tcp/') assert.ok(Number(found.traffic.trafficIn.cumBytes) < 2 * SIZE)
   }
   // The bridge's own connection to the API is one that the node does not list; it changes no other part.
   const { state } = await c.next()
@@ -154,7 +156,7 @@ test('node and daemon are restarted in both orders', { skip }, async t => {
   const b = bridge(t, ['kubo', one.url, '--to', path], { from: plain })
   const shown = async d => {
     const c = await client(t, d.ws)
-    for (const end = Date.now() + 60000; Date.now() < end;) {
+    for (const end = Date.now() + 100000; Date.now() < end;) {
       const { state } = await c.next()
       if (state.subsystems?.connections?.some(each => each.peerId === two.id)) return c.socket.terminate()
       await sleep(100)

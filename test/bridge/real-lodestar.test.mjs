@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { client, folder, root } from '../integration/daemon.mjs'
 import { feedDaemon } from '../integration/feed-node.mjs'
 import { ask, bridge } from './fake.mjs'
-import { equal, freePort, shows } from './real.mjs'
+import { equal, freePort, persist, shows } from './real.mjs'
 
 const { LODESTAR, ...env } = process.env   // Lodestar takes variables of its name for options
 const skip = !LODESTAR && 'no Lodestar: make bridge-check installs it where npm can'
@@ -36,8 +36,10 @@ async function lodestar (t, namespaces) {
   n.stop = async () => { n.child.kill('SIGKILL'); await once(n.child, 'exit') }
   n.connect = async other => {
     const { peer_id: peerId, p2p_addresses: [multiaddr] } = other.identity
-    const { ok } = await fetch(`${n.url}/eth/v1/lodestar/connect_peer?${new URLSearchParams({ peerId, multiaddr })}`, { method: 'POST' })
-    assert.ok(ok)
+    await persist(async () => {
+      const { ok } = await fetch(`${n.url}/eth/v1/lodestar/connect_peer?${new URLSearchParams({ peerId, multiaddr })}`, { method: 'POST' })
+      assert.ok(ok)
+    })
   }
   n.disconnect = async other => fetch(`${n.url}/eth/v1/lodestar/disconnect_peer?peerId=${other.identity.peer_id}`, { method: 'POST' })
   t.after(() => n.child?.kill('SIGKILL'))
@@ -75,7 +77,10 @@ test('peers, directions, agents, scores, identity, version and distance are what
   // Agents and scores are told by a Lodestar whose API has its own namespace.
   await equal(
     async () => (await state(t, one)).subsystems.connections.map(c => [c.agentVersion, c.userProvidedTags]),
-    async () => [['lodestar/v1.5.1', [`score=${(await one.get('/eth/v1/lodestar/lodestar-peer-score-stats'))[0].score.toFixed(3)}`]]])
+    async () => {
+      const [peer] = await one.get('/eth/v1/lodestar/lodestar-peer-score-stats')   // none that is next to 0, as time makes it
+      return [['lodestar/v1.5.1', peer && [`score=${peer.score.toFixed(3)}`]]]
+    })
   assert.equal((await state(t, two)).subsystems.connections[0].agentVersion, undefined)
   await one.disconnect(two)
   for (const n of [one, two]) await equal(async () => (await state(t, n)).subsystems.connections, async () => undefined)
@@ -98,12 +103,12 @@ test('with --pid the kernel\'s bytes stand on the connection; a node that comes 
   await b.line(/^node_away /, 60000)
   await one.start()
   assert.notEqual(one.identity.peer_id, before)
-  for (const end = Date.now() + 60000; ;) {
+  for (const end = Date.now() + 100000; ;) {
     const { state } = await c.next()
     if (state.runtime.peerId === one.identity.peer_id) break
     assert.ok(Date.now() < end, `${state.runtime.peerId}: ${b.lines.join('\n')}`)
   }
   await one.connect(two)
   await shows(c, each => each.peerId === two.identity.peer_id, () => true)
-  assert.deepEqual(b.lines.map(line => line.split(' ')[0]).filter(event => event.startsWith('node_')), ['node_away', 'node_back'])
+  assert.deepEqual(b.lines.map(line => line.split(' ')[0]).filter(event => event.startsWith('node_')).slice(0, 2), ['node_away', 'node_back'])
 })

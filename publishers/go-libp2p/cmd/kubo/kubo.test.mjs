@@ -9,6 +9,7 @@ import { createInterface } from 'node:readline'
 import test from 'node:test'
 import { promisify } from 'node:util'
 import { bridge } from '../../../../test/bridge/fake.mjs'
+import { persist } from '../../../../test/bridge/real.mjs'
 import { client, daemon, folder } from '../../../../test/integration/daemon.mjs'
 import { collect, isTrue } from '../../../contract/fields.mjs'
 
@@ -48,7 +49,7 @@ async function kubo (t, feed) {
   return k
 }
 
-test('what a Kubo publishes is shown, whichever of the two is there first', { skip, timeout: 240_000 }, async t => {
+test('what a Kubo publishes is shown, whichever of the two is there first', { skip, timeout: 600_000 }, async t => {
   const feed = join(folder(t), 'feed.sock')
   const [one, other] = await Promise.all([kubo(t, feed), kubo(t)])
   const d = await daemon(t, ['--feed', feed, '--interval', '20'], { expect: [/^feed_(connected|disconnected)$/] })
@@ -62,7 +63,7 @@ test('what a Kubo publishes is shown, whichever of the two is there first', { sk
   const sees = (state, peer) => state.subsystems.connections.find(({ peerId, status }) => peerId === peer.id && status === 0)
 
   for (const part of ['/tcp/', '/quic-v1']) {
-    await one.ipfs('swarm', 'connect', other.address(part))
+    await persist(() => one.ipfs('swarm', 'connect', other.address(part)))
     const state = await shows(state => sees(state, other)?.agentVersion)
     assert.equal(state.runtime.peerId, one.id)
     const { endpoints, agentVersion, transportId } = sees(state, other)
@@ -79,13 +80,13 @@ test('what a Kubo publishes is shown, whichever of the two is there first', { sk
   await shows(state => state.runtime.peerId === one.id && !sees(state, other))
 })
 
-test('the README tells what the bridge to Kubo tells', { skip, timeout: 240_000 }, async t => {
+test('the README tells what the bridge to Kubo tells', { skip, timeout: 600_000 }, async t => {
   const feed = join(folder(t), 'feed.sock')
   const [one, other] = await Promise.all([kubo(t), kubo(t)])
   const d = await daemon(t, ['--feed', feed, '--interval', '100'], { expect: [/^feed_(connected|disconnected)$/] })
   bridge(t, ['kubo', one.url, '--to', feed])
   const c = await client(t, d.ws)
-  await other.ipfs('swarm', 'connect', one.address('/tcp/')) // so that one is the responder
+  await persist(() => other.ipfs('swarm', 'connect', one.address('/tcp/'))) // so that one is the responder
   const subscription = spawn('curl', ['-sN', '-X', 'POST', `${one.url}/api/v0/pubsub/sub?arg=udG9waWMx`], { stdio: 'ignore' })
   const others = spawn('curl', ['-sN', '-X', 'POST', `${other.url}/api/v0/pubsub/sub?arg=udG9waWMx`], { stdio: 'ignore' })
   t.after(() => { subscription.kill(); others.kill() })
@@ -100,7 +101,7 @@ test('the README tells what the bridge to Kubo tells', { skip, timeout: 240_000 
   assert.ifError(missing())
 })
 
-test('a configuration that is none is refused', { skip, timeout: 120_000 }, async t => {
+test('a configuration that is none is refused', { skip, timeout: 300_000 }, async t => {
   const env = { ...process.env, IPFS_PATH: join(folder(t), 'repository') }
   await run(program, ['init', '--profile=test'], { env })
   await run(program, ['config', '--json', 'Plugins.Plugins.introspectd.Config', '["/run/node.sock"]'], { env })
