@@ -134,7 +134,7 @@ openrc-check: all
 upgrade-check:
 	$(MAKE) -j$(JOBS) all bridge
 	$(if $(HAS_RELEASED),$(MAKE) released && \
-		GO=$(GO) RELEASED=$(RELEASED_TREE) BUILD=$(BUILD) timeout 600 $(TEST) --test-timeout=480000 \
+		GO=$(GO) RELEASED=$(RELEASED_TREE) BUILD=$(BUILD) timeout 1200 $(TEST) --test-timeout=900000 \
 		test/upgrade/upgrade.test.mjs,@echo 'skipped: the history has no $(RELEASED), so its programs')
 
 released: $(RELEASED_TREE)/Makefile

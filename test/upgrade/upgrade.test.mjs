@@ -17,7 +17,7 @@ import { makePki } from '../integration/pki.mjs'
 import { bigState, recording, save } from '../integration/recording.mjs'
 import { publishers, run as publisher } from '../../publishers/contract/publishers.mjs'
 
-const limit = { timeout: 120000 }
+const limit = { timeout: 300000 }   // of a group
 const release = (tree, at) => ({
   tree,
   build: at,
@@ -46,7 +46,7 @@ const replaying = (t, of, ...options) => daemon(t, [
 // Runs introspect of a release to its end.
 async function introspect (of, ...args) {
   const { stdout, stderr } = await promisify(execFile)(join(of.build, 'introspect'), args,
-    { maxBuffer: 1 << 26, timeout: 60000 })
+    { maxBuffer: 1 << 26, timeout: 120000 })
   assert.equal(stderr, '')
   return stdout
 }
