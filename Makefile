@@ -85,6 +85,8 @@ $(BUILD)/source/put.o $(BUILD)/source/wire.o $(BUILD)/source/complete.o: FAST = 
 $(BUILD)/%flags: export C = $(FLAGS)
 $(BUILD)/%flags: export LD = $(HARDEN_LD) $(SMALL_LD) $(CFLAGS) $(LDFLAGS)
 $(BUILD)/allflags: FORCE
+	@for tool in $(firstword $(CC)) $(firstword $(HOSTCC)) $(firstword $(PKG_CONFIG)) protoc-c; do \
+		command -v $$tool > /dev/null || { echo "there is no $$tool: make deps installs what is needed" >&2; exit 1; }; done
 	@mkdir -p $(@D)
 	@echo '$(CC) $(if $(HARDEN),$(HARDEN_IF)) $(LIBS)' "$$C" "$$LD" > $@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@

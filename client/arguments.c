@@ -44,7 +44,7 @@ static void help(void)
 	       "      --tls-key FILE      its key\n"
 	       "  -h, --help\n"
 	       "  -V, --version\n\n",
-	       DEFAULT_VIEW_INTERVAL_MS / 1000.0, DEFAULT_MAX_MESSAGE);
+	       (double)DEFAULT_VIEW_INTERVAL_MS / 1000, DEFAULT_MAX_MESSAGE);
 	printf(
 	    "Exit status: %d all is done, %d no connection, %d wrong usage, %d the time was over\n"
 	    "before all had come, %d the output could not be written.\n",

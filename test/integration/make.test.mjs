@@ -44,6 +44,15 @@ test('a linker that warns of a flag is not given it', t => {
   assert.doesNotMatch(readFileSync(join(path, 'ldflags'), 'utf8'), /relocs/)
 })
 
+test('a tool that is missing is named', t => {
+  for (const tool of ['CC', 'HOSTCC', 'PKG_CONFIG']) {
+    const path = folder(t)
+    const { status, stderr } = make([`BUILD=${path}`, `${tool}=no-such-tool of-this`, `${path}/cflags`])
+    assert.equal(status, 2)
+    assert.match(stderr, /^there is no no-such-tool: make deps installs what is needed$/m)
+  }
+})
+
 test('neither root nor sudo: it says so', t => {
   const path = folder(t)
   writeFileSync(join(path, 'id'), '#!/bin/sh\necho 1000\n')
