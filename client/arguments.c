@@ -74,13 +74,21 @@ static bool read_seconds(const char *text, int64_t *ms)
 	return true;
 }
 
-/* Is it what somebody writes who forgot to name a file before the address? */
+/* Without an address behind it: is the file what somebody writes who forgot to name one? */
 static bool is_address(const char *text)
 {
 	struct address a;
 
 	return strstr(text, "://") ||
 	       (strchr(text, ':') && !strchr(text, '/') && address_read(&a, text) == NULL);
+}
+
+/* Does the target end with this? */
+static bool ends_with(const char *target, const char *end)
+{
+	const size_t len = strlen(target), end_len = strlen(end);
+
+	return len >= end_len && strcmp(target + len - end_len, end) == 0;
 }
 
 /* Takes one option. NULL, or what is wrong with it. */
@@ -95,8 +103,6 @@ static const char *take_argument(struct arguments *a, int option, const char *va
 	case PAST:
 		if (a->mode != AUTO)
 			return "there is another --json, --events or --record";
-		if (value && is_address(value))
-			return "an address: name a file first, then the address";
 		a->past = option == PAST;
 		a->mode = option == 'j' ? JSON : option == 'e' ? EVENTS : RECORD;
 		if (a->past && (strcmp(value, "--json") == 0 || strcmp(value, "-j") == 0))
@@ -155,6 +161,8 @@ static const char *conflict(const struct arguments *a)
 		return "--totals goes with --json or the live view";
 	if (a->ca && a->insecure)
 		return "only one of --ca and --insecure";
+	if (a->mode != EVENTS && ends_with(a->address.target, "/introspect"))
+		return "what the address ends with, /introspect, goes with --events";
 	if (!a->cert != !a->key)
 		return "--tls-cert and --tls-key go together";
 	if ((a->ca || a->insecure || a->cert) && !a->address.secure)
@@ -172,6 +180,13 @@ static int settle(struct arguments *a, const char *address)
 		fprintf(stderr, "introspect: %s: %s\n", address, wrong);
 		return STATUS_USAGE;
 	}
+	if (a->file && !address && is_address(a->file)) {
+		fprintf(stderr,
+			"introspect: --%s %s: an address: name a file first, then the address; "
+			"a file of this name needs ./ before it\n",
+			a->past ? "past" : "record", a->file);
+		return STATUS_USAGE;
+	}
 	if ((wrong = conflict(a)) != NULL) {
 		fprintf(stderr, "introspect: %s\n", wrong);
 		return STATUS_USAGE;
@@ -187,9 +202,12 @@ static int settle(struct arguments *a, const char *address)
 		fprintf(stderr, "introspect: a recording is not for a terminal: name a file\n");
 		return STATUS_USAGE;
 	}
-	if (strcmp(a->address.target, "/") == 0 && (a->past || a->mode == EVENTS))
-		snprintf(a->address.target, sizeof a->address.target, "%s",
-			 a->past ? "/past" : "/introspect");
+	/* Where a proxy serves it below a path, too. */
+	const size_t len = strlen(a->address.target);
+	if ((a->past || a->mode == EVENTS) && ends_with(a->address.target, "/") &&
+	    !strchr(a->address.target, '?'))
+		snprintf(a->address.target + len, sizeof a->address.target - len, "%s",
+			 a->past ? "past" : "introspect");
 	if (a->interval < 0)
 		a->interval = a->mode == VIEW ? DEFAULT_VIEW_INTERVAL_MS : 0;
 	return -1;

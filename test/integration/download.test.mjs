@@ -156,7 +156,9 @@ describe('introspect --past', () => {
 
   for (const [args, why] of [
     ...['127.0.0.1:4801', 'localhost:4801', '[::1]:4801', 'wss://node.example/'].flatMap(address => ['past', 'record'].map(option =>
-      [[`--${option}`, address], `--${option} ${address}: an address: name a file first, then the address`])),
+      [[`--${option}`, address], `--${option} ${address}: an address: name a file first, then the address; a file of this name needs ./ before it`])),
+    ...[[], ['--json'], ['--record', 'x']].map(more =>
+      [[...more, 'ws://localhost/node/introspect'], 'what the address ends with, /introspect, goes with --events']),
     [['--past', 'x', '--json'], '--json: there is another --json, --events or --record'],
     [['--past', 'x', '--wait'], '--wait goes without --past'],
     [['--totals', '--events'], '--totals goes with --json or the live view'],
@@ -167,6 +169,31 @@ describe('introspect --past', () => {
       assert.deepEqual([code, stderr], [2, `introspect: ${why}\n`])
     })
   }
+})
+
+test('what it asks for, also where a proxy serves the daemon below a path', async t => {
+  const asked = []
+  const server = createServer(socket => {
+    socket.on('error', () => {}).once('data', head => {
+      asked.push(head.toString().split('\r\n')[0])
+      socket.end('HTTP/1.1 404 Not Found\r\n\r\n')
+    })
+  })
+  t.after(() => server.close())
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const base = `http://127.0.0.1:${server.address().port}`
+  for (const [options, path, target] of [
+    [['--json'], '/node/', '/node/'], [['--json'], '', '/'],
+    [['--events'], '/node/', '/node/introspect'], [['--events'], '', '/introspect'],
+    [['--events'], '/node/introspect', '/node/introspect'], [['--events'], '/?a=/', '/?a=/'],
+    [['--past', '--json'], '/node/', '/node/past'], [['--past', '--json'], '/', '/past'],
+    [['--past', '--json'], '/node/past?since=5', '/node/past?since=5']
+  ]) {
+    assert.equal((await introspect(t, ...options, base + path)).code, 1)
+    assert.equal(asked.pop(), `GET ${target} HTTP/1.1`)
+  }
+  assert.deepEqual(asked, [])
 })
 
 describe('introspect --totals', () => {

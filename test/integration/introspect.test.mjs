@@ -4,7 +4,7 @@ import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readFileSync, readdirSync, statSync, watch, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
-import { dirname, join } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 import { describe, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -355,6 +355,15 @@ describe('introspect --record', () => {
     assert.equal(readFileSync(path, 'utf8'), 'precious')
     assert.equal((await introspect(t, ['--record', path, '--force', '--count', '1', d.host]).end).code, 0)
     assert.equal(states(path).length, 1)
+  })
+
+  test('where an address follows, a file may have the name of one', async t => {
+    const path = join(folder(t), 'run:2024')
+    const s = await server(t, (socket, n) => socket.send(encode({ ...everything, sequence: n + 1 })))
+    const p = introspect(t, ['--record', 'run:2024', '--count', '2', s.name],
+      { command: ['sh', '-c', `cd '${dirname(path)}' && exec "$0" "$@"`, resolve(program)] })
+    assert.deepEqual(await p.end, { code: 0, signal: null, errors: ['introspect: snapshots recorded: 2'] })
+    assert.equal(states(path).length, 2)
   })
 
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
