@@ -3,6 +3,7 @@
 import { readFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { chromium } from 'playwright-core'
 import { cpu, longestTask, published } from '../browser/browser.mjs'
 import { fullState, pageFolder } from '../dashboard/page.mjs'
@@ -10,21 +11,31 @@ import { schema, ServerMessage } from '../integration/daemon.mjs'
 
 const SIZES = [[100, 1], [1000, 1], [10_000, 1], [10_000, 50]]   // connections, of which one of so many differs
 const VIEWS = ['overview', 'peers', 'connections', 'streams', 'swarm']
+const COMPARED = 'by=10m&vs=2000'   // with what was 2 s earlier, so that neither range is as it was
 const INTERVAL = 500   // ms
 const SNAPSHOTS = 6    // in each view
 const ROUNDS = 20      // of decoding
 
 const protobufjs = await readFile(createRequire(import.meta.url).resolve('protobufjs/dist/protobuf.min.js'), 'utf8')
 
-// Three states that differ in every connection, or in one of some, as those of a live node do.
+const timeOf = ms => Buffer.from(Array.from({ length: 6 }, (_, i) => Math.floor(ms / 128 ** i) % 128 + (i < 5 ? 128 : 0)))
+
+// Three states that differ in every connection, or in one of some, as those of a live node do; their
+// time is put in when they are asked for.
 const statesOf = (count, some) => [1, 2, 3].map(n => {
   const message = fullState(0, count)
+  message.state.instantTs = 1700000000_123   // no other time is that
   for (const [i, c] of message.state.subsystems.connections.entries()) {
-    if ((i + n) % some === 0) c.traffic.trafficIn.instBw = (i * 7919 * n) % 100_003
+    if ((i + n) % some === 0) {
+      c.traffic.trafficIn.instBw = (i * 7919 * n) % 100_003
+      c.traffic.trafficIn.cumBytes += i * n
+    }
   }
   delete message.state.runtime
   delete message.state.sequence
-  return new Uint8Array(ServerMessage.encodeDelimited(ServerMessage.fromObject(message)).finish())
+  const bytes = ServerMessage.encodeDelimited(ServerMessage.fromObject(message)).finish()
+  const at = Buffer.from(bytes).indexOf(timeOf(message.state.instantTs))
+  return () => { bytes.set(timeOf(Date.now()), at); return bytes }
 })
 
 // In the page: the current snapshot, and what decodes it.
@@ -72,8 +83,8 @@ async function until (page, sequence) {
 }
 
 // What the main thread did for some snapshots, in ms for each.
-async function watch (page, spent, view) {
-  await page.evaluate(name => { location.hash = `#/${name}` }, view)
+async function watch (page, spent, view, query = '') {
+  await page.evaluate(hash => { location.hash = hash }, `#/${view}?${query}`)
   await until(page, await shown(page) + 2)
   const [from, before] = [await shown(page), await spent()]
   const longest = await longestTask(page, () => until(page, from + SNAPSHOTS))
@@ -88,7 +99,7 @@ async function watch (page, spent, view) {
 }
 
 const row = (...cells) => console.log(cells.map((c, i) => i === 1
-  ? c.padEnd(12)
+  ? c.padEnd(22)
   : (typeof c === 'number' ? c.toFixed(c < 10 ? 2 : 0) : c).padStart(11)).join(' '))
 
 async function measure (browser, count, some) {
@@ -100,11 +111,14 @@ async function measure (browser, count, some) {
   await page.goto(d.url)
   await until(page, 2)
   const spent = await cpu(page)
-  for (const view of VIEWS) {
-    const { all, script, layout, longest } = await watch(page, spent, view)
-    row(`${count}${some > 1 ? `/${some}` : ''}`, view, size / 1000, own, other, own / other, script, layout, all, longest)
+  const show = async (view, name = view, query = '') => {
+    const { all, script, layout, longest } = await watch(page, spent, view, query)
+    row(`${count}${some > 1 ? `/${some}` : ''}`, name, size / 1000, own, other, own / other, script, layout, all, longest)
   }
+  for (const view of VIEWS) await show(view)
+  for (const view of some > 1 ? VIEWS : []) await show(view, `${view}, compared`, COMPARED)
   await context.close()
+  await sleep(2 * INTERVAL)   // no State is cut short
   for (const f of cleanups) await f()
 }
 
@@ -113,7 +127,8 @@ const browser = await chromium.launch({
   args: ['--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking']
 })
 console.log(`Dashboard, in Chromium ${browser.version()}: CPU ms of the page's main thread for each snapshot;\n` +
-  'longest: its longest task. 10000/50: one of 50 connections differs from the snapshot before')
+  'longest: its longest task. 10000/50: one of 50 connections differs from the snapshot before; compared:\n' +
+  'what moved in 10 minutes with what did 2 s earlier')
 row('connections', 'view', 'KB', 'decode', 'protobufjs', 'ratio', 'script', 'layout', 'all', 'longest')
 for (const [count, some] of SIZES) await measure(browser, count, some)
 await browser.close()
