@@ -1,8 +1,8 @@
 # awk -f bundle.awk DIR/app.js: prints it and all that it imports as one module, without
-# comments and most blanks, and with let for const, so that a browser asks once, for less. Every module becomes a function that
-# is called once and returns its exports. What it would not do right it refuses: imports and
-# exports in other forms than below, circles, and literals that go on in the next line. A
-# comment behind code is one only behind three spaces.
+# comments and most blanks, and with let for const, so that a browser asks once, for less. Every module
+# becomes a function that is called once and returns its exports. What it would not do right it refuses:
+# imports and exports in other forms than below, circles, literals that go on in the next line, and
+# loops in one line, which may have no body. A comment behind code is one only behind three spaces.
 
 function refuse() {
 	print path[depth] ":" number[depth] ": bundle.awk cannot do this: " line > "/dev/stderr"
@@ -13,12 +13,15 @@ function odd(text, quote) {
 	return gsub(quote, "", text) % 2
 }
 
-# Code without the blanks around signs; those around + and - may keep two of them apart.
+# Code without the blanks around signs, but for + and -, of which two may be kept apart, and without
+# what may be left out before a bracket.
 function tight(text,    i, sign) {
 	for (i = 1; i <= length(SIGNS); i++) {
 		sign = substr(SIGNS, i, 1)
 		gsub(" *[" sign "] *", sign == "&" ? "\\&" : sign, text)
 	}
+	gsub(/[,;]}/, "}", text)
+	gsub(/,]/, "]", text)
 	return text
 }
 
@@ -71,7 +74,12 @@ function imported(folder,    text, from, list, i) {
 	return "const " text " = " names[from] ";"
 }
 
-function bundle(file,    folder, comment, text, body, exports, list, n, i) {
+# Whether a line is a let with all that belongs to it.
+function is_declaration() {
+	return line ~ /^let[^a-zA-Z0-9_].*;$/ && gsub(/[[({]/, "&", line) == gsub(/[])}]/, "&", line)
+}
+
+function bundle(file,    folder, comment, text, body, exports, list, n, i, before, declared) {
 	if (file in opened)
 		refuse()
 	opened[file]
@@ -87,7 +95,7 @@ function bundle(file,    folder, comment, text, body, exports, list, n, i) {
 		comment = sub(/   +\/\/ .*/, "", line)
 		if (odd(line, "`") || line ~ /\\$/ || comment && (odd(line, "'") || odd(line, "\"")))
 			refuse()
-		if (line ~ /import *[(.]/)
+		if (line ~ /import *[(.]/ || line ~ /^(;|(for|while) .*\);$)/)
 			refuse()
 		if (line ~ /^import[^a-zA-Z0-9_]/) {
 			if (line !~ import_form)
@@ -114,7 +122,13 @@ function bundle(file,    folder, comment, text, body, exports, list, n, i) {
 		gsub(/\(const /, "(let ", line)
 		line = squeeze(line)
 		if (line ~ /^[]}).?:&|]/)
-			sub(/\n$/, "", body)
+			sub(line ~ /^}/ ? "[,;\n]$" : line ~ /^[])]/ ? "[,\n]$" : "\n$", "", body)
+		before = declared
+		declared = is_declaration()
+		if (before && declared) {
+			sub(/^let */, "", line)
+			sub(/;$/, ",", body)
+		}
 		body = body line (line ~ /[;{,(]$/ ? "" : "\n")
 	}
 	if (n < 0)

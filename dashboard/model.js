@@ -350,6 +350,13 @@ export class Moment {
     return { from: first, to, start, end, scale: ms / length, held: first < to && length > (end - start) / 2 };
   }
 
+  // The State at the end of the time with which a span is compared, without connections; undefined
+  // when none is, or not the whole of it was remembered.
+  then(by) {
+    const { held, to } = this.second(by), snapshot = this.store.snapshots[to];
+    return held && !snapshot.partial ? this.store.outline(snapshot) : undefined;
+  }
+
   // How many connections opened and closed in a span, or from one snapshot to another.
   churn(by, from = this.span(by).from, to = this.index) {
     const { snapshots } = this.store;

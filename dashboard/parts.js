@@ -139,8 +139,28 @@ export function against() {
 // Both, where a span is counted that can be compared.
 export const compared = () => [spans(), (span() === 'range' || span() === '10m') && against()];
 
+// What a view shows above all when a span is counted that can be compared.
+export const comparing = (m, ...what) => span() !== 'now' && span() !== 'total' && h('div', { class: 'tools', key: 'comparing' },
+  compared(), h('span', null, what), h('span', { class: 'aside' }, m.spanText(span())));
+
+// How many connections opened and closed in a span, and in the time with which it is compared.
+export function churn(m, by) {
+  const { held, from, to } = m.second(by), { opened, closed } = m.churn(by), then = held && m.churn(by, from, to);
+  return [filtered('connections', { sort: 'opened' }, `${count(opened)} opened`), ', ', filtered('connections', { status: 'closed' }, `${count(closed)} closed`),
+    then && h('span', { class: 'faint' }, ` against ${count(then.opened)} and ${count(then.closed)}`)];
+}
+
+// What is in a list and not in another one.
+export const without = (list, other) => {
+  const known = new Set(other);
+  return known.size ? list.filter((x) => !known.has(x)) : list;
+};
+
+// How many came and went; nothing where none did.
+export const turnover = (came, went) => came + went > 0 && h('span', { class: 'faint' }, ` +${count(came)} −${count(went)}`);
+
 // More or less than in the time with which the span is compared, in bytes.
-export const signed = (n) => `${n < 0 ? '−' : '+'}${bytes(Math.abs(n))}`;
+export const signed = (n, show = bytes) => `${n < 0 ? '−' : '+'}${show(Math.abs(n))}`;
 const change = (x) => x.movedIn + x.movedOut - (x.was ?? 0);
 export const showChange = (x) => dash(Math.round(change(x)), (n) => [x.was === 0 && h('span', { class: 'faint' }, 'new '), signed(n)]);
 export const changeColumn = (of = (x) => x) => ({

@@ -94,6 +94,7 @@ export class Store {
   #runtime;         // the newest message that was a runtime alone: { bytes, value }
   #types = new Map();
   #decoded = new Map();
+  #outline;                // [snapshot, State] of the one asked for last
   #last = { bytes: undefined, spans: [], connections: [] };   // read last
   #tracks = new Map();     // of the last snapshot, by key
   #departed = [];          // snapshots whose departed are kept, the oldest first
@@ -391,6 +392,13 @@ export class Store {
     if (!state)
       this.#keepDecoded(snapshot, state = decode('ServerMessage', snapshot.bytes).state);
     return state;
+  }
+
+  // The same without its connections, which are most of the work.
+  outline(snapshot) {
+    if (this.#outline?.[0] !== snapshot)
+      this.#outline = [snapshot, envelope.decode('ServerMessage', snapshot.bytes).state];
+    return this.#outline[1];
   }
 
   // The shape of a kind of event, from the event itself or from the runtime.

@@ -1,8 +1,9 @@
 import { h } from '../dom.js';
 import { count, duration, moment, of, plural, words } from '../format.js';
-import { bar, card, facts, filtered, id, kindOf, name, nothing, why } from '../parts.js';
-import { get, set } from '../route.js';
-import { column, number, Table } from '../table.js';
+import { tally } from '../model.js';
+import { bar, card, comparing, facts, filtered, id, kindOf, name, nothing, signed, turnover, why } from '../parts.js';
+import { get, set, span } from '../route.js';
+import { column, ifAny, number, Table } from '../table.js';
 import { matcher } from './filters.js';
 
 const CELLS_MAX = 64;     // places of a bucket that are drawn
@@ -19,12 +20,14 @@ const LEGEND = [
   ['candidate', 'candidate'], ['missing', 'missing'], ['rejected', 'rejected'],
 ];
 
-function queries(title, q) {
+// was: those of the time with which a span is compared, if it is.
+function queries(title, q, was = q) {
   const all = q.success + q.error + q.timeout;
   const outcomes = [['success', ''], ['error', 'bad'], ['timeout', 'warn']];
   return card(title, plural(all, 'query', 'queries'), all
     ? h('ul', { class: 'resources' }, outcomes.map(([name, kind]) => h('li', { key: name },
-      h('span', { class: 'grow' }, name), h('span', { class: 'num' }, count(q[name])), bar(q[name], all, kind))))
+      h('span', { class: 'grow' }, name), h('span', { class: 'faint' }, q[name] !== was[name] && signed(q[name] - was[name], count)),
+      h('span', { class: 'num' }, count(q[name])), bar(q[name], all, kind))))
     : why('None counted so far.'));
 }
 
@@ -48,24 +51,38 @@ const table = new Table({
     column('status', 'Status', 90, (p) => words(p.status)),
     number('age', 'In its bucket', 100, (p) => p.age_in_bucket, duration),
     column('connected', 'Connected', 100, (p) => p.connected ? 'yes' : 'no'),
+    ifAny(column('change', 'Change', 70)),
   ],
 });
 
-function list(m) {
-  const fit = matcher();
-  const all = m.state.subsystems.dht.buckets.flatMap((b) => b.peers.map((p, i) => ({
-    key: `${b.cpl} ${i} ${p.peer_id}`, cpl: b.cpl, peer_id: p.peer_id, status: p.status, age_in_bucket: p.age_in_bucket,
-    connected: m.connected.has(p.peer_id),
-  })));
-  const rows = all.filter((p) => fit(p.peer_id));
-  return [h('div', { class: 'tools', key: 'tools' }, h('h2', null, 'Peers'), h('span', { class: 'aside' }, of(rows, all, 'peer'))),
+const peersOf = (dht) => dht.buckets.flatMap(({ cpl, peers }) => peers.map(({ peer_id, status, age_in_bucket }, i) =>
+  ({ peer_id, status, age_in_bucket, cpl, place: `${cpl} ${peer_id}`, key: `${cpl} ${i} ${peer_id}` })));
+
+// The peers of a routing table; compared with an earlier one, who came into which bucket since, and
+// who went from it.
+function rowsOf(m, dht, then) {
+  const now = peersOf(dht), before = then ? peersOf(then) : [];
+  const [here, there] = [now, before].map((list) => new Set(list.map((p) => p.place)));
+  const went = before.filter((p) => !here.has(p.place)).map((p) => ({ ...p, key: `gone ${p.key}`, gone: true, change: 'went' }));
+  for (const p of now)
+    p.change = then && !there.has(p.place) ? 'came' : '';
+  for (const p of now.concat(went))
+    p.connected = m.connected.has(p.peer_id);
+  return now.concat(went);
+}
+
+function list(all) {
+  const fit = matcher(), rows = all.filter((p) => fit(p.peer_id)), here = (p) => !p.gone;
+  return [h('div', { class: 'tools', key: 'tools' }, h('h2', null, 'Peers'), h('span', { class: 'aside' }, of(rows.filter(here), all.filter(here), 'peer'))),
     table.update(rows, { filter: get('q') })];
 }
 
-function buckets(m, update) {
+function buckets(m, update, rows) {
   const { dht } = m.state.subsystems;
   const peers = dht.buckets.flatMap((b) => b.peers), { connected } = m, fit = matcher(), q = get('q');
   const peer = peers.find((p) => p.peer_id === picked) ?? (q && peers.find((p) => fit(p.peer_id))) ?? peers[0];
+  const changes = tally(rows.filter((p) => p.change), (p) => `${p.cpl} ${p.change}`);
+  const changed = (cpl) => turnover(...['came', 'went'].map((how) => changes.find((c) => c.key === `${cpl} ${how}`)?.n ?? 0));
   const pick = (p) => () => { picked = p.peer_id; update(); };
   return card('Routing table', `${plural(peers.length, 'peer')} in ${plural(dht.buckets.length, 'bucket')}`,
     why('A bucket holds peers whose keys begin with the same number of bits as ours: ' +
@@ -81,7 +98,7 @@ function buckets(m, update) {
           })),
           Array.from({ length: Math.max(0, Math.min(CELLS_MAX, dht.params.k) - b.peers.length) },
             (_, i) => h('span', { key: i, class: 'cell free' }))),
-        h('span', { class: 'num faint' }, dht.params.k ? `${b.peers.length} of ${dht.params.k}` : b.peers.length,
+        h('span', { class: 'num faint' }, dht.params.k ? `${b.peers.length} of ${dht.params.k}` : b.peers.length, changed(b.cpl),
           b.peers.length > CELLS_MAX && h('span', { class: 'note' }, ` ${count(b.peers.length - CELLS_MAX)} not drawn`))))),
     dht.buckets.length > BUCKETS_MAX && why(`And ${count(dht.buckets.length - BUCKETS_MAX)} more buckets.`),
     peer && h('p', { class: 'picked-peer' }, id(peer.peer_id), ` ${words(peer.status)}`,
@@ -98,8 +115,9 @@ export default {
     if (!dht.enabled && !m.snapshot.dht)
       return nothing('No routing table here', m,
         'A DHT lives inside the node, where the kernel cannot look.', 'The node has told of no DHT.');
-    return [h('div', { class: 'cards dht' },
-      buckets(m, update),
+    const then = m.then(span())?.subsystems.dht, rows = rowsOf(m, dht, then);
+    return [comparing(m), h('div', { class: 'cards dht' },
+      buckets(m, update, rows),
       h('div', { class: 'pile' },
         card('DHT', dht.enabled ? 'enabled' : 'disabled', facts([
           ['Protocol', dht.protocol],
@@ -110,8 +128,8 @@ export default {
           ['Resiliency (β)', dht.params.beta || ''],
           ['Disjoint paths', dht.params.disjoint_paths || ''],
         ])),
-        queries('Queries in', dht.incoming_queries),
-        queries('Queries out', dht.outgoing_queries))),
-    ...list(m)];
+        queries('Queries in', dht.incoming_queries, then?.incoming_queries),
+        queries('Queries out', dht.outgoing_queries, then?.outgoing_queries))),
+    ...list(rows)];
   },
 };

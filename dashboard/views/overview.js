@@ -3,7 +3,7 @@ import { bars, overTime, sparkline } from '../charts.js';
 import { bytes, clock, count, latency, moment, most as mostOf, plural, rate, words } from '../format.js';
 import { isAge } from '../health.js';
 import { group, heaviest, tally } from '../model.js';
-import { against, bar, card, facts, few, filtered, id, kindOf, name, shares, signed, spans, top, topFew, why } from '../parts.js';
+import { against, bar, card, churn, facts, few, filtered, id, kindOf, name, shares, signed, spans, top, topFew, why } from '../parts.js';
 import { agentName, colourOf } from '../row.js';
 import { get, href, PICK, set, span } from '../route.js';
 import { matcher } from './filters.js';
@@ -113,18 +113,16 @@ const timeOf = (m, at) => clock(at - m.snapshot.at + m.ts);
 // What differs in a span, the one selected or the last 10 minutes, from another time, as far as
 // that is held. Where that is longer or shorter, what moved in it is scaled.
 function changes(m) {
-  const by = get('from') ? 'range' : '10m', { opened, closed } = m.churn(by), { from } = m.span(by), { snapshots } = m.store;
-  const { from: start, to, held, ...second } = m.second(by), [i, j] = [snapshots[start], snapshots[to]];
+  const by = get('from') ? 'range' : '10m', { snapshots } = m.store, { to, held, ...second } = m.second(by);
   const all = m.peers(by), moved = (p) => p.movedIn + p.movedOut, grew = (p) => moved(p) - (p.was ?? 0);
   const list = [...all].sort((a, b) => grew(b) - grew(a)), grown = list.slice(0, 5).filter((p) => grew(p) > 0);
   const fell = list.slice(-3).reverse().filter((p) => grew(p) < 0), sum = (f) => bytes(all.reduce((n, p) => n + f(p), 0));
-  const then = held && m.churn(by, start, to), counts = [...held ? [j.connections] : [], snapshots[from].connections, m.snapshot.connections].map(count);
+  const counts = [...held ? [snapshots[to]] : [], snapshots[m.span(by).from], m.snapshot].map((s) => count(s.connections));
   const item = (p) => h('li', { key: p.key, class: p.gone ? 'gone' : '' },
     h('span', { class: 'grow name' }, peerLink(p)), h('span', { class: 'num' }, held ? signed(grew(p)) : bytes(grew(p))));
   return card('What changed', m.spanText(by), against(),
     h('ul', { class: 'changes' },
-      h('li', null, filtered('connections', { sort: 'opened' }, `${count(opened)} opened`), ', ',
-        filtered('connections', { status: 'closed' }, `${count(closed)} closed`), then && h('span', { class: 'faint' }, ` against ${count(then.opened)} and ${count(then.closed)}`)),
+      h('li', null, churn(m, by)),
       held && h('li', null, `${sum(moved)} moved`, h('span', { class: 'faint' }, ` against ${sum((p) => p.was)}`)),
       h('li', { class: 'faint' }, `connections: ${counts.join(', then ')}`)),
     grown.length > 0 && [h('h3', null, held ? 'What grew' : 'What moved most'), h('ul', { class: 'top' }, grown.map(item))],

@@ -3,10 +3,10 @@
 // its name, so that it stays where it was while others come and go.
 
 import { h } from '../dom.js';
-import { count, duration, latency, of, plural, rate, short } from '../format.js';
-import { inOut, topFew, why } from '../parts.js';
+import { count, duration, latency, of, plural, short } from '../format.js';
+import { churn, comparing, inOut, movedOf, showChange, showMoved, topFew, why } from '../parts.js';
 import { colourOf } from '../row.js';
-import { href } from '../route.js';
+import { href, span } from '../route.js';
 import { matcher } from './filters.js';
 
 const MOST = 500;       // peers drawn
@@ -24,6 +24,7 @@ const SLACK = 1.25;     // how far beyond its ring a round trip must be to chang
 const sectors = new Map();   // transport: { slots, taken: Map of peer to slot, holder }
 const rings = new Map();     // peer: index into RINGS
 let picked;                  // peer
+let by, seconds;             // the span of which is told what moved, and how long it is, for bytes per second
 let size = { width: 0, height: 0 };
 let ask;
 
@@ -94,7 +95,10 @@ function place(p, kind) {
 }
 
 // Logarithmic and absolute, so that one peer's burst does not thin the others.
-const width = (p, scale) => (0.75 + Math.min(6, 0.7 * Math.log2(1 + (p.rateIn + p.rateOut) / 4096))) * scale;
+const width = (p, scale) => {
+  const [bytesIn, bytesOut] = movedOf(p, by);
+  return (0.75 + Math.min(6, 0.7 * Math.log2(1 + (bytesIn + bytesOut) / seconds / 4096))) * scale;
+};
 
 const observer = new ResizeObserver(([{ contentRect }]) => {
   size = { width: contentRect.width, height: contentRect.height };
@@ -135,10 +139,10 @@ function peer({ p, x, y, kind }, radius, first, ts) {
       ask();
     }
   };
-  const fresh = p.opened && ts - p.opened < FRESH;
+  const fresh = p.opened && ts - p.opened < (by === 'now' ? FRESH : seconds * 1000);
   return h('a', {
     key: `${p.key} peer`, class: `peer ${kind}${fresh ? ' fresh' : ''}`, href: href('peers', { peer: p.key }), tabindex: first ? 0 : -1,
-    'aria-label': `${p.key}, in ${rate(p.rateIn)}, out ${rate(p.rateOut)}`, onmouseenter: choose, onfocus: choose,
+    'aria-label': `${p.key}, ${['in', 'out'].map((way, i) => `${way} ${showMoved(by)(movedOf(p, by)[i])}`).join(', ')}`, onmouseenter: choose, onfocus: choose,
   },
   h('circle', { class: 'touch', cx: x, cy: y, r: Math.max(radius + 3, 8) }),
   h('circle', { class: 'mark', cx: x, cy: y, r: radius }));
@@ -190,7 +194,7 @@ function about(m, chosen) {
     return h('span', { class: 'faint' }, 'Point at a peer to read about it; click to open it.');
   return [
     h('strong', null, short(chosen.first.c.peer_id || chosen.key)), ' ', chosen.agent || chosen.process, ' ',
-    plural(chosen.rows, 'connection'), ' ', inOut(chosen), ' ', chosen.latency ? latency(chosen.latency) : '',
+    plural(chosen.rows, 'connection'), ' ', inOut(chosen, by), ' ', chosen.was !== undefined && [showChange(chosen), ' '], chosen.latency ? latency(chosen.latency) : '',
     chosen.opened ? h('span', { class: 'faint' }, ` known for ${duration(m.ts - chosen.opened)}`) : '',
   ];
 }
@@ -201,7 +205,9 @@ export default {
   fills: true,
   render(m, { update }) {
     ask = update;
-    const all = m.peers(), peers = choose(all), transports = topFew(m.tally((r) => r.transport), KINDS);
+    by = span() === 'total' ? 'now' : span();
+    seconds = by === 'now' ? 1 : Math.max(1, m.span(by).ms / 1000);
+    const all = m.peers(by).filter((p) => !p.gone), peers = choose(all), transports = topFew(m.tally((r) => r.transport), KINDS);
     const named = new Set(transports.map((t) => t.key)), kinds = new Map();
     const here = new Set(all.map((p) => p.key));
     const gone = m.closed.slice(0, 40).map((r) => ({ key: r.peer, first: r, latency: r.latency, agent: r.agent }))
@@ -215,6 +221,7 @@ export default {
       if (!here.has(key))
         rings.delete(key);
     return h('div', { class: 'swarm' },
+      comparing(m, churn(m, by)),
       h('div', { class: 'sky', ref: (el) => observer.observe(el) },
         peers.length
           ? size.width > 0 && picture(m, peers, gone)

@@ -411,6 +411,54 @@ test('every table tells what a range changed against the time before', limit, as
   await when(page, () => !/Moved|Change/.test(document.querySelector('.thead').textContent))
 })
 
+test('DHT, topics and swarm tell what a range changed against the time before', limit, async t => {
+  // At the 30th snapshot a peer leaves the mesh, the routing table and the node, and another comes.
+  let first, changed
+  const d = await published(t, [n => {
+    first ??= now()
+    if (n === 30) changed = now()
+    const [goes, comes] = ['leaver', 'joiner'].map(idOf), other = n < 30 ? goes : comes
+    return state([connection('stays', { cum: n * 1e6 }), connection(n < 30 ? 'leaver' : 'joiner', { cum: n * 1000, openTs: now() })], {
+      dht: {
+        enabled: true, params: { k: 20 }, outgoingQueries: { success: n < 30 ? 5 : 12 },
+        buckets: [{ cpl: 3, peers: [{ peerId: idOf('stays') }, { peerId: other }] }, ...n < 30 ? [{ cpl: 9, peers: [{ peerId: goes }] }] : []]
+      },
+      topics: [
+        { name: 'weather', subscribers: n < 30 ? 9 : 12, meshPeerIds: [idOf('stays'), other] }, { name: n < 30 ? 'old' : 'fresh', subscribers: 1, meshPeerIds: [idOf('stays')] }
+      ]
+    })
+  }], FAST)
+  const page = await open(t, `${d.url}#/topics`)
+  await when(page, () => Number(document.querySelector('.handle')?.getAttribute('aria-valuemax')) > 75)
+  assert.ok(!/[+−]|against/.test(await page.textContent('.view')), 'nothing is compared')
+  await page.goto(`${d.url}#/topics?t=${now()}&from=${changed + 500}&by=range&vs=${first + 200}-${changed - 500}`)
+  await hasText(page, '.tools .aside', ', against ')
+  const topic = name => page.textContent(`.card:has(h2:text-is("${name}"))`)
+  assert.match(await topic('weather'), new RegExp(`12 subscribers \\(\\+3\\)Mesh: 2 peers \\+1 −1\\+ ${short('joiner')}− ${short('leaver')}${short('stays')}$`))
+  assert.match(await topic('fresh'), /1 subscriber \(\+1\)Mesh: 1 peer \+1 −0/)
+  assert.match(await topic('old'), /0 subscribers \(−1\)Mesh: 0 peers \+0 −1/)
+  await accessible(page, 'topics compared')
+  await screenshot(page, 'topics-compared')
+  await page.click('nav a:has-text("DHT")')
+  await hasText(page, '.tools .aside', ', against ')
+  assert.match(await page.textContent('.bucket:has-text("3")'), /^32 of 20 \+1 −1$/)
+  assert.match(await page.textContent('.card:has(h2:text("Queries out"))'), /success\+712/)
+  await hasText(page, '.thead', 'Change')
+  const changes = (await rows(page)).map(r => `${r.text.slice(8, 13).replaceAll('z', '')}${/(came|went)?$/.exec(r.text)[0]}${r.gone ? ' gone' : ''}`)
+  assert.equal(changes.filter(c => c.endsWith('came')).length, 1, changes.join())
+  assert.equal(changes.filter(c => c.endsWith('went gone')).length, 2, 'of each bucket')
+  assert.ok((await rows(page)).every(r => r.text.includes('active')))
+  await hasText(page, '.tools .aside', '2 peers')
+  await accessible(page, 'DHT compared')
+  await screenshot(page, 'dht-compared')
+  await page.click('nav a:has-text("Swarm")')
+  await hasText(page, '.tools', '0 opened, 0 closed against 0 and 0')
+  await page.hover(`.peer[aria-label^="${idOf('stays')}"]`)
+  await when(page, () => /[1-9][\d.]* MiB.*[+−]/.test(document.querySelector('.about').textContent))
+  await accessible(page, 'swarm compared')
+  await screenshot(page, 'swarm-compared')
+})
+
 test('who opened a connection or stream is not said where nobody knows', limit, async t => {
   const userProvidedTags = ['role=unknown']
   const d = await published(t, [() => state([connection('mine'), connection('theirs', { role: 1 }), { ...connection('odd', { userProvidedTags }), streams: { streams: [{ id: Buffer.from('s'), protocol: '/x/1', userProvidedTags }] } }])], FAST)

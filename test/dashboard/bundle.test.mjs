@@ -48,6 +48,20 @@ test('blanks go where they say nothing, and stay where they do', async t => {
   assert.ok(stdout.includes('const{y='), stdout)
 })
 
+test('declarations in a row become one, and what a bracket makes needless goes', async t => {
+  const lines = [
+    'const f = (a) => {', '  const b = a + 1;', '  const { k } = { k: 3 };', '  const { c } = { c: b * 2 }, d = [', '    c,', '  ];', "  const e = '}', g = '(';", '  let last = 0;',
+    '  for (const n of [1, 2]) {', '    last += n;', '  }', '  const h = [e, g].map((x) => {', "    return `${x};}`;", '  });', '  let i = ",]";', '  return [b, c, d, h, i, k, last,];', '};'
+  ]
+  const { status, stdout } = bundle(t, { 'app.js': `${lines.join('\n')}\nglobalThis.declared = f(1);` })
+  assert.equal(status, 0)
+  await import(`data:text/javascript,${encodeURIComponent(stdout)}`)
+  // eslint-disable-next-line no-eval
+  assert.deepEqual(globalThis.declared, (0, eval)(`${lines.join('\n').replace('const f =', '')}`.replace(/;$/, ''))(1))
+  assert.match(stdout, /let b=a \+ 1,\{k\}=/)
+  assert.doesNotMatch(stdout.replaceAll(/;\}`|',\]'|",\]"/g, ''), /[,;]\}|,\]/)
+})
+
 const b = 'export const a = 1;'
 for (const [what, app, other = b] of [
   ['an import of several lines', "import {\n  a,\n} from './b.js';"],
@@ -67,6 +81,8 @@ for (const [what, app, other = b] of [
   ['a default with a name', 'export default function a() {\n}'],
   ['a generator', 'export function* a() {\n}'],
   ['a circle', "import { a } from './b.js';", `import { c } from './app.js';\n${b}`],
+  ['a loop without a body', 'let i = 3;\nwhile (--i);'],
+  ['a statement that does nothing', 'if (globalThis.a)\n  ;'],
   ['a template of several lines', 'const a = `\n  // text\n`;'],
   ['a string of several lines', "const a = 'a \\\n  b';"],
   ['what looks like a comment in a string', "const a = 'a   // b';"],
