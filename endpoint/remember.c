@@ -75,17 +75,21 @@ static const char *remember_event(struct daemon *d, const uint8_t *event, size_t
 	return NULL;
 }
 
-/* The number behind since= at the beginning of a query, ms since the epoch; 0: there is none. */
+/* The number behind since= at the beginning of a query, ms since the epoch; 0: there is no since=; -1: no
+ * number stands behind it. */
 static int64_t read_since(struct ws_text query)
 {
 	int64_t since = 0;
+	size_t i = 6;
 
-	if (query.len < 6 || memcmp(query.at, "since=", 6) != 0)
+	if (query.len < i || memcmp(query.at, "since=", i) != 0)
 		return 0;
-	for (size_t i = 6; i < query.len && query.at[i] >= '0' && query.at[i] <= '9' &&
-	                   since < INT64_MAX / 20; i++)
+	for (; i < query.len && query.at[i] != '&'; i++) {
+		if (query.at[i] < '0' || query.at[i] > '9' || since > INT64_MAX / 20)
+			return -1;
 		since = since * 10 + query.at[i] - '0';
-	return since;
+	}
+	return i > 6 ? since : -1;
 }
 
 static void remember_open(struct daemon *d, struct connection *c, const struct ws_request *r,
@@ -96,6 +100,10 @@ static void remember_open(struct daemon *d, struct connection *c, const struct w
 
 	remember_runtime(d);
 	answer->http = *a;
+	if (since < 0) {
+		answer->http.status = 400;
+		answer->http.reason = "since= is no number of ms since 1970";
+	}
 	answer->http_1_0 = r->http_1_0;
 	/* since is converted by how long ago it was by the clock of the day, as that clock is now: items are
 	 * remembered by the monotonic clock alone. */
@@ -107,11 +115,13 @@ static void put_head(const struct daemon *d, struct answer *answer, struct messa
 {
 	struct http_answer *a = &answer->http;
 
-	a->type = "application/octet-stream";
-	a->framing = answer->http_1_0 ? "" : "Transfer-Encoding: chunked\r\n";
+	if (a->status == 200) {
+		a->type = "application/octet-stream";
+		a->framing = answer->http_1_0 ? "" : "Transfer-Encoding: chunked\r\n";
+	}
 	m->head_len = http_head(answer->out, a, (time_t)(d->clock_ms(CLOCK_REALTIME) / 1000));
 	answer->begun = true;
-	m->last = a->no_body;
+	m->last = a->no_body || a->status != 200;
 }
 
 /* Makes a message of the next bytes of the recording. In HTTP/1.1 each is a chunk, and an empty chunk ends the

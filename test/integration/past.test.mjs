@@ -90,7 +90,7 @@ test('a node that nobody watches is asked at times, and what it said is a record
   assert.deepEqual(events.map(m => [m.event.type.name, m.event.content]), [['Test', '{"n":1}']])
 })
 
-test('?since has what is younger, by the wall clock', async t => {
+test('?since has what is from then on, by the wall clock', async t => {
   const d = await feedDaemon(t, [...SHORT, ...REMEMBER])
   const n = await node(t, d, changing)
   await n.requested(4)
@@ -102,8 +102,17 @@ test('?since has what is younger, by the wall clock', async t => {
   // What is told of is when a snapshot was taken, which is soon after the node said it.
   for (const state of all) assert.ok(Number(state.sequence) >= 4)
   assert.equal(states(await past(d, `?since=${Date.now() + 1e6}`)).length, 0)
-  for (const odd of ['?since=', '?since=x', '?other=1', '?since=99999999999999999999999']) {
-    assert.equal((await past(d, odd))[0].payload, 'runtime')
+  for (const odd of ['?', '?other=1', '?since=0', '?since=5&other=1', '?sinc']) {
+    assert.ok(states(await past(d, odd)).length > all.length, odd)
+  }
+  for (const wrong of ['?since=', '?since=x', '?since=2026-11-30', '?since=-1', '?since=1.5', '?since=%31',
+    '?since=&other=1', '?since=99999999999999999999999']) {
+    for (const method of ['GET', 'HEAD']) {
+      const response = await fetch(`${d.url}past${wrong}`, { method })
+      assert.deepEqual([response.status, response.headers.get('content-type'), await response.text()],
+        [400, 'text/plain; charset=utf-8',
+          method === 'GET' ? '400 Bad Request: since= is no number of ms since 1970\n' : ''], wrong)
+    }
   }
 })
 
