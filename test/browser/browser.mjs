@@ -139,8 +139,10 @@ export async function open (t, url, { width = 1280, height = 800, scheme = 'ligh
   return page
 }
 
-// Waits until something is true in the page; looks by a timer, as a browser that gets no CPU draws no frames.
-export const when = (page, f, arg) => page.waitForFunction(f, arg, { polling: 50 })
+// Waits until something is true in the page: in each frame, and by a timer, since a browser that gets no
+// processor may draw none.
+export const when = (page, f, arg) => Promise.any([page.waitForFunction(f, arg), page.waitForFunction(f, arg, { polling: 1000 })])
+  .catch(({ errors }) => { throw errors[0] })
 
 export const hasText = (page, selector, text) =>
   when(page, ([s, t]) => [...document.querySelectorAll(s)].some(el => el.textContent.includes(t)), [selector, text])
