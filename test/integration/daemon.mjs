@@ -54,6 +54,17 @@ export async function undisturbed (attempt) {
   assert.fail(`never in time: ${attempt}`)
 }
 
+// For what a deadline of the daemon ends: attempt() is made again when it failed after more ms than that.
+export const within = (ms, attempt) => undisturbed(async () => {
+  const start = performance.now()
+  try {
+    await attempt()
+    return true
+  } catch (error) {
+    if (performance.now() - start < ms) throw error
+  }
+})
+
 // KiB of the memory that a process may write. What counts is that it was allocated, not when
 // its pages are first used, so a limit for its growth holds on a busy machine, too.
 export const memory = ({ pid }) => Number(readFileSync(`/proc/${pid}/status`, 'utf8').match(/^VmData:\s+(\d+) kB$/m)[1])

@@ -5,12 +5,14 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { encode } from './command-client.mjs'
-import { client, daemon, folder, FRUGAL, memory, ServerMessage, test, until } from './daemon.mjs'
+import { client, daemon, folder, FRUGAL, memory, ServerMessage, test, until, within } from './daemon.mjs'
 import { encodeState, feedDaemon, node } from './feed-node.mjs'
 import { CLOSE, close, connect, frame, handshake, open, ping, request, stopsAtOnce, text } from './raw.mjs'
 
 const HOUR = ['--interval', '3600000']
 const SHORT = ['--interval', '10']
+// What other tests have open may be megabytes for each client.
+const OWN = ['--pid', `${process.pid}`]
 const connections = [/^open peer=/, /^clos(ed|ing) peer=/, /^refused status=/]
 
 // poll() fails when its table is longer than the limit, and this part of it is
@@ -18,6 +20,7 @@ const connections = [/^open peer=/, /^clos(ed|ing) peer=/, /^refused status=/]
 const LISTENERS = Array(16).fill(['--listen', '127.0.0.1:0']).flat()
 
 const GROWTH_MAX = 256   // KiB
+const SILENCE = 4000   // ms, less than after which a connection that says nothing is ended
 const descriptors = d => readdirSync(`/proc/${d.pid}/fd`).length
 
 // Sets the limit so that there is no descriptor for one more.
@@ -62,59 +65,65 @@ test('one client more than --max-clients', async t => {
 })
 
 test('every slot taken by connections that say nothing: the oldest makes room', async t => {
-  const d = await daemon(t, [...SHORT, '--max-clients', '2'])
-  const c = await client(t, d.ws)
-  await c.received(1)
-  const silent = []
-  for (let i = 0; i < 17; i++) silent.push(await connect(t, { port: d.port }))
-  // Who was accepted in the same moment does not make room.
-  for (let i = 0; i < 2; i++) await c.next()
-  assert.equal((await answer(t, d, request('GET /healthz HTTP/1.1'))).status, 200)
-  await silent[0].end()
-  const second = await client(t, d.ws)
-  await second.received(1)
-  await Promise.all([c.next(), second.next()])
-  assert.match((await answer(t, d)).body, /--max-clients/)
-  await silent[1].end()
-  assert.ok(silent.slice(6).every(c => !c.ended))
-  // One of them comes to life.
-  second.socket.close()
-  await second.closed
-  silent[16].send(handshake())
-  await silent[16].frame(0)
+  await within(SILENCE, async () => {
+    const d = await daemon(t, [...SHORT, '--max-clients', '2'])
+    const c = await client(t, d.ws)
+    await c.received(1)
+    const silent = []
+    for (let i = 0; i < 17; i++) silent.push(await connect(t, { port: d.port }))
+    // Who was accepted in the same moment does not make room.
+    for (let i = 0; i < 2; i++) await c.next()
+    assert.equal((await answer(t, d, request('GET /healthz HTTP/1.1'))).status, 200)
+    await silent[0].end()
+    const second = await client(t, d.ws)
+    await second.received(1)
+    await Promise.all([c.next(), second.next()])
+    assert.match((await answer(t, d)).body, /--max-clients/)
+    await silent[1].end()
+    assert.ok(silent.slice(6).every(c => !c.ended))
+    // One of them comes to life.
+    second.socket.close()
+    await second.closed
+    silent[16].send(handshake())
+    await silent[16].frame(0)
+  })
 })
 
 test('idle connections of one address make room for each other, not for whoever is slow to come', async t => {
-  const d = await daemon(t, [...SHORT, '--max-clients', '2'])
-  const slow = await connect(t, { port: d.port })
-  const silent = []
-  for (let i = 0; i < 60; i++) {
-    silent.push(await connect(t, { port: d.port, localAddress: '127.0.0.66' }))
-    // Those that were accepted in the same moment would be refused.
-    if (i % 8 === 7) assert.equal((await answer(t, d, request('GET /healthz HTTP/1.1'))).status, 200)
-  }
-  await Promise.all(silent.slice(0, 40).map(c => c.end()))
-  assert.equal(slow.ended, false)
-  slow.send(handshake())
-  await slow.frame(0)
+  await within(SILENCE, async () => {
+    const d = await daemon(t, [...SHORT, '--max-clients', '2'])
+    const slow = await connect(t, { port: d.port })
+    const silent = []
+    for (let i = 0; i < 60; i++) {
+      silent.push(await connect(t, { port: d.port, localAddress: '127.0.0.66' }))
+      // Those that were accepted in the same moment would be refused.
+      if (i % 8 === 7) assert.equal((await answer(t, d, request('GET /healthz HTTP/1.1'))).status, 200)
+    }
+    await Promise.all(silent.slice(0, 40).map(c => c.end()))
+    assert.equal(slow.ended, false)
+    slow.send(handshake())
+    await slow.frame(0)
+  })
 })
 
 test('idle connections that come all at once do not take the place of another address', async t => {
-  const d = await daemon(t, [...SHORT, '--max-clients', '2'])
-  const slow = await connect(t, { port: d.port })
-  assert.equal((await answer(t, d, request('GET /healthz HTTP/1.1'))).status, 200)
-  d.child.kill('SIGSTOP')   // until all of them wait to be accepted in one turn
-  const silent = await Promise.all(Array.from({ length: 40 }, () =>
-    connect(t, { port: d.port, localAddress: '127.0.0.66' })))
-  const late = await connect(t, { port: d.port, localAddress: '127.0.0.67' })
-  late.send(handshake())
-  d.child.kill('SIGCONT')
-  await late.frame(0)
-  await Promise.all(silent.slice(18).map(c => c.end()))
-  assert.ok(silent.slice(18).every(c => c.status === 503))
-  assert.equal(slow.ended, false)
-  slow.send(handshake())
-  await slow.frame(0)
+  await within(SILENCE, async () => {
+    const d = await daemon(t, [...SHORT, '--max-clients', '2'])
+    const slow = await connect(t, { port: d.port })
+    assert.equal((await answer(t, d, request('GET /healthz HTTP/1.1'))).status, 200)
+    d.child.kill('SIGSTOP')   // until all of them wait to be accepted in one turn
+    const silent = await Promise.all(Array.from({ length: 40 }, () =>
+      connect(t, { port: d.port, localAddress: '127.0.0.66' })))
+    const late = await connect(t, { port: d.port, localAddress: '127.0.0.67' })
+    late.send(handshake())
+    d.child.kill('SIGCONT')
+    await late.frame(0)
+    await Promise.all(silent.slice(18).map(c => c.end()))
+    assert.ok(silent.slice(18).every(c => c.status === 503))
+    assert.equal(slow.ended, false)
+    slow.send(handshake())
+    await slow.frame(0)
+  })
 })
 
 const FULL = /^refused status=503 peer=\S+ reason="as many connections as --max-per-address allows"$/
@@ -209,8 +218,7 @@ const numbers = { skip: process.env.RUNNER && 'not run by itself' }
 
 test('the limit on open files is raised for the clients there may be', numbers, async t => {
   const prefix = ['prlimit', '--nofile=40:1000']
-  // The kernel source shows what other tests have open, which may be megabytes for each client.
-  const d = await daemon(t, [...SHORT, '--max-clients', '100', '--drain', '60'], { prefix })
+  const d = await daemon(t, [...SHORT, ...OWN, '--max-clients', '100', '--drain', '60'], { prefix, expect: [/^watching /] })
   const clients = await Promise.all(Array.from({ length: 100 }, () => client(t, d.ws)))
   await Promise.all(clients.map(c => c.received(1)))
   assert.equal((await answer(t, d)).status, 503)
@@ -219,9 +227,9 @@ test('the limit on open files is raised for the clients there may be', numbers, 
 test('or said to be too low', numbers, async t => {
   const may = ['setpriv', '--bounding-set=-sys_resource', '--inh-caps=-sys_resource']
   if (process.getuid() !== 0) may.length = 0
-  const d = await daemon(t, [...SHORT, '--max-clients', '1000', '--drain', '60'], {
+  const d = await daemon(t, [...SHORT, ...OWN, '--max-clients', '1000', '--drain', '60'], {
     prefix: [...may, 'prlimit', '--nofile=100:100'],
-    expect: [/^max_clients_reduced to=\d+ reason="limit on open files is 100"$/]
+    expect: [/^watching /, /^max_clients_reduced to=\d+ reason="limit on open files is 100"$/]
   })
   const most = Number((await d.line(/^max_clients_reduced/)).match(/to=(\d+)/)[1])
   assert.ok(most > 10 && most < 100)
