@@ -271,7 +271,8 @@ for (const host of ['127.0.0.1', '[::1]']) {
   test(`served from elsewhere, the page finds ${host}:4801 by itself`, limit, async t => {
     if (!await isFree(4801, '127.0.0.1') || !await isFree(4801, '::1')) return t.skip('port 4801 is taken')
     const port = await staticServer(t)
-    await daemon(t, ['--listen', `${host}:4801`, '--allow-origin', `http://localhost:${port}`])
+    // pages of other tests look there, too
+    await daemon(t, ['--listen', `${host}:4801`, '--allow-origin', `http://localhost:${port}`], { expect: [/^refused status=403 .*Origin/] })
     const page = await open(t, `http://localhost:${port}/`)
     await connected(page, `${host}:4801`)
     await snapshot(page)
