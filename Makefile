@@ -217,6 +217,9 @@ uninstall:
 clean:
 	rm -rf $(BUILD)
 
+# Whatever -j says, nothing is built before the packages that it needs are installed.
+$(if $(filter %deps,$(MAKECMDGOALS)),$(eval .NOTPARALLEL:))
+
 .SECONDARY:
 .DELETE_ON_ERROR:
 .PHONY: all core bridge run deps bridge-deps install install-bridge uninstall clean FORCE

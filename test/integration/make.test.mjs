@@ -53,6 +53,16 @@ test('a tool that is missing is named', t => {
   }
 })
 
+test('with -j, too, nothing is built before all is installed', t => {
+  const path = folder(t)
+  const sudo = join(path, 'sudo')
+  writeFileSync(sudo, `#!/bin/sh\nsleep 0.2\ntest ! -e ${path}/cflags && echo installed >> ${path}/log\n`)
+  chmodSync(sudo, 0o755)
+  const { status, stderr } = make(['-j4', 'deps', `${path}/cflags`, `BUILD=${path}`, `SUDO=${sudo}`])
+  assert.equal(status, 0, stderr)
+  assert.equal(readFileSync(join(path, 'log'), 'utf8'), 'installed\ninstalled\n')
+})
+
 test('neither root nor sudo: it says so', t => {
   const path = folder(t)
   writeFileSync(join(path, 'id'), '#!/bin/sh\necho 1000\n')
