@@ -54,6 +54,9 @@ export async function undisturbed (attempt) {
   assert.fail(`never in time: ${attempt}`)
 }
 
+// ms: less than after which a connection whose handshake is not finished is ended.
+export const SILENCE = 4000
+
 // For what a deadline of the daemon ends: attempt() is made again when it failed after more ms than that.
 export const within = (ms, attempt) => undisturbed(async () => {
   const start = performance.now()

@@ -5,7 +5,7 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { encode } from './command-client.mjs'
-import { client, daemon, folder, FRUGAL, memory, ServerMessage, test, undisturbed, until, within } from './daemon.mjs'
+import { client, daemon, folder, FRUGAL, memory, ServerMessage, SILENCE, test, undisturbed, until, within } from './daemon.mjs'
 import { encodeState, feedDaemon, node } from './feed-node.mjs'
 import { CLOSE, close, connect, frame, handshake, open, ping, request, stopsAtOnce, text } from './raw.mjs'
 
@@ -20,7 +20,6 @@ const connections = [/^open peer=/, /^clos(ed|ing) peer=/, /^refused status=/]
 const LISTENERS = Array(16).fill(['--listen', '127.0.0.1:0']).flat()
 
 const GROWTH_MAX = 256   // KiB
-const SILENCE = 4000   // ms, less than after which a connection that says nothing is ended
 const descriptors = d => readdirSync(`/proc/${d.pid}/fd`).length
 
 // Sets the limit so that there is no descriptor for one more.

@@ -5,7 +5,7 @@ import { closeSync, constants, openSync, readSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
-import { build, client, daemon, folder } from './daemon.mjs'
+import { build, client, daemon, folder, SILENCE, within } from './daemon.mjs'
 import { encodeState, feedDaemon, node } from './feed-node.mjs'
 import { close, CLOSE, connect, handshake, open, request, stopsAtOnce } from './raw.mjs'
 
@@ -113,25 +113,27 @@ test('who was about to leave leaves', async t => {
 })
 
 test('SIGUSR1 writes a line for each slot', async t => {
-  const d = await daemon(t, HOUR, { expect: [/^slot /] })
-  const line = (state, port, numbers) => d.line(new RegExp(`^slot number=\\d+ state=${state} ` +
-    `peer=127\\.0\\.0\\.1:${port} ${numbers} unsent=0 quiet_ms=\\d+$`))
-  const c = await client(t, d.ws)
-  await c.received(1)
-  c.ready()
-  c.socket.ping()
-  await once(c.socket, 'pong')
-  const half = await connect(t, { port: d.port })
-  half.send('GET')
-  const done = await open(t, { port: d.port, lingers: true })
-  done.send(close(1000))
-  await done.end()
-  d.child.kill('SIGUSR1')
-  await line('open', '\\d+', 'ready=1 sequence=1 snapshots=1')
-  await line('head', half.socket.localPort, 'ready=0 sequence=0 snapshots=0')
-  await line('lingering', done.socket.localPort, 'ready=0 sequence=1 snapshots=1')
-  assert.equal(d.lines.filter(line => line.startsWith('slot ')).length, 3)
-  done.socket.end()
+  await within(SILENCE, async () => {
+    const d = await daemon(t, HOUR, { expect: [/^slot /] })
+    const line = (state, port, numbers) => d.line(new RegExp(`^slot number=\\d+ state=${state} ` +
+      `peer=127\\.0\\.0\\.1:${port} ${numbers} unsent=0 quiet_ms=\\d+$`))
+    const c = await client(t, d.ws)
+    await c.received(1)
+    c.ready()
+    c.socket.ping()
+    await once(c.socket, 'pong')
+    const half = await connect(t, { port: d.port })
+    half.send('GET')
+    const done = await open(t, { port: d.port, lingers: true })
+    done.send(close(1000))
+    await done.end()
+    d.child.kill('SIGUSR1')
+    await line('open', '\\d+', 'ready=1 sequence=1 snapshots=1')
+    await line('head', half.socket.localPort, 'ready=0 sequence=0 snapshots=0')
+    await line('lingering', done.socket.localPort, 'ready=0 sequence=1 snapshots=1')
+    assert.equal(d.lines.filter(line => line.startsWith('slot ')).length, 3)
+    done.socket.end()
+  })
 })
 
 test('SIGPIPE and SIGUSR1 harm nobody', async t => {
