@@ -94,7 +94,7 @@ publishers-check:
 	$(if $(GO),$(MAKE) go-check,@echo 'skipped: no go, so the publisher of go-libp2p')
 	$(if $(CARGO),$(MAKE) rust-check,@echo 'skipped: no cargo, so the publisher of rust-libp2p')
 	$(MAKE) $(PYTHON) || echo 'skipped: no py-libp2p, so its publisher'
-	BUILD=$(BUILD) GO=$(GO) PYTHON=$(PYTHON) CARGO=$(CARGO) CARGO_TARGET_DIR=$(CARGO_TARGET) timeout 1800 $(TEST) --test-timeout=900000 'publishers/contract/*.test.mjs'
+	BUILD=$(BUILD) GO=$(GO) PYTHON=$(PYTHON) CARGO=$(CARGO) CARGO_TARGET_DIR=$(CARGO_TARGET) timeout 2700 $(TEST) --test-timeout=1800000 'publishers/contract/*.test.mjs'
 
 # One build for the tests and the contract; clippy needs one of its own.
 CARGO_TARGET = $(abspath $(BUILD))/publishers/rust
