@@ -301,6 +301,23 @@ describe('introspect as JSON', () => {
   })
 })
 
+test("the manual's example for jq", async t => {
+  const text = readFileSync(join(root, 'dist/introspect.1'), 'utf8')
+  const example = /^introspect --json .*?(?=^\.Ed$)/ms.exec(text)[0].replaceAll('\\(aq', "'")
+  for (const [connections, printed] of [
+    [[{ peerId: 'a', streams: { streams: [{}] } }, { peerId: 'b' }, { peerId: 'c', streams: { streams: [{}, {}] } }],
+      '2\tc\n1\ta\n0\tb\n'],
+    [[], '']
+  ]) {
+    const s = await server(t, socket => socket.send(encode({ subsystems: { connections } })))
+    const command = example.replace('introspect', `"$0" ${s.name}`)
+    assert.notEqual(command, example)
+    const p = introspect(t, [], { command: ['sh', '-c', command, program] })
+    assert.deepEqual(await p.end, { code: 0, signal: null, errors: [] })
+    assert.equal(p.bytes.toString(), printed)
+  }
+})
+
 describe('introspect --record', () => {
   test('writes the runtime and each message, with what the observer toolkit needs', async t => {
     const path = join(folder(t), 'r')
