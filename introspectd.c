@@ -8,7 +8,6 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -36,17 +35,17 @@ enum {
 	SPARE_SLOTS = 16,       /* beyond --max-clients: for HTTP, and to refuse properly */
 	MESSAGE_MAX = 4096,     /* bytes of a client's message */
 	RECEIVE_MAX = 4096,     /* bytes read from one client in one turn */
-	SHARE_MAX = 256 << 10,  /* bytes written to one client in one turn; each message counts for */
-	MESSAGE_COST = 8192,    /* so many more */
+	SHARE_MAX = 256 << 10,  /* bytes written to one client in one turn */
+	MESSAGE_COST = 8192,    /* bytes of SHARE_MAX that beginning a message uses up */
 	ACCEPT_MAX = 64,        /* connections accepted in one turn from one listening socket */
-	HANDSHAKE_MS = 5000,
-	HANDSHAKES_MS = 5,      /* of a turn, for TLS handshakes; the last one begun may take longer */
-	LINGER_MS = 2000,       /* for the peer to take our last bytes and close */
-	STOP_MS = 2000,
-	PINGS_MAX = 2,          /* unanswered, before a client is given up */
-	OTHER_FDS = 16,         /* that sources and libraries open for a moment */
+	HANDSHAKE_MS = 5000,    /* from accept to the end of the request head */
+	HANDSHAKES_MS = 5,      /* for TLS handshakes in one turn; the last one begun may take longer */
+	LINGER_MS = 2000,       /* for the peer to take the last bytes sent to it and close */
+	STOP_MS = 2000,         /* for clients to answer close frames when the daemon is stopped */
+	PINGS_MAX = 2,          /* unanswered pings, before a client is given up */
+	OTHER_FDS = 16,         /* descriptors that sources and libraries open for a moment */
 
-	/* what is polled besides the slots; the first is the pollset's own */
+	/* entries of the pollset besides the slots; entry 0 is the pollset's own */
 	FD_SIGNALS = 1,
 	FD_SOURCE = 2,
 	FD_LISTENERS = FD_SOURCE + SOURCE_FDS,
@@ -69,7 +68,7 @@ static const char *const state_names[SLOT_STATES] = {
 };
 _Static_assert((int)SLOT_STATES == (int)COUNTERS_STATES, "each state is counted");
 
-/* What only some slots need at a time. */
+/* Memory of a slot that only some slots need at a time. */
 struct buffer {
 	union {
 		char head[WS_HEAD_MAX];            /* a request head, or an answer */
@@ -94,7 +93,7 @@ struct slot {
 	bool close_due;          /* with close_code */
 	bool eof;                /* the peer sends no more */
 	bool sends_state;        /* the message being written is a State */
-	bool last;               /* ... the last of an answer over HTTP */
+	bool last;               /* the message being written ends an answer over HTTP */
 	uint8_t pings;           /* sent and not answered */
 	uint8_t pong_len;
 	uint16_t close_code;     /* WS_NO_STATUS: an empty close frame */
@@ -106,10 +105,10 @@ struct slot {
 	int64_t since;           /* start of the state's time limit: accept, last bytes written, shutdown */
 	int64_t held_until;      /* when its request is judged; 0: it is not held back */
 	int64_t quiet;           /* since when it is silent: last bytes from it, or last ping to it */
-	uint64_t delivered;      /* States */
+	uint64_t delivered;      /* States written to it, to the last byte */
 	struct pace pace;
-	const uint8_t *tx;       /* being written, c.tx_left bytes: in the buffer or the snapshot */
-	const uint8_t *body;     /* written after tx: wherever the message says */
+	const uint8_t *tx;       /* what is being written, c.tx_left bytes, in the buffer or a snapshot */
+	const uint8_t *body;     /* what is written after tx, body_left bytes, wherever the message says */
 	size_t body_left;
 	struct ws_decoder ws;
 	union {
@@ -130,13 +129,13 @@ struct server {
 	size_t high;                 /* slots from here on are free */
 	size_t first_free;           /* no slot before is free */
 	bool handshakes;             /* some slots can go on with their TLS handshakes */
-	size_t handshake;            /* the first that may, in the next turn */
+	size_t handshake;            /* the slot whose TLS handshake is first in the next turn */
 	int64_t next_take;           /* no snapshot is taken before */
-	bool asked;                  /* the source will come back to the request */
-	struct log_limit refusals, sizes;   /* of log lines on them */
-	int64_t stop_at;             /* 0: not stopping */
-	bool too_big;                /* the last snapshot was, and that was logged */
-	uint8_t received[WS_HEAD_MAX];
+	bool asked;                  /* take had no State yet: it is called again after the next serve */
+	struct log_limit refusals, sizes;   /* limit log lines on refusals, and on snapshots too big */
+	int64_t stop_at;             /* when the daemon ends; 0: it is not stopping */
+	bool too_big;                /* the last snapshot was over the limit, which was logged */
+	uint8_t received[WS_HEAD_MAX];   /* what a slot without a buffer receives in this turn */
 };
 
 /* ---- The pull protocol, an endpoint like others ---- */
@@ -204,7 +203,7 @@ static bool pull_waits(const struct daemon *d, const struct connection *c)
 	return has_credit(c) && c->tx_left == 0;
 }
 
-/* When the old snapshot that there is must do. */
+/* When a client that waits for a newer snapshot is sent the one there is, though it is old. */
 static int64_t pull_due(const struct daemon *d, const struct connection *c)
 {
 	return has_credit(c) && d->store.sequence > c->sent ? c->asked + STALE_MS : NEVER;
@@ -247,7 +246,8 @@ static void give_up(struct server *srv, struct slot *s, const char *reason)
 	slot_drop(srv, s, reason);
 }
 
-/* As an endpoint wants it; the slot is freed when its deadline is seen. */
+/* Drops a connection for its endpoint. The slot may be in use further up the stack, so it is freed only when
+ * the loop sees that its deadline, which is set to now, has passed. */
 static void drop_connection(struct daemon *d, struct connection *c, const char *reason)
 {
 	struct server *srv = (struct server *)d;
@@ -268,7 +268,7 @@ static void release_buffer(struct server *srv, struct slot *s)
 	s->buffer = NULL;
 }
 
-/* The slot has no endpoint any more. */
+/* Ends the endpoint's part in the slot, and gives up all that was held for it. */
 static void leave_endpoint(struct server *srv, struct slot *s)
 {
 	if (s->c.endpoint && s->c.endpoint->close)
@@ -371,7 +371,7 @@ static bool begin_message(struct server *srv, struct slot *s)
 	return true;
 }
 
-/* All of tx is written: on to the body, or to whatever comes after a message. */
+/* All of tx is written: goes on to the body, or ends the message. */
 static void end_message(struct server *srv, struct slot *s)
 {
 	if (s->body_left > 0) {
@@ -388,8 +388,8 @@ static void end_message(struct server *srv, struct slot *s)
 	}
 	s->sends_state = false;
 	if (s->state == SLOT_ENDING || s->last) {
-		/* Closing at once could destroy our bytes on their way: unread input would
-		 * make it a reset. */
+		/* The daemon waits for the peer to close first: with unread input a close would send a
+		 * reset, which could destroy the bytes on their way. */
 		leave_endpoint(srv, s);
 		s->stream.kind->bye(&s->stream);
 		enter(srv, s, SLOT_LINGERING);
@@ -552,7 +552,7 @@ static void open_endpoint(struct server *srv, struct slot *s, const struct endpo
 	receive(srv, s, srv->received, len);
 }
 
-/* What came of a request head; len 0: it was held back until now. */
+/* Looks at a request head of which len more bytes have come; len 0: the request was held back until now. */
 static void head_bytes(struct server *srv, struct slot *s, size_t len)
 {
 	char *head = s->buffer->head;
@@ -625,7 +625,7 @@ static int64_t slot_deadline(const struct server *srv, const struct slot *s)
 	return e && e->due ? earlier(ping, e->due(&srv->d, &s->c)) : ping;
 }
 
-/* Is anything wanted from the peer? Of a client, as long as its endpoint takes it. */
+/* Is input wanted from the peer? From a client, as long as its endpoint takes it. */
 static bool slot_reads(const struct slot *s)
 {
 	if (s->state == SLOT_OPEN)
@@ -681,8 +681,8 @@ static void set_waiting(struct server *srv, size_t i, bool waits)
 	srv->d.counters.waiting += waits ? 1 : (uint64_t)-1;
 }
 
-/* Ends whatever was done with a slot: writes what can be written, frees it if it
- * was dropped, and derives from its state all that the loop goes by. */
+/* To be called after anything was done with a slot: writes what can be written, frees the slot if it was
+ * dropped, else derives from its state what the loop goes by: events, deadline, whether it waits. */
 static void slot_settle(struct server *srv, size_t i)
 {
 	struct slot *s = &srv->slots[i];
@@ -701,7 +701,8 @@ static void slot_settle(struct server *srv, size_t i)
 	pollset_until(&srv->set, i, goes_on ? srv->d.now : slot_deadline(srv, s));
 }
 
-/* The deadline has passed: of the endpoint, slot_settle sees to it. */
+/* The slot's deadline has passed. If it is that of the endpoint, there is nothing to do here: slot_settle
+ * asks the endpoint for its next message. */
 static void slot_expire(struct server *srv, struct slot *s)
 {
 	if (s->state == SLOT_HEAD && s->held_until > 0) {
@@ -735,9 +736,9 @@ static void slot_serve(struct server *srv, size_t i)
 		slot_read(srv, s);
 	else if ((s->held_until > 0 || (s->state == SLOT_ANSWER && s->c.tx_left == 0)) &&
 	         revents & gone)
-		slot_drop(srv, s, "closed by the client"); /* poll() would return for it all the time */
-	/* Before the deadline is looked at: while the daemon was held up, the client may have
-	 * taken all that its socket had, so that there is room again. */
+		slot_drop(srv, s, "closed by the client"); /* else poll() would return for it every time */
+	/* Writes before it looks at the deadline: while the daemon was held up, the client may have taken all
+	 * that its socket had, so that it makes progress now. */
 	if (revents & POLLOUT)
 		slot_write(srv, s);
 	if (s->state != SLOT_DROPPED && pollset_is_past(&srv->set, i, srv->d.now) &&
@@ -746,7 +747,7 @@ static void slot_serve(struct server *srv, size_t i)
 	slot_settle(srv, i);
 }
 
-/* There is no slot for a connection, not even to refuse in. */
+/* Refuses a connection for which there is no slot, with what the socket takes at once. */
 static void refuse_at_once(struct server *srv, int fd, const struct sockaddr *peer,
                            enum http_refusal refusal)
 {
@@ -818,8 +819,8 @@ static void accept_clients(struct server *srv, size_t listener)
 	}
 }
 
-/* A buffer for the next snapshot: when slow clients hold all of them, those have to go that hold
- * the one whose fastest reader is the slowest. */
+/* Sees to it that the next snapshot has a buffer. When slow clients hold all of them, one snapshot is given up,
+ * and the clients that hold it are dropped: the one whose fastest reader is the slowest. */
 static void make_room(struct server *srv)
 {
 	struct snapshot_store *store = &srv->d.store;
@@ -830,7 +831,7 @@ static void make_room(struct server *srv)
 		store->all[i].pace = 0;
 	for (size_t i = 0; i < srv->high; i++) {
 		struct snapshot *pinned = srv->slots[i].c.pinned;
-		/* One whose endpoint still reads the snapshot waits for the daemon: no pace is higher. */
+		/* A client whose endpoint still reads the snapshot waits for the daemon, so it is not slow. */
 		const size_t pace = srv->slots[i].c.tx_left == 0
 		                            ? SIZE_MAX
 		                            : pace_now(&srv->slots[i].pace, srv->d.now);
@@ -888,7 +889,7 @@ static void take_snapshot(struct server *srv)
 			slot_settle(srv, i + (size_t)__builtin_ctzll(bits));
 }
 
-/* Events came: they may be owed to connections that read events. */
+/* Events came, which may be owed to connections that read events. */
 static void push_events(struct server *srv)
 {
 	srv->d.event_came = false;
@@ -911,7 +912,7 @@ static void log_slots(const struct server *srv)
 	}
 }
 
-/* Says goodbye to everybody; the second time, stops waiting for their answers. */
+/* Stops listening and sends every client a close frame; a second call stops waiting for the answers. */
 static void stop(struct server *srv, const char *signal)
 {
 	log_event("stopping signal=%s clients=%" PRIu64, signal, srv->d.counters.clients[SLOT_OPEN]);
@@ -930,7 +931,7 @@ static void stop(struct server *srv, const char *signal)
 	}
 }
 
-/* -1: they cannot be read, so that nothing could end the daemon any more. */
+/* Does what signals ask for. -1: they cannot be read, so that nothing could end the daemon any more. */
 static int serve_signals(struct server *srv)
 {
 	int signal;
@@ -986,14 +987,13 @@ static void serve_source(struct server *srv, int64_t deadline)
 	}
 }
 
-/* Is the slot one whose next bytes may cost asymmetric cryptography, which is as much as
- * a thousand messages? */
+/* May the slot's next bytes cost asymmetric cryptography, which takes as long as a thousand messages? */
 static bool in_handshake(const struct slot *s)
 {
 	return s->state == SLOT_HEAD && s->held_until == 0 && s->stream.kind->secure;
 }
 
-/* Serves the slot, unless it is in a TLS handshake; those have their own turn. */
+/* Serves the slot, unless it is in a TLS handshake, which serve_handshakes goes on with. */
 static void serve_client(struct server *srv, size_t i)
 {
 	if (in_handshake(&srv->slots[i]))
@@ -1014,7 +1014,7 @@ static void serve_clients(struct server *srv)
 		serve_client(srv, (size_t)found);
 }
 
-/* When the time is up, the others wait for the next turn, and are first then. */
+/* Goes on with TLS handshakes for HANDSHAKES_MS. Those that are left are the first in the next turn. */
 static void serve_handshakes(struct server *srv)
 {
 	const int64_t end = clock_ms(CLOCK_MONOTONIC) + HANDSHAKES_MS;
@@ -1118,7 +1118,7 @@ static void release(struct server *srv)
 	peers_close(&srv->peers);
 }
 
-/* Everything that needs more than the loop does. */
+/* Does all that needs more rights than the loop, then gives them up. 0, or -1 with one line logged. */
 static int start(struct server *srv)
 {
 	struct options *o = &srv->d.options;

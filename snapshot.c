@@ -11,7 +11,8 @@
  * bytes, a length and a number. */
 enum { ADDED_MAX = WIRE_PREFIX_MAX + 4 + 2 * WIRE_VARINT_MAX };
 
-/* Where a State begins in its buffer: only when it is encoded is known how long the prefix is. */
+/* Where a State begins in its buffer. Its prefix has the length of the encoded State, so it is written last, and
+ * ends here. */
 enum { STATE_AT = SNAPSHOT_HEADROOM + WIRE_PREFIX_MAX };
 
 int snapshot_open(struct snapshot_store *store, size_t max)
@@ -56,7 +57,8 @@ struct snapshot *snapshot_in_the_way(struct snapshot_store *store)
 	return slowest;
 }
 
-/* Measuring takes as long as encoding, and is seldom needed. */
+/* Does the State fit, by what the source says it takes at most? To measure it takes as long as to encode it,
+ * and is needed only if this is false. */
 static bool surely_fits(const struct snapshot_store *store, const struct snapshot_input *input,
                         const Introspection__Runtime *runtime)
 {
@@ -67,8 +69,8 @@ static bool surely_fits(const struct snapshot_store *store, const struct snapsho
 size_t snapshot_take(struct snapshot_store *store, const struct snapshot_input *input,
                      Introspection__Runtime *runtime, int64_t now)
 {
-	/* Fields may come in any order and in pieces, so what the daemon adds to
-	 * an encoded State is a second State packed right behind it. */
+	/* Decoders take two encoded States in a row for one with the fields of both. So what the daemon
+	 * adds to an encoded State is a second State packed right behind it. */
 	Introspection__State added = INTROSPECTION__STATE__INIT;
 	Introspection__State *state = input->state ? input->state : &added;
 	size_t len = input->state ? 0 : input->len;

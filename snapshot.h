@@ -3,7 +3,7 @@
 
 /* Takes, numbers, encodes and keeps snapshots. Knows nothing of sockets or of
  * WebSocket: in front of every message it leaves SNAPSHOT_HEADROOM bytes in
- * which whoever sends it builds his frame header once, for all clients. */
+ * which the loop builds the frame header once, for all clients. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -16,14 +16,13 @@ enum {
 	SNAPSHOT_HEADROOM = 16,   /* bytes before a message */
 };
 
-/* What a source hands over: either a struct, or the bytes of an encoded State that has no field
- * 100 and 101. Borrowed until the source is called again. */
+/* What a source hands over: a State as a struct, or encoded. Neither has the fields runtime and sequence of the
+ * schema, which the daemon adds. Borrowed until the source is called again. */
 struct snapshot_input {
-	Introspection__State *state;   /* NULL: bytes are meant */
+	Introspection__State *state;   /* NULL: the State is encoded, in bytes */
 	const uint8_t *bytes;
-	size_t len;
-	size_t most;                   /* bytes that state takes at most, without field 100 and 101;
-	                                  0: it is measured */
+	size_t len;                    /* of bytes */
+	size_t most;                   /* bytes that state takes at most when it is encoded; 0: not known */
 };
 
 struct snapshot {
@@ -32,7 +31,7 @@ struct snapshot {
 	uint8_t *buffer;     /* owned; begins with the headroom */
 	uint8_t *message;    /* a ServerMessage, behind the headroom */
 	size_t len;          /* bytes of the message */
-	bool deflated;       /* ... which is compressed (RFC 7692) */
+	bool deflated;       /* the message is compressed (RFC 7692) */
 	uint8_t *frame;      /* set by the loop: where the frame begins, within the headroom */
 	unsigned pins;       /* clients to which it is being sent */
 	size_t pace;         /* set by the loop: bytes that the fastest of them took of late */

@@ -21,7 +21,7 @@ enum { TLS_HANDSHAKE = 22 };   /* the first byte of a ClientHello, RFC 8446 sect
 
 bool ws_text_is(struct ws_text text, const char *s)
 {
-	/* Nearly all that are compared differ in the first character already. */
+	/* Nearly all texts that are compared differ in the first character already. */
 	if (text.len > 0 && ((*text.at ^ *s) & ~('a' - 'A')) != 0)
 		return false;
 	return text.at && text.len == strlen(s) && strncasecmp(text.at, s, text.len) == 0;
@@ -58,7 +58,7 @@ bool ws_has_token(struct ws_list list, const char *token)
 	return false;
 }
 
-/* What the field lines say that goes no further. */
+/* What the field lines say that ws_request needs but does not return. */
 struct fields {
 	bool websocket;
 	bool connection;
@@ -66,8 +66,8 @@ struct fields {
 	struct ws_text host;
 };
 
-/* Reads the field lines. NULL, or what is wrong: one is malformed, or stands twice where
- * that would let two readers of the head disagree. */
+/* Reads the field lines. NULL, or what is wrong: a line is malformed, or a field that may stand once stands
+ * twice, of which another reader of the head (a proxy) might take the other one. */
 static const char *request_fields(struct ws_request *r, struct ws_text rest, struct fields *f)
 {
 	const struct {

@@ -24,8 +24,8 @@ struct counters {
 	uint64_t closed[COUNTERS_CLOSE_CODES];     /* clients for what they sent, by counters_close_codes */
 	uint64_t built[COUNTERS_BUCKETS];          /* snapshots by how long they took, by counters_bounds */
 	uint64_t built_ns;                         /* how long all of them took */
-	uint64_t clients[COUNTERS_STATES];         /* connections that there are, by state ... */
-	const char *names[COUNTERS_STATES];        /* ... and what the states are called */
+	uint64_t clients[COUNTERS_STATES];         /* connections that there are, by state */
+	const char *names[COUNTERS_STATES];        /* of the states */
 	uint64_t waiting;                          /* connections that wait for the next snapshot */
 };
 

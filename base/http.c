@@ -218,8 +218,8 @@ static bool is_at(struct ws_text host, struct ws_text port, const struct origin 
 	return same_host(host, proxy->host) && same_port(port, proxy->port, proxy->standard);
 }
 
-/* Is the origin the daemon's own, or an allowed one? Whatever is of another port is of
- * another origin, this machine's as well: a gateway there may serve strangers' pages. */
+/* Is the origin the daemon's own, or an allowed one? A page from another port is of another origin, even if
+ * it is one of this machine: an IPFS gateway there may serve pages of strangers. */
 static bool origin_allowed(struct ws_text text, struct ws_text host, struct ws_text port,
                            const struct http_policy *policy)
 {
@@ -236,8 +236,9 @@ static bool origin_allowed(struct ws_text text, struct ws_text host, struct ws_t
 		if (is_at(host, port, &proxy))
 			return false;
 	}
-	/* A page that came without TLS may be anybody's: it is not of the origin of a daemon
-	 * with TLS. Without TLS here, a proxy may have it, and the Host does not tell. */
+	/* Anybody on the way may have written a page that came without TLS, so for a daemon with TLS it is of
+	 * another origin. A daemon without TLS takes both schemes: a proxy before it may have TLS, which Host
+	 * does not tell. */
 	return !(policy->tls && ws_text_is(o.scheme, "http")) && same_host(o.host, host) &&
 	       same_port(o.port, port, o.standard);
 }

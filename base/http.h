@@ -73,8 +73,9 @@ struct http_answer {
 	const struct http_policy *policy;   /* by which it was decided, for texts */
 	enum http_refusal refusal;   /* if there is a reason */
 	const char *reason;          /* for a refusal: what was wrong, in words; else NULL */
-	struct ws_text value;        /* what was refused, bytes of the peer, if it has a name ... */
-	const char *option;          /* ... and the option that would have allowed it, or NULL */
+	struct ws_text value;        /* the Host or Origin that was refused, bytes of the peer; its at is
+	                                NULL: the refusal is not for one of these */
+	const char *option;          /* the option that would have allowed value, or NULL */
 	const char *type;            /* media type of the body */
 	const unsigned char *body;   /* static; NULL: http_head writes a text of its own */
 	size_t body_len;
@@ -84,11 +85,11 @@ struct http_answer {
 	bool gzip;                   /* the body is gzip encoded */
 	bool no_body;                /* the request was a HEAD */
 	bool no_secret;              /* other pages of the same site may load it */
-	bool takes_options;          /* /healthz, for whose health checks OPTIONS is as GET */
+	bool takes_options;          /* the path is /healthz, where OPTIONS is answered as GET is */
 	bool gzip_refused;           /* a text comes in place of the page, which is gzipped only */
 	struct ws_text origin;       /* whose pages may read the answer, if it is an allowed one */
-	bool secure;                 /* the client used https or wss, perhaps through a proxy ... */
-	struct ws_text host;         /* ... and this Host: addresses in texts are made of both */
+	bool secure;                 /* the client used https or wss, perhaps through a proxy */
+	struct ws_text host;         /* the request's Host; with secure, for addresses in texts */
 };
 
 /* Is the text the name of a host as browsers write it in Host, without a port? */

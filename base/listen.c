@@ -15,8 +15,8 @@
 
 enum {
 	BACKLOG = 1024,
-	PAUSE_MS = 1000,    /* when the system is out of descriptors or memory */
-	FAILURES_MAX = 64,  /* connections that failed before they were accepted, in a row */
+	PAUSE_MS = 1000,    /* ms without accept() after the system was out of descriptors or memory */
+	FAILURES_MAX = 64,  /* failures of accept() in a row, after which it pauses, too */
 };
 
 const char *address_text(const struct sockaddr *address)
@@ -168,8 +168,7 @@ int listen_accept(struct listeners *l, size_t i, struct sockaddr_in6 *peer, int6
 			return fd;
 		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
 			break;
-		/* Anything else is the trouble of that one connection, unless there is nothing but
-		 * trouble. */
+		/* Any other error is that of a single connection, which has ended already: on to the next. */
 	}
 	log_limited(&l->pauses, now, "accept_paused reason=\"%s\" ms=%d", strerror(errno), PAUSE_MS);
 	l->again = now + PAUSE_MS;
@@ -275,7 +274,7 @@ static int listen_on(struct listeners *l, const char *text, bool optional)
 		return too_many(text);
 	if (*text == '/')
 		return listen_at_path(l, text);
-	/* The C library takes a number for an address: 4801 for 0.0.18.193. */
+	/* A number alone would be taken for an address by the C library: 4801 for 0.0.18.193. */
 	if (strlen(text) >= sizeof copy || !(host = split_port(strcpy(copy, text), &port)) ||
 	    strchr(host, '/') || strspn(host, "0123456789") == strlen(host))
 		return refuse("listen", text, form_of(text));

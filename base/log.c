@@ -10,13 +10,13 @@
 #include <unistd.h>
 
 enum {
-	LINE_BYTES = 1024,   /* at most, newline included, but for what is added: */
-	ADDED_BYTES = 64,    /* " suppressed=N" or "log_lost lines=N" */
+	LINE_BYTES = 1024,   /* of a line, with its newline, without what log.c itself adds */
+	ADDED_BYTES = 64,    /* of what log.c adds: " suppressed=N", or "log_lost lines=N" before the line */
 };
 
 bool log_is_verbose;
 static int log_fd = STDERR_FILENO;
-static uint64_t lost;     /* lines since the last one that was written */
+static uint64_t lost;     /* lines that could not be written since the last one that was */
 static bool unfinished;   /* only a part of the last line was written */
 
 void log_open(void)

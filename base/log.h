@@ -16,8 +16,8 @@
 
 enum {
 	LOG_ESCAPED_MAX = 128,   /* characters that log_escape writes at most, NUL included */
-	LOG_BURST = 10,          /* lines of log_limited at once, */
-	LOG_PERIOD_MS = 1000,    /* and one more in each such time */
+	LOG_BURST = 10,          /* lines of one limit that may be written at once */
+	LOG_PERIOD_MS = 1000,    /* time in which, after these, one more line may be written */
 };
 
 /* Of one kind of lines. All zero at start. */

@@ -67,16 +67,16 @@ struct options {
 /* What an option takes, and the field of struct options that it sets. */
 enum option_kind {
 	OPTION_FLAG,       /* nothing; bool */
-	OPTION_TEXT,       /* any text, but not an empty one if the row says what is expected */
-	OPTION_LIST,       /* the same, at most high times; struct option_list */
-	OPTION_HOST,       /* the name of a host, likewise */
-	OPTION_ORIGIN,     /* likewise */
-	OPTION_URL,        /* text */
-	OPTION_PROCESS,    /* text: a process ID or a name */
-	OPTION_NUMBER,     /* from low to high; size_t */
-	OPTION_OCTAL,      /* likewise */
-	OPTION_MS,         /* likewise; int64_t */
-	OPTION_SECONDS,    /* fractions allowed; int64_t, ms */
+	OPTION_TEXT,       /* any text, but not an empty one if the row says what is expected; const char * */
+	OPTION_LIST,       /* any text, at most high times; struct option_list */
+	OPTION_HOST,       /* the name of a host, at most high times; struct option_list */
+	OPTION_ORIGIN,     /* an origin, at most high times; struct option_list */
+	OPTION_URL,        /* a URL; const char * */
+	OPTION_PROCESS,    /* a process ID or a name; const char * */
+	OPTION_NUMBER,     /* a number from low to high; size_t */
+	OPTION_OCTAL,      /* an octal number from low to high; size_t */
+	OPTION_MS,         /* ms from low to high; int64_t */
+	OPTION_SECONDS,    /* seconds from 0.01 to 86400, fractions allowed; int64_t, in ms */
 	OPTION_OTHER,      /* what the row's read takes */
 	OPTION_HELP,
 	OPTION_VERSION,

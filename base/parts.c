@@ -86,7 +86,7 @@ void parts_taken(struct daemon *d)
 			(*e)->taken(d);
 }
 
-/* As event of struct source. */
+/* Called by the source, as event of struct source: passes the Event on to every endpoint that takes Events. */
 static const char *pass_on(void *arg, const uint8_t *event, size_t len, int64_t now)
 {
 	struct daemon *d = arg;

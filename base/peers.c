@@ -42,7 +42,7 @@ void peers_owner(uint8_t owner[PEERS_OWNER], const struct sockaddr *address)
 	}
 }
 
-/* What points to the peer, or is to point to a new one. */
+/* The pointer to the peer with this owner or, if there is none, the pointer by which a new one is to be added. */
 static struct peer **find(const struct peers *p, const uint8_t owner[PEERS_OWNER])
 {
 	uint64_t half[2];

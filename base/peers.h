@@ -18,8 +18,8 @@ enum {
 /* An address with connections. */
 struct peer {
 	uint8_t owner[PEERS_OWNER];
-	unsigned count;          /* of its connections ... */
-	unsigned others;         /* ... of which so many are no clients */
+	unsigned count;          /* connections from it */
+	unsigned others;         /* connections from it that are no clients */
 	struct peer *next;       /* with the same hash, or free */
 };
 

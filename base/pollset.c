@@ -5,8 +5,8 @@
 #include <unistd.h>
 
 enum {
-	SINGLY_MS = 20,   /* between looks at single entries */
-	PAUSE_MS = 100,   /* when the system refuses to poll */
+	SINGLY_MS = 20,   /* ms between two rounds of poll_singly */
+	PAUSE_MS = 100,   /* ms without poll() after the system has refused it */
 };
 
 /* What epoll_wait() returns is passed on as what poll() would. */
@@ -107,8 +107,8 @@ void pollset_remove(struct pollset *p, size_t slot)
 	p->used--;
 }
 
-/* All deadlines are looked through only after the slot with the earliest one has put it off: among many
- * slots the one that is served seldom has the earliest. */
+/* The earliest deadline is kept, so that pollset_deadline goes through all of them only after the slot that had
+ * it has put it off. Of many slots, the one that is being served is seldom that one. */
 void pollset_until(struct pollset *p, size_t slot, int64_t deadline)
 {
 	p->deadlines[slot] = deadline;

@@ -96,6 +96,7 @@ uint64_t setup_seed(void)
 {
 	uint64_t seed;
 
-	/* Early after boot there may be no random bytes yet; where the program is, is random, too. */
+	/* Early after boot the kernel may have no random bytes yet. Then the address of this function serves: the
+	 * kernel loads the program at a random place. */
 	return getrandom(&seed, sizeof seed, GRND_NONBLOCK) == sizeof seed ? seed : (uintptr_t)setup_seed;
 }

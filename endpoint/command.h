@@ -77,12 +77,12 @@ struct command {
 	int64_t pushed_at;       /* ms; when a state was last pushed, or put in the history instead */
 	int64_t state_at;        /* ms; when the last pushed state was taken */
 	int64_t keep_from;       /* ms; states of the pause that are older are dropped (retention) */
-	uint64_t states_from;    /* the client wants states of the history from this number on ... */
-	uint64_t events_from;    /* ... and events from this one on */
+	uint64_t states_from;    /* the client wants states of the history from this number on */
+	uint64_t events_from;    /* the client wants events of the history from this number on */
 	uint64_t cursor;         /* number of the next item of the history to look at */
 	uint64_t held_until;     /* items below this number date from before the client resumed */
-	uint64_t known_types;    /* bit n: the client was sent the properties of types[n]. Valid ... */
-	uint64_t types_replaced; /* ... only if this equals the number in struct commands */
+	uint64_t known_types;    /* bit n: the client was sent the properties of types[n] */
+	uint64_t types_replaced; /* known_types is valid only if this equals that of struct commands */
 	bool complete;           /* in holds a whole command, which was not carried out yet */
 	size_t message_len;      /* bytes in in */
 	uint8_t in[COMMAND_MESSAGE_MAX];

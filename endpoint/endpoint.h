@@ -66,7 +66,8 @@ struct daemon {
 	struct snapshot_store store;
 	struct difference *forms;        /* differences and totals; NULL: this build has none */
 	struct counters counters;
-	bool event_came;                 /* from the source, and no connection was looked at since */
+	bool event_came;                 /* an Event came, and the connections that read events were not
+	                                    looked at since */
 	int64_t now;                     /* when this turn of the loop began */
 	int64_t take_at;                 /* when to take a snapshot even if no connection waits, or
 	                                    NEVER; an endpoint sets it in start and in taken */
@@ -87,9 +88,10 @@ struct connection {
 	bool events;                     /* set by the endpoint: this client reads events */
 	bool ready;                      /* the client may get one State, besides the one that a pull
 	                                    client is owed for connecting */
-	bool wants_totals;               /* a pull client, in place of its next snapshot ... */
-	bool wants_difference;           /* ... and this one, from base */
-	bool deflates;                   /* ... compressed (RFC 7692), if that is smaller */
+	bool wants_totals;               /* a pull client is to get the totals of its next snapshot */
+	bool wants_difference;           /* a pull client is to get the difference of its next snapshot to
+	                                    base */
+	bool deflates;                   /* a pull client takes snapshots compressed (RFC 7692) */
 	struct ready_bytes ready_bytes;
 	int64_t asked;                   /* since when the client may get a State. Set by the loop at
 	                                    open and when a State was written; by the endpoint when

@@ -45,7 +45,7 @@ struct holders {
 	size_t missing;               /* how many of them may still be found */
 	unsigned round;               /* number of the latest round */
 	bool running;                 /* a round is under way */
-	bool thorough;                /* ... which passes over no descriptor */
+	bool thorough;                /* that round passes over no descriptor */
 	bool unreadable;              /* a process was met that may not be looked at */
 
 	int proc;                     /* the folder /proc while its processes are listed; 0: not open */

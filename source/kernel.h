@@ -93,7 +93,7 @@ struct kernel {
 
 	uint64_t dump;                 /* number of the last one */
 	size_t left_out;               /* connections for which there was no entry, in this dump */
-	size_t left_out_before;        /* ... and in the previous one */
+	size_t left_out_before;        /* left_out of the previous dump */
 	bool listening[2][65536];      /* does a socket of IPv4, of IPv6 listen at this local port? */
 
 	int64_t before;                /* ms, the loop's clock: when the previous snapshot was taken */

@@ -32,8 +32,8 @@ int process_numbers(int folder, int numbers[PROCESS_NUMBERS]);
 /* A search for a process by name, which may take several calls. All zero: it has not begun. */
 struct process_search {
 	int proc;                   /* the folder /proc, owned; 0: not open */
-	int pids[PROCESS_NUMBERS];  /* numbers read from it, ... */
-	int pid_count, looked_at;   /* ... how many there are, and of how many the names were read */
+	int pids[PROCESS_NUMBERS];  /* process IDs read from proc last */
+	int pid_count, looked_at;   /* how many these are, and how many of them were looked at */
 	size_t count;               /* processes of that name found so far */
 	struct process first;       /* of these the one that was started first, owned; if count > 0 */
 	unsigned long long start;   /* when first was started, in clock ticks since boot */
