@@ -85,7 +85,7 @@ static const char *read_url(struct address *a, const char *text)
 	size_t target = strcspn(text + len, "#");
 	size_t slash = text[len] == '?'; /* a query alone has the path "/" before it */
 
-	if (len >= sizeof authority || slash + target >= sizeof a->target)
+	if (len >= sizeof authority || slash + target >= TARGET_MAX)
 		return "the URL is too long";
 	for (size_t i = 0; i < len + target; i++)
 		if (text[i] <= ' ' || text[i] > '~')

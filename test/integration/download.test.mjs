@@ -183,12 +183,13 @@ test('what it asks for, also where a proxy serves the daemon below a path', asyn
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   const base = `http://127.0.0.1:${server.address().port}`
+  const long = `/${'x'.repeat(509)}/`   // as long as may be
   for (const [options, path, target] of [
     [['--json'], '/node/', '/node/'], [['--json'], '', '/'],
     [['--events'], '/node/', '/node/introspect'], [['--events'], '', '/introspect'],
     [['--events'], '/node/introspect', '/node/introspect'], [['--events'], '/?a=/', '/?a=/'],
     [['--past', '--json'], '/node/', '/node/past'], [['--past', '--json'], '/', '/past'],
-    [['--past', '--json'], '/node/past?since=5', '/node/past?since=5']
+    [['--past', '--json'], '/node/past?since=5', '/node/past?since=5'], [['--events'], long, `${long}introspect`]
   ]) {
     assert.equal((await introspect(t, ...options, base + path)).code, 1)
     assert.equal(asked.pop(), `GET ${target} HTTP/1.1`)
