@@ -20,6 +20,7 @@ const exhaustive = process.env.FAULT_ALL === '1'
 const AT_ONCE = Number(process.env.FAULT_AT_ONCE ?? 4)
 const FOR_GOOD = 1000000
 const RUN_MS = 30000
+const PATIENCE = 120000   // ms for a program to start or end, which is slow where it gets no processor
 
 let files
 before(() => { files = prepare() })
@@ -137,7 +138,7 @@ async function start (t, scenario, how) {
   const settings = { files, number: ++number, ask: scenario.ask?.(files) ?? {} }
   const args = ['--no-sandbox', ...scenario.options(t, settings)]
   const d = Object.assign(launch(t, 'introspectd', args, how), settings)
-  await until(d.child, 'line', () => d.over ?? d.lines.find(line => /^listening url=/.test(line)), RUN_MS)
+  await until(d.child, 'line', () => d.over ?? d.lines.find(line => /^listening url=/.test(line)), PATIENCE)
   d.url = d.lines.find(line => line.includes('url='))?.match(/url=(\S+)/)[1]
   if (d.url) Object.assign(d, { ws: d.url.replace('http', 'ws'), port: Number(new URL(d.url).port) })
   return d
@@ -190,7 +191,7 @@ async function live (scenario, { fault, depth = 1, forGood = false } = {}) {
       r.descriptors = await settled(d, scenario.descriptors ?? 0)
       d.child.kill('SIGTERM')
     }
-    const slow = setTimeout(() => { r.wrong.push('does not end'); d.child.kill('SIGABRT') }, RUN_MS)
+    const slow = setTimeout(() => { r.wrong.push('does not end'); d.child.kill('SIGABRT') }, PATIENCE)
     Object.assign(r, await d.exit, { lines: d.lines, calls: d.calls() })
     clearTimeout(slow)
   } catch (error) {
@@ -205,7 +206,7 @@ async function live (scenario, { fault, depth = 1, forGood = false } = {}) {
 async function watch (t, scenario, r, depth) {
   const file = join(folder(t), 'recorded')
   const p = launch(t, 'introspect', [...scenario.args(file), ...watched.args], { fault: r.fault, depth })
-  const slow = setTimeout(() => { r.wrong.push('does not end'); p.child.kill('SIGABRT') }, RUN_MS)
+  const slow = setTimeout(() => { r.wrong.push('does not end'); p.child.kill('SIGABRT') }, PATIENCE)
   Object.assign(r, await p.exit, { lines: p.lines, calls: p.calls(), out: p.out })
   clearTimeout(slow)
   const size = existsSync(file) ? readFileSync(file).length : 0
@@ -346,7 +347,7 @@ test('privileges that cannot be dropped end the start', async t => {
   const user = process.getuid() === 0 ? ['--user', 'nobody'] : []
   const begin = async fault => {
     const p = launch(t, 'introspectd', ['--listen', '127.0.0.1:0', '--replay', files.recording, ...user], { fault })
-    await until(p.child, 'line', () => p.over ?? p.lines.find(line => line.startsWith('listening')), RUN_MS)
+    await until(p.child, 'line', () => p.over ?? p.lines.find(line => line.startsWith('listening')), PATIENCE)
     p.child.kill('SIGKILL')   // a sanitizer cannot end in the sandbox
     await p.exit
     return p
