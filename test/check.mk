@@ -5,8 +5,8 @@ JOBS ?= $(shell nproc)
 NODE = $(CURDIR)/test/node_modules/.bin/node
 TEST = $(NODE) --test --test-reporter=spec
 # Most of these wait for something: three files of them at a time need no more processors. What
-# hangs is ended after a quarter of an hour: on a busy machine the longest file takes half of it.
-TESTS_WAIT = --test-concurrency=3 --test-timeout=900000
+# hangs is ended after twenty minutes: on a busy machine the longest file takes half of it.
+TESTS_WAIT = --test-concurrency=3 --test-timeout=1200000
 
 # Another build, below this one, in which bugs are fatal.
 ASAN = $(BUILD)/asan
