@@ -135,7 +135,8 @@ test('a small table', async t => {
   await t.test('2,000 handshakes byte by byte: who comes from another address gets in', async t => {
     let came = 0, refused = 0
     await withstand(t, server, port => [flood(port, 2000, { start: drip, chunk: 1, ms: 100, rate: 1000 })], async d => {
-      for (const end = performance.now() + MS - 500; performance.now() < end;) {
+      const end = performance.now() + MS - 500
+      for (let tries = 0; tries < 8 || performance.now() < end; tries++) {
         await delay(100)
         try {
           const c = await client(t, d.ws, { localAddress: '127.0.0.2' })
@@ -157,7 +158,7 @@ test('a small table', async t => {
       flood(port, 50, { start: bye, cut: true, ends: 'crh', total: 7000 }),
       flood(port, 50, { start: bye, ends: 'ab', total: 3000 })])
     const opened = did[0].opened + did[1].opened
-    assert.ok(FULL ? opened === 10000 : opened > 500, `${opened}`)
+    assert.ok(FULL ? opened === 10000 : opened > 150, `${opened}`)   // more than a hundred are at a time
   })
   const page = request('GET / HTTP/1.1', { 'Accept-Encoding': 'gzip' })
   await withstandEach(t, server, [
