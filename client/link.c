@@ -288,7 +288,7 @@ static enum link_event refused(struct link *l, int status, int64_t now)
 		return fail(l, now, "remembers nothing: start introspectd with --remember");
 	if (l->get && status == 200)
 		return fail(l, now, "answers with no recording (200): is it an introspectd?");
-	if (line.at && status != 401 && status != 503)
+	if (line.at && status != 401)
 		return fail(l, now, "refuses: %s", log_escape(line.at, line.len));
 	if (status == 403 && a->host[0] != '\0' && !a->is_path)
 		return fail(l, now,
@@ -303,11 +303,9 @@ static enum link_event refused(struct link *l, int status, int64_t now)
 		return fail(l, now, "%s (401)",
 			    l->token ? "does not take this token" : "wants a token: see --token-file");
 	case 502:
+	case 503:
 	case 504:
 		return fail(l, now, "is a proxy that reaches no daemon (%d)", status);
-	case 503:
-		return fail(l, now,
-			    "serves as many clients as it may (503): see its --max-clients");
 	case WS_PROTOCOL_ERROR:
 		return fail(l, now, "is not a WebSocket server");
 	default:

@@ -551,11 +551,14 @@ describe('introspect connects', () => {
   test('says why there is no connection', async t => {
     const path = join(folder(t), 's')
     const http = status => `HTTP/1.1 ${status}\r\nContent-Length: 0\r\n\r\n`
-    const d = await own(t, ['--max-clients', '1'])
-    await introspect(t, ['--json', d.host]).printed(1)
-    const full = await introspect(t, ['--json', d.host]).end
-    assert.equal(full.code, 1)
-    assert.match(full.errors[0], /serves as many clients as it may \(503\): see its --max-clients$/)
+    let d
+    for (const limit of ['--max-per-address', '--max-clients']) {
+      d = await daemon(t, ['--pid', `${process.pid}`, limit, '1'], { expect: [/^watching /, /^refused status=503 /] })
+      await introspect(t, ['--json', d.host]).printed(1)
+      const full = await introspect(t, ['--json', d.host]).end
+      assert.equal(full.code, 1)
+      assert.match(full.errors[0], new RegExp(`refuses: "503 Service Unavailable: .* ${limit} allows; try again later"$`))
+    }
     for (const [address, why] of [
       [path, /s: No such file or directory$/],
       [await answering(t, null), /closed the connection without an answer: if it speaks TLS, use wss:\/\/$/],
@@ -568,7 +571,8 @@ describe('introspect connects', () => {
         /has moved \(301\): use the address "https:\/\/node\.example\/n\/"$/],
       [await answering(t, http('307 Temporary Redirect')), /answers HTTP 307: is it an introspectd\?$/],
       [await answering(t, http('200 OK')), /answers with a page \(200\): does a proxy before it pass Upgrade on\?$/],
-      [await answering(t, http('502 Bad Gateway')), /is a proxy that reaches no daemon \(502\)$/],
+      ...await Promise.all([502, 503, 504].map(async status =>
+        [await answering(t, http(`${status} x`)), new RegExp(`is a proxy that reaches no daemon \\(${status}\\)$`)])),
       [`ws://${d.host}/nothing`, /refuses: "404 Not Found: no WebSocket at this path; there is one at \/ and at \/introspect"$/],
       [await answering(t, http('401 Unauthorized')), /wants a token: see --token-file \(401\)/],
       [await answering(t, http('101 Switching Protocols')), /is not a WebSocket server$/],
