@@ -188,11 +188,10 @@ void ws_accept(char out[WS_ACCEPT_LEN + 1], struct ws_text key)
 /* Takes the next piece of a text. False: the text is not UTF-8. */
 static bool utf8_check(struct ws_utf8 *u, const uint8_t *p, size_t len)
 {
-	bool well = true;
-
-	for (size_t i = 0; i < len && well; i++)
-		well = ws_utf8_take(u, p[i]);
-	return well;
+	for (size_t i = 0; i < len; i++)
+		if (!ws_utf8_take(u, p[i]))
+			return false;
+	return true;
 }
 
 static bool is_control(const struct ws_decoder *d)

@@ -29,26 +29,28 @@ size_t wire_put_prefix(uint8_t out[WIRE_PREFIX_MAX],
 	return sizeof version + 1 + wire_put_varint(out + sizeof version + 1, payload_len);
 }
 
+/* Most bytes are ASCII, of which eight are looked at together. */
 const uint8_t *wire_not_utf8(const uint8_t *s, const uint8_t *end)
 {
-	while (s < end) {
-		const uint8_t *const start = s;
-		struct ws_utf8 u = {0};
+	for (;;) {
 		uint64_t eight;
 
-		if (end - s >= (ptrdiff_t)sizeof eight) {
+		for (; end - s >= (ptrdiff_t)sizeof eight; s += sizeof eight) {
 			memcpy(&eight, s, sizeof eight);
-			if ((eight & UINT64_C(0x8080808080808080)) == 0) {   /* ASCII */
-				s += sizeof eight;
-				continue;
-			}
+			if ((eight & UINT64_C(0x8080808080808080)) != 0)
+				break;
 		}
+		while (s < end && *s < 0x80)
+			s++;
+		if (s == end)
+			return end;
+		const uint8_t *const start = s;
+		struct ws_utf8 u = {0};
 		do
 			if (s == end || !ws_utf8_take(&u, *s++))
 				return start;
 		while (u.left > 0);
 	}
-	return end;
 }
 
 size_t wire_text(char *out, size_t size, const char *text, size_t len)
