@@ -15,22 +15,24 @@ enum {
 	ROWS_MAX = 40,   /* of both tables, with the rows that are no options */
 };
 
+_Static_assert(LISTENERS_MAX == 16 && OPTIONS_LIST_MAX == 32, "what the words below say");
+
 #define FIELD(name) .field = offsetof(struct options, name)
 
 static const struct option_row rows[] = {
 	{.help = "Where it listens:"},
 	{"listen", "ADDRESS", "HOST:PORT, [IPV6]:PORT or /PATH of a Unix socket; may\n"
-	 "be given %d times\n(default: " DEFAULT_LISTEN " and " DEFAULT_LISTEN_6 ")", "fewer of them",
+	 "be given %d times\n(default: " DEFAULT_LISTEN " and " DEFAULT_LISTEN_6 ")", "at most 16 of them",
 	 .kind = OPTION_LIST, .high = LISTENERS_MAX, .shown = LISTENERS_MAX, FIELD(listen), .letter = 'l'},
 	{"max-clients", "N", "WebSocket clients at once (default: %d)", "a number",
 	 1, 100000, DEFAULT_MAX_CLIENTS, .kind = OPTION_NUMBER, FIELD(max_clients)},
 	{"max-per-address", "N", "connections of one address at once, 0 for any number\n"
 	 "(default: half of all; any number from this machine\nand with --public-url)", "a number",
 	 0, 100000, .kind = OPTION_NUMBER, FIELD(max_per_address)},
-	{"allow-host", "NAME", "accept this Host besides localhost and IP addresses", "fewer of them",
+	{"allow-host", "NAME", "accept this Host besides localhost and IP addresses", "at most 32 of them",
 	 .high = OPTIONS_LIST_MAX, .kind = OPTION_HOST, FIELD(allow_host)},
 	{"allow-origin", "O", "accept web pages of this Origin, such as\nhttps://example.org",
-	 "fewer of them", .high = OPTIONS_LIST_MAX, .kind = OPTION_ORIGIN, FIELD(allow_origin)},
+	 "at most 32 of them", .high = OPTIONS_LIST_MAX, .kind = OPTION_ORIGIN, FIELD(allow_origin)},
 	{"public-url", "URL", "where a proxy shows it: accept this Host and Origin",
 	 .kind = OPTION_URL, FIELD(public_url)},
 	{.help = "What it shows (default: every TCP and QUIC connection of this machine):"},

@@ -121,7 +121,7 @@ test('more of an option than there is room for', () => {
   const rows = [['--listen', '127.0.0.1:0', 16], ['--allow-host', 'x', 32], ['--allow-origin', 'http://x', 32]]
   for (const [option, value, most] of rows) {
     const { status, stderr } = run(...Array(most + 1).fill([option, value]).flat())
-    assert.match(stderr, new RegExp(`^introspectd: ${option} ${value}: .*\n$`))
+    assert.equal(stderr, `introspectd: ${option} ${value}: expected at most ${most} of them\n`)
     assert.equal(status, 2)
   }
 })
