@@ -155,7 +155,7 @@ static const char *keep_event(struct commands *all, const Introspection__EventTy
 	size_t len = introspection__event__get_packed_size(rest);
 
 	if (!known)
-		return "too many event types, or one too long";
+		return "over 64 event types, or one over 1024 bytes";
 	if (len > sizeof packed)
 		return "event over 8192 bytes";
 	introspection__event__pack(rest, packed);

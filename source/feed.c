@@ -91,7 +91,7 @@ static int refuse(struct feed *f, size_t at, size_t byte, const char *what, int6
 static const char *set_runtime(struct feed *f, const struct wire_payload *payload)
 {
 	if (payload->len > WIRE_RUNTIME_MAX)
-		return "runtime is too long";
+		return "runtime is over 65536 bytes";
 	Introspection__Runtime *next =
 		introspection__runtime__unpack(NULL, payload->len, payload->bytes);
 	if (!next)

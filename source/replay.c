@@ -117,7 +117,7 @@ static const char *use_message(struct replay *r, const struct recording_message 
 		return queue_state(r, &payload);
 	if (payload.kind == INTROSPECTION__SERVER_MESSAGE__PAYLOAD_RUNTIME) {
 		if (payload.len > WIRE_RUNTIME_MAX)
-			return "runtime is too long";
+			return "runtime is over 65536 bytes";
 		introspection__runtime__free_unpacked(r->next_runtime, NULL);
 		r->next_runtime = introspection__runtime__unpack(NULL, payload.len, payload.bytes);
 		if (!r->next_runtime)

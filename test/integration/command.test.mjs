@@ -440,7 +440,7 @@ test('events that are wrong close the feed', async t => {
 
 test('events over a limit are dropped with a log line and a notice', async t => {
   const line = reason => new RegExp(`^event_dropped reason="${reason}"( suppressed=\\d+)?$`)
-  const tooMany = line('too many event types, or one too long'), tooLong = line('event over 8192 bytes')
+  const tooMany = line('over 64 event types, or one over 1024 bytes'), tooLong = line('event over 8192 bytes')
   for (const [fields, pattern] of [
     [{ padding: 'x'.repeat(8192) }, tooLong],
     [{ padding: 'x'.repeat(200000) }, tooLong],

@@ -321,7 +321,7 @@ test('a connection that says nothing, or half of a message, does not keep a node
 })
 
 test('types of events belong to the visit of a node: others leave room', async t => {
-  const { d, path } = await feedDaemon(t, { expect: [/^event_dropped reason="too many event types/] })
+  const { d, path } = await feedDaemon(t, { expect: [/^event_dropped reason="over 64 event types/] })
   const c = await commandClient(t, d.ws)
   await c.ok('HELLO')
   await c.ok('PUSH_ENABLE', { source: 'EVENTS' })

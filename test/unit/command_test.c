@@ -869,7 +869,7 @@ static void runtime_is_packed_once(void **state)
 
 static void event_type_limits(void **state)
 {
-	static const char text[] = "event_dropped reason=\"too many event types, or one too long\"\n";
+	static const char text[] = "event_dropped reason=\"over 64 event types, or one over 1024 bytes\"\n";
 	struct world *w = pushing(false, true);
 	char name[65];
 

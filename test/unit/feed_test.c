@@ -598,7 +598,7 @@ static void refused(void **state)
 		 "in_message=4 reason=\"string is not UTF-8\""},
 		{(const uint8_t *)"\x02\x12\x01", 3,
 		 "in_message=1 reason=\"value runs past the end of its message\""},
-		{runtime, sizeof runtime, "in_message=0 reason=\"runtime is too long\""},
+		{runtime, sizeof runtime, "in_message=0 reason=\"runtime is over 65536 bytes\""},
 	};
 	uint8_t bytes[MESSAGE_MAX];
 	char line[256];

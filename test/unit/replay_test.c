@@ -761,7 +761,7 @@ static void a_long_runtime(void **state)
 	assert_int_equal(s->take(s, now, &input), 1);
 	s->close(s);
 	log_end();
-	assert_non_null(strstr(logged, "in_message=0 reason=\"runtime is too long\""));
+	assert_non_null(strstr(logged, "in_message=0 reason=\"runtime is over 65536 bytes\""));
 }
 
 static void every_byte(void **state)
