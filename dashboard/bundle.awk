@@ -13,8 +13,18 @@ function odd(text, quote) {
 	return gsub(quote, "", text) % 2
 }
 
-# Code without the blanks around signs, but for + and -, of which two may be kept apart, and without
-# what may be left out before a bracket.
+# Text without blanks wherever a form occurs in it that has one.
+function without_blanks(form, text,    part) {
+	while (match(text, form)) {
+		part = substr(text, RSTART, RLENGTH)
+		gsub(/ /, "", part)
+		text = substr(text, 1, RSTART - 1) part substr(text, RSTART + RLENGTH)
+	}
+	return text
+}
+
+# Code without the blanks around signs, but where they keep two of + or - apart, and without what may be
+# left out before a bracket.
 function tight(text,    i, sign) {
 	for (i = 1; i <= length(SIGNS); i++) {
 		sign = substr(SIGNS, i, 1)
@@ -22,17 +32,19 @@ function tight(text,    i, sign) {
 	}
 	gsub(/[,;]}/, "}", text)
 	gsub(/,]/, "]", text)
-	return text
+	return without_blanks("(^|[^- ]) -=? ?([^- ]|$)", without_blanks("(^|[^+ ]) [+]=? ?([^+ ]|$)", text))
 }
 
 # A line likewise. What stands in quotes stays, and all of a line in which a regular expression
 # may begin.
-function squeeze(text,    out) {
+function squeeze(text,    out, from, size) {
 	if (text ~ regexp)
 		return text
 	while (match(text, literal)) {
-		out = out tight(substr(text, 1, RSTART - 1)) substr(text, RSTART, RLENGTH)
-		text = substr(text, RSTART + RLENGTH)
+		from = RSTART
+		size = RLENGTH
+		out = out tight(substr(text, 1, from - 1)) substr(text, from, size)
+		text = substr(text, from + size)
 	}
 	return out tight(text)
 }
@@ -129,7 +141,7 @@ function bundle(file,    folder, comment, text, body, exports, list, n, i, befor
 			sub(/^let */, "", line)
 			sub(/;$/, ",", body)
 		}
-		body = body line (line ~ /[;{,(]$/ ? "" : "\n")
+		body = body line (line ~ /[;{,(]$|^(if|for|while)[(].*[)]$/ ? "" : "\n")
 	}
 	if (n < 0)
 		refuse()

@@ -71,21 +71,22 @@ export function timeUnder(e) {
   return from + (e.clientX - left) / width * (to - from);
 }
 
-// Marks a moment in all of them; undefined: none.
+// Marks a moment in all of them, with the value that those have then which tell it; undefined: none.
 export function mark(at) {
   for (const el of document.querySelectorAll('.timed')) {
-    const [from, to] = spanOf(el);
-    el.style.setProperty('--x', at >= from && at <= to ? `${(at - from) / (to - from) * 100}%` : '-9px');
+    const [from, to] = spanOf(el), inside = at >= from && at <= to;
+    el.style.setProperty('--x', inside ? `${(at - from) / (to - from) * 100}%` : '-9px');
+    el.dataset.value = inside && el.onread?.(at) || '';
   }
 }
 
 // points: of overTime for a width of 100. f: snapshot => value of at least 0. most: of the
-// scale, to share it.
-export function sparkline(points, f, kind, most = mostOf(points, (p) => p ? f(p.s) : 0)) {
+// scale, to share it. show: value => text, for the one at the mouse.
+export function sparkline(points, f, kind, most = mostOf(points, (p) => p ? f(p.s) : 0), show) {
   const drawn = points.map((p) => p && [p.x, HEIGHT - 1.5 - (most ? f(p.s) / most : 0) * (HEIGHT - 3)]);
   return timed(points[0].s.at, points.at(-1).s.at, h('svg', { class: kind, ...BOX },
     h('path', { class: 'fill', d: area(drawn, HEIGHT) }),
-    h('path', { class: 'line', d: line(drawn) })), { class: 'spark' });
+    h('path', { class: 'line', d: line(drawn) })), { class: 'spark', onread: show && ((at) => show(f(points.findLast((p) => p && p.s.at <= at).s))) });
 }
 
 // values: counts, at least one of them above 0.

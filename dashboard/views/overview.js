@@ -28,19 +28,19 @@ function spread(latencies) {
 function tiles(m) {
   const from = m.store.indexAt(m.range?.[0] ?? m.snapshot.at - SPARK), points = overTime(m.store.snapshots, from, m.index, 100);
   const most = mostOf(points, (p) => p ? Math.max(p.s.rateIn, p.s.rateOut) : 0);
-  const t = m.totals;
+  const t = m.totals, spark = (f, show, kind = 'plain', scale) => sparkline(points, f, kind, scale, show);
   const trips = m.open.map((r) => r.latency).filter(Boolean).sort((a, b) => a - b);
   const calling = m.open.filter((r) => r.opener === 'us').length;
   return h('div', { class: 'tiles' },
-    tile('Traffic in', 'peers', { sort: '-in' }, rate(t.rateIn), `${bytes(t.in)} in total`, sparkline(points, (s) => s.rateIn, 'in', most)),
-    tile('Traffic out', 'peers', { sort: '-out' }, rate(t.rateOut), `${bytes(t.out)} in total`, sparkline(points, (s) => s.rateOut, 'out', most)),
+    tile('Traffic in', 'peers', { sort: '-in' }, rate(t.rateIn), `${bytes(t.in)} in total`, spark((s) => s.rateIn, rate, 'in', most)),
+    tile('Traffic out', 'peers', { sort: '-out' }, rate(t.rateOut), `${bytes(t.out)} in total`, spark((s) => s.rateOut, rate, 'out', most)),
     tile('Connections', 'connections', {}, count(m.snapshot.connections), m.snapshot.partial ? '' : `${count(calling)} opened by us`,
-      sparkline(points, (s) => s.connections, 'plain')),
+      spark((s) => s.connections, count)),
     m.snapshot.streams
       ? tile('Streams', 'streams', {}, count(m.snapshot.streams), plural(m.protocols().length, 'protocol'),
-        sparkline(points, (s) => s.streams, 'plain'))
+        spark((s) => s.streams, count))
       : tile('Peers', 'peers', {}, count(m.peerCount), m.runtime.source === 'kernel' ? 'by their addresses' : '',
-        sparkline(points, (s) => s.peers, 'plain')),
+        spark((s) => s.peers, count)),
     tile('Round trip', 'peers', { sort: '-latency' }, trips.length ? latency(trips[trips.length >> 1]) : '–',
       trips.length ? `median; 90 % < ${latency(trips[Math.floor(trips.length * 0.9)])}` : 'not measured',
       trips.length > 1 && bars(spread(trips))));

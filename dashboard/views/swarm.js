@@ -115,21 +115,23 @@ function walk(e) {
   all[(at + step + all.length) % all.length]?.focus();
 }
 
-// Names go to the picked peer, then to the first ones as far as no name covers another.
+// Names go to the picked peer, then to the first ones as far as no name covers another, or a peer where
+// there are few.
 function labels(drawn, most) {
   const placed = [], w = size.width;
   for (const d of drawn.filter(({ p }) => p.key === picked).concat(w < NARROW ? [] : drawn.slice(0, most))) {
     const left = w < NARROW ? d.x > w / 2 : d.x < w / 2 - 4, from = left ? d.x - LABEL : d.x;
-    if (!placed.some((o) => Math.abs(o.y - d.y) < 15 && Math.abs(o.from - from) < LABEL))
+    const free = d.p.key === picked || drawn.length > 100 || !drawn.some((o) => o !== d && Math.abs(o.y - d.y) < 12 && o.x > from && o.x < from + LABEL);
+    if (free && !placed.some((o) => Math.abs(o.y - d.y) < 15 && Math.abs(o.from - from) < LABEL))
       placed.push({ ...d, left, from });
   }
   return placed;
 }
 
-// Circles of equal round trip, with what they stand for.
-const circles = (cx, cy, rx, ry) => RINGS.slice(0, -2).map(([limit, r]) => [
+// Circles of equal round trip, with what they stand for, as far as there is room for it.
+const circles = (cx, cy, rx, ry) => RINGS.slice(0, -2).map(([limit, r], i) => [
   h('ellipse', { key: `ring ${r}`, class: 'ring', cx, cy, rx: rx * r, ry: ry * r }),
-  h('text', { key: `ring ${r} name`, class: 'ring-name', x: cx, y: cy - ry * r - 3, 'text-anchor': 'middle' }, `${limit} ms`),
+  (ry > 110 || i % 2 === 0) && h('text', { key: `ring ${r} name`, class: 'ring-name', x: cx, y: cy - ry * r - 3, 'text-anchor': 'middle' }, `${limit} ms`),
 ]);
 
 function peer({ p, x, y, kind }, radius, first, ts) {

@@ -494,6 +494,8 @@ test('the mouse over one chart reads the same moment in all of them', limit, asy
   const moments = await places()
   assert.equal(moments.length, 5, 'four tiles and the time line')
   assert.ok(Math.max(...moments) - Math.min(...moments) < 10, `${moments}`)
+  const values = () => page.$$eval('.tile .timed', all => all.map(el => el.dataset.value).join())
+  assert.equal(await values(), '0 B/s,0 B/s,5,2', 'each tile tells its own value there')
   const box = await chart.boundingBox(), marked = new Set()
   for (let x = 0; x < 30; x++) {
     await page.mouse.move(box.x + width / 2 + x, box.y + 10)
@@ -503,6 +505,7 @@ test('the mouse over one chart reads the same moment in all of them', limit, asy
   await page.mouse.move(5, 5)
   await when(page, () => !document.querySelector('.reading.hovered'))
   assert.ok((await places()).every((at, i) => at < moments[i]), 'none is marked any more')
+  assert.equal(await values(), ',,,')
   await page.click(`.card:has(h2:text("Top peers")) a:has-text("${short('fast')}")`)
   await page.hover('.history .timed')
   await when(page, () => document.querySelector('.reading.hovered'))
