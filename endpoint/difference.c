@@ -38,13 +38,15 @@ struct entry {
 	uint64_t hash;           /* of its encoded bytes */
 	uint64_t changed;        /* sequence number of the last snapshot in which it was new or differed
 	                            from the one before */
-	uint64_t seen;           /* sequence number of the last snapshot that had it */
+	uint64_t came;           /* sequence number of the first snapshot that had it */
+	uint64_t seen;           /* and of the last one */
 	uint8_t id_len;
 	uint8_t id[DIFFERENCE_ID_MAX];
 };
 
 struct gone {
-	uint64_t sequence;       /* of the first snapshot without it */
+	uint64_t came;           /* sequence number of the first snapshot that had it */
+	uint64_t sequence;       /* and of the first without it */
 	uint64_t key;
 	uint8_t id_len;
 	uint8_t id[DIFFERENCE_ID_MAX];
@@ -216,8 +218,8 @@ static bool note_connection(struct difference *d, struct wire_reader c, uint64_t
 		key = wire_hash(d->seed, id.at, (size_t)(id.end - id.at));
 		e = find(d, key);
 	}
-	if (!e)
-		e = add(d, key, id);
+	if (!e && (e = add(d, key, id)) != NULL)
+		e->came = sequence;
 	if (!e || e->seen == sequence || d->count == DIFFERENCE_CONNECTIONS)
 		return false;
 	if (e->hash != hash) {
@@ -243,7 +245,7 @@ static void note_gone(struct difference *d, uint64_t sequence)
 		 * it has gone. */
 		if (g->sequence > d->from && d->gone_count > DIFFERENCE_GONE)
 			d->from = g->sequence;
-		*g = (struct gone){.sequence = sequence, .key = e->key, .id_len = e->id_len};
+		*g = (struct gone){.came = e->came, .sequence = sequence, .key = e->key, .id_len = e->id_len};
 		memcpy(g->id, e->id, e->id_len);
 		while (*link != e)
 			link = &(*link)->next;
@@ -366,7 +368,7 @@ static void write_base(struct difference *d, struct wire_writer *w, uint64_t bas
 	for (size_t i = d->gone_count - kept; i < d->gone_count; i++) {
 		const struct gone *g = &d->gone[i % DIFFERENCE_GONE];
 
-		if (g->sequence <= base || find(d, g->key))
+		if (g->came > base || g->sequence <= base || find(d, g->key))
 			continue;
 		wire_copy_length(w, STATE_GONE_IDS, g->id_len);
 		wire_copy(w, g->id, g->id_len);

@@ -170,6 +170,20 @@ static int by_id(const void *a, const void *b)
 	return order ? order : (int)((*x)->id.len - (*y)->id.len);
 }
 
+/* Whether all that are said to be gone were there. */
+static void check_gone(const Introspection__State *base, const Introspection__State *s)
+{
+	for (size_t i = 0; i < s->n_gone_ids; i++) {
+		bool there = false;
+
+		for (size_t j = 0; j < base->subsystems->n_connections; j++) {
+			const ProtobufCBinaryData *id = &base->subsystems->connections[j]->id;
+			there |= id->len == s->gone_ids[i].len && memcmp(id->data, s->gone_ids[i].data, id->len) == 0;
+		}
+		assert_true(there);
+	}
+}
+
 static bool has_id(const Introspection__State *s, const ProtobufCBinaryData *id)
 {
 	for (size_t i = 0; i < s->n_gone_ids; i++)
@@ -217,6 +231,7 @@ static void merge(struct client *c, Introspection__State *s)
 	size_t count = 0;
 
 	assert_true(s->base_sequence == c->sequence);
+	check_gone(base, s);
 	for (size_t i = 0; i < base->subsystems->n_connections; i++)
 		if (!has_id(s, &base->subsystems->connections[i]->id))
 			list[count++] = base->subsystems->connections[i];
