@@ -7,6 +7,7 @@ import { agentName, agentVersion, networkOf, openerOf, rowOf } from './row.js';
 const FADE = 30_000;        // ms for which a closed connection is still shown
 const FADED_MAX = 200;      // of them
 const WINDOW = 600_000;     // ms of “10 min”
+const LATE = 60_000;        // ms by which a source may be late to tell of a connection
 
 export function group(items, keyOf, start, add) {
   const groups = new Map();
@@ -62,8 +63,10 @@ export function eachMoved(store, from, to, f) {
     // Of what was open but did not move most nothing is known at that time.
     if (i === undefined && first?.partial && track.row.opened < first.ts)
       return;
-    f(track.row, i === undefined ? bytesIn : Math.max(0, bytesIn - first.moved[2 * i]),
-      i === undefined ? bytesOut : Math.max(0, bytesOut - first.moved[2 * i + 1]), track);
+    // Nor of what had long been open when it was told first: it counts from then on.
+    const late = i === undefined && first && track.row.opened && track.row.opened < first.ts - LATE;
+    const [wasIn, wasOut] = late ? track.first : i === undefined ? [0, 0] : [first.moved[2 * i], first.moved[2 * i + 1]];
+    f(track.row, Math.max(0, bytesIn - wasIn), Math.max(0, bytesOut - wasOut), track);
   };
   const { tracks, moved } = snapshots[to];
   for (let i = 0; i < tracks.length; i++) {

@@ -68,6 +68,7 @@ class Track {
     this.row = row;
     this.in = row.in;
     this.out = row.out;
+    this.first = [row.in, row.out];
     this.streams = undefined;   // Map: bytes in and out by id of the stream
     this.seen = 0;              // number of the snapshot
     this.closed = row.closed;

@@ -70,6 +70,16 @@ test('what moved in a span: of what stayed, came and went, also where the past w
   }
 })
 
+test('a connection that was long open when it was told first did not move all of its bytes in the range', () => {
+  const store = new Store()
+  const told = [{ a: 100 }, { a: 110, late: 900 }, { a: 120, late: 905 }]
+  told.forEach((s, i) => store.add(connections(100_000 + 1000 * i, s), 100_000 + 1000 * i))
+  const m = new Moment(store, 2, [100_000, 102_000])
+  const moved = by => Object.fromEntries(m.peers(by).map(p => [p.key, p.movedIn]))
+  assert.deepEqual(moved('range'), { 'peer a': 20, 'peer l': 5 })
+  assert.deepEqual(moved('total'), { 'peer a': 120, 'peer l': 905 })
+})
+
 test('a connection that did not change is the same object in the next snapshot', () => {
   const store = new Store()
   const bytes = { a: 1, b: 2, c: 3, d: 4 }
