@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 import nodeTest from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import protobuf from 'protobufjs'
 import WebSocket from 'ws'
@@ -37,9 +38,11 @@ export async function until (emitter, event, value, ms = 60000) {
   for (;;) {
     const found = value()
     if (found) return found
-    await once(emitter, event, { signal }).catch(error => {
-      if (error.name === 'AbortError') throw new Error(`waited ${ms} ms for ${event}: ${value}`)
-      throw error
+    await once(emitter, event, { signal }).catch(async error => {
+      if (error.name !== 'AbortError') throw error
+      // After a process stood still its timers come first, and only then what others sent meanwhile.
+      await delay(1000)
+      if (!value()) throw new Error(`waited ${ms} ms for ${event}: ${value}`)
     })
   }
 }
