@@ -254,13 +254,13 @@ void http_refuse(struct http_answer *a, enum http_refusal refusal)
 	};
 }
 
-/* A refusal of what stands in the request; option: for such a value, if it is valid. */
+/* A refusal of a value that stands in the request. option: the one that would allow it, or NULL. */
 static void refuse_value(struct http_answer *a, enum http_refusal refusal, const char *option,
-                         struct ws_text value, bool valid)
+                         struct ws_text value)
 {
 	http_refuse(a, refusal);
 	a->value = value;
-	a->option = valid ? option : NULL;
+	a->option = option;
 }
 
 /* A request that could not be read. */
@@ -316,8 +316,8 @@ static bool from_elsewhere(struct http_answer *a, const struct ws_request *r, st
 	if (!r->origin.at && (!r->fetch_site.at || ws_text_is(r->fetch_site, "same-origin") ||
 	                      ws_text_is(r->fetch_site, "none")))
 		return false;
-	refuse_value(a, HTTP_FOREIGN_ORIGIN, "--allow-origin", r->origin,
-	             r->origin.at && http_is_origin(r->origin));
+	refuse_value(a, HTTP_FOREIGN_ORIGIN,
+	             r->origin.at && http_is_origin(r->origin) ? "--allow-origin" : NULL, r->origin);
 	if (!r->origin.at)
 		a->reason = "asked for by a page of another origin";
 	return true;
@@ -337,9 +337,9 @@ static void decide(struct http_answer *a, const struct ws_request *r,
 	if (!r->host.at && !(health && r->http_1_0))
 		http_refuse(a, HTTP_NO_HOST);
 	else if (r->host.at && !split_authority(r->host, &host, &port))
-		refuse_value(a, HTTP_BAD_HOST, NULL, r->host, false);
+		refuse_value(a, HTTP_BAD_HOST, NULL, r->host);
 	else if (r->host.at && !host_allowed(host, policy))
-		refuse_value(a, HTTP_FOREIGN_HOST, "--allow-host", host, true);
+		refuse_value(a, HTTP_FOREIGN_HOST, "--allow-host", host);
 	else if (data && from_elsewhere(a, r, host, port, policy))
 		return;
 	else if (!allowed)

@@ -108,20 +108,23 @@ struct source *parts_open_kernel(const struct daemon *d)
 
 int parts_open_source(struct daemon *d)
 {
+	static const struct source_kind kernel = {.name = "kernel", .open = parts_open_kernel};
 	static char shown[sizeof((struct utsname *)0)->nodename];
 	struct utsname system = {0};
 	const struct source_kind *kind = parts_sources;
 
 	while (kind->name && !kind->wanted(&d->options))
 		kind++;
-	struct source *source = d->source = kind->name ? kind->open(d) : parts_open_kernel(d);
+	if (!kind->name)
+		kind = &kernel;
+	struct source *source = d->source = kind->open(d);
 	if (!source)
 		return -1;
 	source->event = pass_on;
 	source->event_arg = d;
 	uname(&system);
 	wire_text(shown, sizeof shown, system.nodename, strlen(system.nodename));
-	source->runtime.source = (char *)(uintptr_t)(kind->name ? kind->name : "kernel");
+	source->runtime.source = (char *)(uintptr_t)kind->name;
 	source->runtime.hostname = shown;
 	source->runtime.interval_ms = (uint32_t)d->options.interval;
 	return 0;

@@ -22,7 +22,7 @@ enum {
 struct address {
 	char host[HOST_MAX];      /* empty: the daemon of this machine */
 	char port[6];
-	char target[TARGET_MAX + sizeof "introspect"];   /* with room for what stands for the mode */
+	char target[TARGET_MAX + sizeof "introspect"];   /* with room for what a mode adds */
 	bool is_path;             /* host is the path of a Unix socket */
 	bool secure;              /* TLS */
 };

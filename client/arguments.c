@@ -202,7 +202,8 @@ static int settle(struct arguments *a, const char *address)
 		fprintf(stderr, "introspect: a recording is not for a terminal: name a file\n");
 		return STATUS_USAGE;
 	}
-	/* Where a proxy serves it below a path, too. */
+	/* An address that ends with a slash, perhaps below the path at which a proxy serves the daemon, goes on
+	 * with what the mode asks for. */
 	const size_t len = strlen(a->address.target);
 	if ((a->past || a->mode == EVENTS) && ends_with(a->address.target, "/") &&
 	    !strchr(a->address.target, '?'))

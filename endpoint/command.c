@@ -154,6 +154,8 @@ static const char *keep_event(struct commands *all, const Introspection__EventTy
 	struct event_type *known = learn_type(all, type);
 	size_t len = introspection__event__get_packed_size(rest);
 
+	_Static_assert(EVENT_TYPES_MAX == 64 && EVENT_TYPE_MAX == 1024 && EVENT_MAX == 8192,
+	               "what the words below say");
 	if (!known)
 		return "over 64 event types, or one over 1024 bytes";
 	if (len > sizeof packed)

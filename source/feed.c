@@ -90,6 +90,7 @@ static int refuse(struct feed *f, size_t at, size_t byte, const char *what, int6
 /* Shows this Runtime from now on. Returns NULL, or in words what is wrong with it. */
 static const char *set_runtime(struct feed *f, const struct wire_payload *payload)
 {
+	_Static_assert(WIRE_RUNTIME_MAX == 65536, "what the words below say");
 	if (payload->len > WIRE_RUNTIME_MAX)
 		return "runtime is over 65536 bytes";
 	Introspection__Runtime *next =

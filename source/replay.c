@@ -116,6 +116,7 @@ static const char *use_message(struct replay *r, const struct recording_message 
 	if (payload.kind == INTROSPECTION__SERVER_MESSAGE__PAYLOAD_STATE)
 		return queue_state(r, &payload);
 	if (payload.kind == INTROSPECTION__SERVER_MESSAGE__PAYLOAD_RUNTIME) {
+		_Static_assert(WIRE_RUNTIME_MAX == 65536, "what the words below say");
 		if (payload.len > WIRE_RUNTIME_MAX)
 			return "runtime is over 65536 bytes";
 		introspection__runtime__free_unpacked(r->next_runtime, NULL);
